@@ -1,0 +1,52 @@
+# make demo   the main job on the embedded default: three hospitals, one model, real slides, real federation
+# make test   the whole test suite
+# Each does its own set-up: a virtual environment, locked dependencies, CPU torch unless a GPU is there.
+
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+# Several torch processes share the cores: waiting threads must not spin (docs/adr/0006).
+export OMP_WAIT_POLICY := PASSIVE
+export FLWR_TELEMETRY_ENABLED := 0
+export FLWR_DISABLE_UPDATE_CHECK := 1
+
+.PHONY: demo test nightly lint study bench base clean
+
+demo: $(READY)
+	$(BIN)/python -m demo
+
+test: lint
+	$(BIN)/python -m pytest -m "not nightly"
+
+nightly: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+study: $(READY)
+	$(BIN)/python -m demo.study
+
+bench: $(READY)
+	$(BIN)/python -m bench.round_overhead
+
+base: $(READY)
+	$(BIN)/python -m demo.pretrain
+
+clean:
+	rm -rf build $(VENV)
+
+# torch first: a GPU gets the default build; without one the smaller CPU build is taken where an index offers it.
+$(READY): requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	@torch=$$(grep '^torch==' requirements.lock); \
+	nvidia-smi >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet "$$torch+cpu" 2>/dev/null \
+	|| $(BIN)/python -m pip install --quiet "$$torch"
+	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
