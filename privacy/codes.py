@@ -1,0 +1,50 @@
+"""The closed sets of codes: the only words about a failure that may cross between hospital and consortium."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Refusal(StrEnum):
+    """Why a hospital did not answer with releases.  Nothing else about a failure leaves a hospital.
+
+    A code depends only on what the coordinator sent, on the hospital's policy, on its ledger's public
+    events or on its being up and idle; never on a value in its data.
+    """
+
+    PLAN_UNSIGNED = "plan-unsigned"  # no signature by the pinned coordinator key
+    PLAN_INVALID = "plan-invalid"  # the plan does not parse or contradicts itself
+    POLICY_EXPERTS = "policy-experts"  # the policy allows none of the plan's experts
+    POLICY_NOISE = "policy-noise"  # less noise than the policy's minimum
+    POLICY_SAMPLING = "policy-sampling"  # a higher sampling rate than allowed
+    POLICY_STEPS = "policy-steps"  # more steps in a round than allowed
+    POLICY_SAMPLES = "policy-samples"  # more samples of a patient than allowed
+    CAMPAIGN_NOT_ALLOWED = "campaign-not-allowed"
+    BASE_MISMATCH = "base-mismatch"  # the hospital holds another base model
+    EXPERTS_MISMATCH = "experts-mismatch"  # an expert state is missing or not the one that the plan names
+    ROUND_CONFLICT = "round-conflict"  # this round was answered under another plan
+    BUDGET_EXHAUSTED = "budget-exhausted"
+    NO_DATA = "no-data"  # the hospital has nothing at all for the campaign
+    BUSY = "busy"
+    NOT_OFFERED = "not-offered"  # this agent does not do that
+    BAD_REQUEST = "bad-request"
+    UNREACHABLE = "unreachable"  # the courier found no agent
+    INTERNAL = "internal"
+
+
+class ReleaseFault(StrEnum):
+    """Why the consortium (or a hospital's own egress guard) refused a release."""
+
+    TOO_LARGE = "too-large"
+    NOT_A_RELEASE = "not-a-release"
+    UNKNOWN_HOSPITAL = "unknown-hospital"
+    BAD_SIGNATURE = "bad-signature"
+    WRONG_CAMPAIGN = "wrong-campaign"
+    WRONG_ROUND = "wrong-round"  # a replay, or a stale answer
+    WRONG_PLAN = "wrong-plan"
+    WRONG_BASE = "wrong-base"
+    UNKNOWN_EXPERT = "unknown-expert"
+    WRONG_PARENT = "wrong-parent"
+    WRONG_SHAPE = "wrong-shape"
+    NOT_FINITE = "not-finite"
+    NORM_TOO_LARGE = "norm-too-large"

@@ -1,0 +1,88 @@
+"""The egress guard: the last look at a reply before it goes through the agent's socket.
+
+A reply is one of four things, and never a mixture: releases (`release/<expert>`), one refusal (`code`), the
+hospital's public description (`description`), or, where the policy declares the data public, `metrics`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from privacy import canonical
+from privacy.codes import Refusal
+from privacy.errors import EgressError, ReleaseRefused, WireError
+from privacy.policy import Policy
+from privacy.release import Expectation, check
+
+RELEASE = "release/"
+CODE = "code"
+DESCRIPTION = "description"
+METRICS = "metrics"
+
+
+@dataclass(frozen=True)
+class EgressRecord:
+    """A line of the egress log: what left, and the hospital's total epsilon when it did."""
+
+    name: str
+    sha256: str
+    bytes: int
+    epsilon: float
+
+
+def check_reply(
+    reply: Mapping[str, bytes],
+    policy: Policy,
+    *,
+    limit: int,
+    epsilon: float,
+    expected: Expectation | None = None,
+    description: bytes | None = None,
+) -> tuple[EgressRecord, ...]:
+    """Return a log record for each part of a reply that may leave; raise `EgressError` for any other reply.
+
+    `limit` bounds the reply's bytes in all; `epsilon` is the ledger's total, for the log.  Releases may leave
+    only where `expected` is given: each must pass `privacy.release.check` (signature by this hospital's own
+    key, names, dtypes, shapes, size) for the plan being answered.  A description must equal `description`.
+    """
+    size = sum(len(value) for value in reply.values())
+    if size > limit:
+        raise EgressError(f"the reply has {size} bytes, over the limit of {limit}")
+    if reply and all(name.startswith(RELEASE) for name in reply):
+        for name, value in reply.items():
+            _check_release(name, value, expected)
+    elif set(reply) == {CODE}:
+        if reply[CODE] not in {code.value.encode() for code in Refusal}:
+            raise EgressError("the reply's code is not one of the closed set")
+    elif set(reply) == {DESCRIPTION}:
+        if description is None or reply[DESCRIPTION] != description:
+            raise EgressError("the reply describes the hospital in other words than its policy gives")
+    elif set(reply) == {METRICS}:
+        _check_metrics(reply[METRICS], policy, limit)
+    else:
+        raise EgressError(f"a reply may not hold {', '.join(map(repr, sorted(reply))) or 'nothing'}")
+    return tuple(
+        EgressRecord(name, canonical.digest(value), len(value), epsilon)
+        for name, value in sorted(reply.items())
+    )
+
+
+def _check_release(name: str, value: bytes, expected: Expectation | None) -> None:
+    if expected is None:
+        raise EgressError("a release in answer to no plan")
+    try:
+        release = check(value, expected)
+    except ReleaseRefused as error:
+        raise EgressError(f"{name!r}: {error}") from error
+    if name != RELEASE + release.expert:
+        raise EgressError(f"{name!r} holds a release of {release.expert!r}")
+
+
+def _check_metrics(value: bytes, policy: Policy, limit: int) -> None:
+    if not policy.public_data:
+        raise EgressError("metrics may not leave: the policy does not declare this data public")
+    try:
+        canonical.decode(value, limit)
+    except WireError as error:
+        raise EgressError(f"metrics: {error}") from error

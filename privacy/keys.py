@@ -1,0 +1,147 @@
+"""Ed25519 keys: a private key stays in the file that it was made in, and each signature has one purpose."""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from privacy import canonical
+from privacy.errors import KeyFileError, SignatureInvalid
+
+SIGNATURE_BYTES = 64
+
+
+class Purpose(StrEnum):
+    """What a signature is for.  It is part of the signed bytes, so a plan's can't pass for a receipt's."""
+
+    PLAN = "plan"
+    RELEASE = "release"
+    LEDGER = "ledger"
+    RECEIPT = "receipt"
+
+
+@dataclass(frozen=True)
+class PublicKey:
+    """Who may have signed: 32 raw bytes."""
+
+    raw: bytes
+
+    def __post_init__(self) -> None:
+        try:
+            Ed25519PublicKey.from_public_bytes(self.raw)
+        except (ValueError, TypeError) as error:
+            raise KeyFileError(f"not an Ed25519 public key: {error}") from error
+
+    def verify(self, signature: bytes, data: bytes, purpose: Purpose) -> None:
+        """Raise `SignatureInvalid` unless this key's owner signed `data` for `purpose`."""
+        try:
+            Ed25519PublicKey.from_public_bytes(self.raw).verify(signature, _bound(data, purpose))
+        except InvalidSignature:
+            raise SignatureInvalid(
+                f"the signature of this {purpose} was not made by the key {self.fingerprint}"
+            ) from None
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name to compare by eye: the first 16 hex digits of the key's SHA-256."""
+        return canonical.digest(self.raw)[:16]
+
+    def to_pem(self) -> bytes:
+        """The text that a `.pub` file holds."""
+        key = Ed25519PublicKey.from_public_bytes(self.raw)
+        return key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+    @classmethod
+    def from_pem(cls, text: bytes) -> PublicKey:
+        """Read `to_pem`'s text.  Raises `KeyFileError`."""
+        try:
+            key = serialization.load_pem_public_key(text)
+        except (ValueError, UnsupportedAlgorithm) as error:
+            raise KeyFileError(f"not a public key in PEM: {error}") from error
+        if not isinstance(key, Ed25519PublicKey):
+            raise KeyFileError("a public key, but not an Ed25519 one")
+        return cls(key.public_bytes_raw())
+
+
+class PrivateKey:
+    """Signs.  Made by `generate` or `load`; its secret is not shown by `repr` and has no accessor."""
+
+    def __init__(self, key: Ed25519PrivateKey) -> None:
+        self._key = key
+        self.public = PublicKey(key.public_key().public_bytes_raw())
+
+    def sign(self, data: bytes, purpose: Purpose) -> bytes:
+        """64 bytes over `data`, good for `purpose` only."""
+        return self._key.sign(_bound(data, purpose))
+
+
+def generate(path: Path) -> PrivateKey:
+    """Make a key at `path` (mode 0600) and its public half at `path` + `.pub`.
+
+    Raises `KeyFileError` where a file is there already: a key is never overwritten.
+    """
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    private = PrivateKey(key)
+    _write_new(path, pem, 0o600)
+    _write_new(public_path(path), private.public.to_pem(), 0o644)
+    return private
+
+
+def load(path: Path) -> PrivateKey:
+    """Read a private key.  Raises `KeyFileError` when it is missing, no Ed25519 key, or open to others."""
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077:
+            raise KeyFileError(f"{path} has mode {mode:04o}, so others can read it: run `chmod 600 {path}`")
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}: make the key first, or check who runs this") from error
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise KeyFileError(
+            f"{path} is not a private key in PEM: restore it from where it was made"
+        ) from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyFileError(f"{path} is a private key, but not an Ed25519 one")
+    return PrivateKey(key)
+
+
+def load_public(path: Path) -> PublicKey:
+    """Read a `.pub` file.  Raises `KeyFileError`."""
+    try:
+        return PublicKey.from_pem(path.read_bytes())
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}: put the public key there") from error
+    except KeyFileError as error:
+        raise KeyFileError(f"{path}: {error}") from error
+
+
+def public_path(path: Path) -> Path:
+    """Where `generate` puts the public half of the key at `path`."""
+    return path.with_name(path.name + ".pub")
+
+
+def _bound(data: bytes, purpose: Purpose) -> bytes:
+    return b"fedpath/1/" + purpose.value.encode() + b"\0" + data
+
+
+def _write_new(path: Path, data: bytes, mode: int) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError:
+        raise KeyFileError(f"{path} exists: a key is never overwritten; move it away first") from None
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}: check the folder and who runs this") from error
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

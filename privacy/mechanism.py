@@ -1,0 +1,127 @@
+"""What is done to a step, and the record of what was done: frozen, validated, free of any speed setting."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from privacy.errors import MechanismError
+
+MECHANISM = "poisson-subsampled-gaussian"
+UNIT = "patient"
+ADJACENCY = "add-or-remove-one"
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """A round: `steps` Poisson-subsampled Gaussian steps over patients.
+
+    One patient, with at most `samples_per_patient` samples, moves a step's sum by at most `clip_norm` (L2,
+    over all trained parameters together); the sum gets Gaussian noise of standard deviation
+    `noise_multiplier * clip_norm` a coordinate.  A noise multiplier of 0 is a valid description of *no*
+    privacy: its epsilon is infinite, so no policy and no ledger lets it through.
+    """
+
+    clip_norm: float
+    noise_multiplier: float
+    sampling_rate: float
+    steps: int
+    samples_per_patient: int
+
+    def __post_init__(self) -> None:
+        for name in ("clip_norm", "noise_multiplier", "sampling_rate"):
+            object.__setattr__(self, name, _number(name, getattr(self, name)))
+        if self.clip_norm <= 0:
+            raise MechanismError(f"clip_norm must be above 0, not {self.clip_norm}")
+        _check_step(self.noise_multiplier, self.sampling_rate, self.steps)
+        _check_count("samples_per_patient", self.samples_per_patient)
+
+    def event(self) -> Event:
+        """What a round under this mechanism spends."""
+        return Event(self.noise_multiplier, self.sampling_rate, self.steps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Fields as JSON values."""
+        return {
+            "clip_norm": self.clip_norm,
+            "noise_multiplier": self.noise_multiplier,
+            "sampling_rate": self.sampling_rate,
+            "steps": self.steps,
+            "samples_per_patient": self.samples_per_patient,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Mechanism:
+        """Read `to_dict`'s form.  Raises `MechanismError` for a missing, unknown or wrong field."""
+        return cls(**_exactly(fields, tuple(cls.__dataclass_fields__), "mechanism"))
+
+
+@dataclass(frozen=True)
+class Event:
+    """What was spent, as data whose meaning never changes; epsilon is derived from it, never stored for it.
+
+    Any other mechanism, unit or adjacency is refused rather than guessed at.
+    """
+
+    noise_multiplier: float
+    sampling_rate: float
+    steps: int
+    mechanism: str = MECHANISM
+    unit: str = UNIT
+    adjacency: str = ADJACENCY
+
+    def __post_init__(self) -> None:
+        for name in ("noise_multiplier", "sampling_rate"):
+            object.__setattr__(self, name, _number(name, getattr(self, name)))
+        _check_step(self.noise_multiplier, self.sampling_rate, self.steps)
+        for name, known in (("mechanism", MECHANISM), ("unit", UNIT), ("adjacency", ADJACENCY)):
+            if getattr(self, name) != known:
+                raise MechanismError(
+                    f"event: {name} {getattr(self, name)!r} is not known here; only {known!r} is"
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Fields as JSON values."""
+        return {
+            "noise_multiplier": self.noise_multiplier,
+            "sampling_rate": self.sampling_rate,
+            "steps": self.steps,
+            "mechanism": self.mechanism,
+            "unit": self.unit,
+            "adjacency": self.adjacency,
+        }
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Event:
+        """Read `to_dict`'s form.  Raises `MechanismError` for a missing, unknown or wrong field."""
+        return cls(**_exactly(fields, tuple(cls.__dataclass_fields__), "event"))
+
+
+def _check_step(noise_multiplier: float, sampling_rate: float, steps: int) -> None:
+    if noise_multiplier < 0:
+        raise MechanismError(f"noise_multiplier must not be negative, but is {noise_multiplier}")
+    if not 0 < sampling_rate <= 1:
+        raise MechanismError(f"sampling_rate must be above 0 and at most 1, not {sampling_rate}")
+    _check_count("steps", steps)
+
+
+def _check_count(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise MechanismError(f"{name} must be a whole number of at least 1, not {value!r}")
+
+
+def _number(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise MechanismError(f"{name} must be a finite number, not {value!r}")
+    return float(value)
+
+
+def _exactly(fields: Mapping[str, Any], names: tuple[str, ...], what: str) -> dict[str, Any]:
+    if not isinstance(fields, Mapping):
+        raise MechanismError(f"{what}: a table of {', '.join(names)} is needed, not {fields!r}")
+    missing, unknown = sorted(set(names) - set(fields)), sorted(set(fields) - set(names))
+    if missing or unknown:
+        raise MechanismError(f"{what}: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}")
+    return dict(fields)

@@ -1,0 +1,179 @@
+"""The hospital's policy: a TOML file that its IT owns; nothing that the coordinator sends overrides it."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from privacy import canonical
+from privacy.codes import Refusal
+from privacy.errors import PolicyError
+from privacy.experts import SCALES, TASKS
+from privacy.mechanism import Mechanism
+from privacy.plan import Plan
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What a hospital allows.  Frozen, and valid by construction: `PolicyError` names the key and the cure.
+
+    `nominal_patients` is a public constant in place of the private cohort size: a step divides by
+    `sampling_rate * nominal_patients`, so state a round figure near the truth, not the truth.
+    `maximum_steps` is per round.  `campaigns = ["*"]` allows any campaign of the pinned coordinator.
+    `public_data = true` (the consortium's evaluator) lets metrics leave as they are, and refuses to train.
+    """
+
+    hospital: str
+    epsilon_budget: float
+    delta: float
+    nominal_patients: int
+    minimum_noise_multiplier: float
+    maximum_sampling_rate: float
+    maximum_steps: int
+    maximum_samples_per_patient: int
+    tasks: tuple[str, ...]
+    scales: tuple[str, ...]
+    campaigns: tuple[str, ...]
+    public_data: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.hospital, str) or not _NAME.fullmatch(self.hospital):
+            raise PolicyError(f'hospital = {self.hospital!r}: use lower-case letters, digits and "-"')
+        for name, above, at_most in _NUMBERS:
+            object.__setattr__(self, name, _number(name, getattr(self, name), above, at_most))
+        for name in ("nominal_patients", "maximum_steps", "maximum_samples_per_patient"):
+            _count(name, getattr(self, name))
+        for name, known in (("tasks", TASKS), ("scales", SCALES), ("campaigns", None)):
+            object.__setattr__(self, name, _names(name, getattr(self, name), known))
+        if not isinstance(self.public_data, bool):
+            raise PolicyError(f"public_data = {self.public_data!r}: use true or false")
+        if self.delta * self.nominal_patients >= 1:
+            raise PolicyError(
+                f"delta = {self.delta}: must be below 1/nominal_patients = {1 / self.nominal_patients:.2g}, "
+                "or one patient in the cohort may be given away outright"
+            )
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """The experts that this policy allows to train, sorted."""
+        return tuple(
+            sorted([f"scale/{name}" for name in self.scales] + [f"task/{name}" for name in self.tasks])
+        )
+
+    def expected_patients(self, mechanism: Mechanism) -> float:
+        """The public number of patients that a step's sum is divided by."""
+        return mechanism.sampling_rate * self.nominal_patients
+
+    def to_dict(self) -> dict[str, Any]:
+        """Fields as JSON values, as the ledger records them."""
+        fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of the policy's canonical form."""
+        return canonical.digest(canonical.encode(self.to_dict()))
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Policy:
+        """Read a parsed file.  All keys but `public_data` are needed; no other is known (`PolicyError`)."""
+        known = list(cls.__dataclass_fields__)
+        for name in fields:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, n=1)
+                cure = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+                raise PolicyError(f"unknown key {name!r}: {cure}")
+        missing = [name for name in known if name not in fields and name != "public_data"]
+        if missing:
+            raise PolicyError(f"missing {', '.join(missing)}: state each limit; none has a default")
+        return cls(**fields)
+
+    @classmethod
+    def load(cls, path: Path) -> Policy:
+        """Read a policy file.  `PolicyError` names the file, the key and what to do."""
+        try:
+            return cls.from_dict(tomllib.loads(path.read_text("utf-8")))
+        except OSError as error:
+            raise PolicyError(
+                f"{path}: {error.strerror}: a hospital trains nothing without a policy"
+            ) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise PolicyError(f"{path}: not TOML: {error}") from error
+        except PolicyError as error:
+            raise PolicyError(f"{path}: {error}") from error
+
+
+_Check = tuple[Refusal, Callable[[Policy, Plan], bool]]
+
+# In the order in which they are told; each names what must hold.
+_RULES: tuple[_Check, ...] = (
+    (Refusal.NOT_OFFERED, lambda policy, plan: not policy.public_data),
+    (
+        Refusal.CAMPAIGN_NOT_ALLOWED,
+        lambda policy, plan: "*" in policy.campaigns or plan.campaign in policy.campaigns,
+    ),
+    (Refusal.POLICY_EXPERTS, lambda policy, plan: bool(plan.restricted(policy.experts))),
+    (
+        Refusal.POLICY_NOISE,
+        lambda policy, plan: plan.mechanism.noise_multiplier >= policy.minimum_noise_multiplier,
+    ),
+    (
+        Refusal.POLICY_SAMPLING,
+        lambda policy, plan: plan.mechanism.sampling_rate <= policy.maximum_sampling_rate,
+    ),
+    (Refusal.POLICY_STEPS, lambda policy, plan: plan.mechanism.steps <= policy.maximum_steps),
+    (
+        Refusal.POLICY_SAMPLES,
+        lambda policy, plan: plan.mechanism.samples_per_patient <= policy.maximum_samples_per_patient,
+    ),
+)
+
+
+def refusal(policy: Policy, plan: Plan, base_hash: str) -> Refusal | None:
+    """Why this hospital, holding the base `base_hash`, may not answer the plan; None where it may.
+
+    The budget is not judged here: the ledger does that when it reserves.
+    """
+    for code, holds in _RULES:
+        if not holds(policy, plan):
+            return code
+    return Refusal.BASE_MISMATCH if plan.base_hash != base_hash else None
+
+
+# key, must be above, must be at most
+_NUMBERS = (
+    ("epsilon_budget", 0.0, 1000.0),
+    ("delta", 0.0, 0.1),
+    ("minimum_noise_multiplier", 0.0, 1000.0),
+    ("maximum_sampling_rate", 0.0, 1.0),
+)
+
+
+def _number(name: str, value: object, above: float, at_most: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise PolicyError(f"{name} = {value!r}: must be a number")
+    if not above < value <= at_most:
+        raise PolicyError(f"{name} = {value}: must be above {above:g} and at most {at_most:g}")
+    return float(value)
+
+
+def _count(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise PolicyError(f"{name} = {value!r}: must be a whole number of at least 1")
+
+
+def _names(name: str, value: object, known: tuple[str, ...] | None) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
+        raise PolicyError(f"{name} = {value!r}: must be a list of names")
+    wrong = [item for item in value if known is not None and item not in known]
+    if wrong and known is not None:
+        raise PolicyError(f"{name} has {', '.join(map(repr, wrong))}: use some of {', '.join(known)}")
+    return tuple(dict.fromkeys(value))

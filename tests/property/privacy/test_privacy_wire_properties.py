@@ -1,0 +1,200 @@
+"""Whatever we write we read back, and whatever anyone else writes is read or refused, never a crash."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from numpy.typing import NDArray
+
+from privacy import canonical, envelope, keys, tensors
+from privacy.errors import PlanError, ReleaseRefused, WireError
+from privacy.keys import Purpose
+from privacy.plan import Plan
+from privacy.release import MAGIC, Expectation, _quantise, check
+from tests.privacy_cases import PLAN, SHAPES, Hospital, hospital
+
+LIMIT = 1 << 20
+names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(
+    "__metadata__".__ne__
+)
+shapes = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=5)
+finite = st.floats(-(2.0**100), 2.0**100, width=32)
+arrays = hnp.arrays(np.float32, shapes, elements=finite)
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | names,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+def spoiled(data: bytes, at: int, byte: int, cut: int) -> bytes:
+    """One byte changed, and the end cut off: close enough to the truth to get past the first checks."""
+    at %= len(data)
+    return (data[:at] + bytes([byte]) + data[at + 1 :])[: len(data) - cut]
+
+
+spoil = st.tuples(st.integers(0, 10**6), st.integers(0, 255), st.integers(0, 3))
+
+
+@given(st.dictionaries(names, arrays, max_size=4))
+def test_tensors_round_trip(state: dict[str, NDArray[np.float32]]) -> None:
+    """Catches a value, shape or name that changes on the wire, and bytes that differ for equal states."""
+    data = tensors.encode(state)
+    again = tensors.decode(data, LIMIT)
+    assert set(again) == set(state)
+    for name, value in state.items():
+        assert again[name].shape == value.shape
+        np.testing.assert_array_equal(again[name], value)
+    assert tensors.encode(dict(reversed(list(again.items())))) == data
+
+
+@given(st.binary(max_size=200), spoil)
+def test_hostile_tensors_are_read_or_refused(noise: bytes, how: tuple[int, int, int]) -> None:
+    """Catches any error but WireError, on noise and on nearly right files."""
+    good = tensors.encode({"a": np.ones((2, 3), np.float32), "b": np.zeros(4, np.float32)})
+    header = len(noise).to_bytes(8, "little") + noise
+    for data in (noise, header, spoiled(good, *how)):
+        try:
+            tensors.decode(data, LIMIT)
+        except WireError:
+            continue
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}}',
+        b'{"a":{"dtype":"F32","shape":[0,18446744073709551615],"data_offsets":[0,0]}}',
+        b'{"a":{"dtype":"F32","shape":[' + b",".join([b"1"] * 100) + b'],"data_offsets":[0,0]}}',
+        b'{"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,0]}}',
+        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4294967296]}}',
+        b'{"__metadata__":{"format":"pt"}}',
+        b'{"__metadata__":{"fedpath":3}}',
+        b'{"__metadata__":[]}',
+        b"[" * 100_000,
+        b"null",
+    ],
+)
+def test_hostile_headers_are_refused(header: bytes) -> None:
+    """Catches shapes that overflow, offsets outside the file, and metadata that we never write."""
+    with pytest.raises(WireError):
+        tensors.decode(len(header).to_bytes(8, "little") + header, LIMIT)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_non_finite_and_other_dtypes_do_not_travel(bad: float) -> None:
+    """Catches a state that would poison every hospital's next round."""
+    with pytest.raises(WireError, match="NaN or infinity"):
+        tensors.encode({"a": np.array([bad], np.float32)})
+    raw = tensors.serialize({"a": np.array([bad], np.float32)}, None)
+    with pytest.raises(WireError, match="NaN or infinity"):
+        tensors.decode(raw, LIMIT)
+    with pytest.raises(WireError, match="int8"):
+        tensors.decode(tensors.serialize({"a": np.ones(3, np.int8)}, None), LIMIT)
+    with pytest.raises(WireError, match="float64"):
+        tensors.encode({"a": np.ones(3)})  # type: ignore[dict-item]
+    with pytest.raises(WireError, match="keeps that name"):
+        tensors.encode({"__metadata__": np.ones(3, np.float32)})
+    with pytest.raises(WireError, match="over the limit"):
+        tensors.decode(tensors.encode({"a": np.ones(30, np.float32)}), 100)
+
+
+@given(st.dictionaries(names, st.binary(max_size=50), max_size=5))
+def test_envelopes_round_trip(parts: dict[str, bytes]) -> None:
+    """Catches a part that is lost, joined to its neighbour, or renamed."""
+    data = envelope.pack(parts)
+    assert envelope.unpack(data, len(data)) == parts
+    assert envelope.pack(dict(reversed(list(parts.items())))) == data
+    with pytest.raises(WireError, match="over the limit"):
+        envelope.unpack(data, len(data) - 1)
+
+
+@given(st.binary(max_size=100), spoil)
+def test_hostile_envelopes_are_read_canonically_or_refused(noise: bytes, how: tuple[int, int, int]) -> None:
+    """Catches a crash, and two byte strings with one meaning."""
+    good = envelope.pack({"plan": b"p" * 20, "signature": b"s", "état": b""})
+    for data in (noise, b"FPE1" + noise, spoiled(good, *how), good + noise):
+        try:
+            parts = envelope.unpack(data, LIMIT)
+        except WireError:
+            continue
+        assert envelope.pack(parts) == data
+
+
+@given(json_values)
+def test_canonical_json_round_trips(value: object) -> None:
+    """Catches a value whose bytes, and so whose hash, change when read and written again."""
+    data = canonical.encode(value)
+    assert canonical.encode(canonical.decode(data, LIMIT)) == data
+
+
+@given(st.binary(max_size=60), spoil)
+def test_hostile_plans_are_read_or_refused(noise: bytes, how: tuple[int, int, int]) -> None:
+    """Catches any error but PlanError, and a spoiled plan that keeps the hash of the good one."""
+    for data in (noise, spoiled(PLAN.to_bytes(), *how)):
+        try:
+            plan = Plan.from_bytes(data)
+        except PlanError:
+            continue
+        assert plan.to_bytes() == data
+        assert (plan.hash == PLAN.hash) == (data == PLAN.to_bytes())
+
+
+@given(arrays)
+def test_quantising_is_within_half_a_level(value: NDArray[np.float32]) -> None:
+    """Catches int8 overflow, a scale of zero, the wrong axis; half a level is 1/254 of the slice's most."""
+    levels, scales = _quantise(value)
+    assert levels.shape == value.shape
+    assert scales.size == (min(value.shape) if value.ndim == 2 else 1)
+    error = np.abs(levels.astype(np.float64) * scales - value)
+    tiny = 130 * float(np.finfo(np.float32).smallest_subnormal)  # where the scale itself has no digits left
+    assert (error <= scales.astype(np.float64) * 0.5001 + tiny).all()
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Hospital, bytes]:
+    north = hospital(tmp_path_factory.mktemp("north"))
+    return north, north.releases()["scale/roi"]
+
+
+@settings(deadline=None)
+@given(noise=st.binary(max_size=120), how=spoil)
+def test_hostile_releases_are_refused(
+    sealed: tuple[Hospital, bytes], noise: bytes, how: tuple[int, int, int]
+) -> None:
+    """Catches any error but ReleaseRefused, and a changed release that passes.
+
+    The last case is signed by the hospital itself over spoiled contents, so it reaches the checks behind the
+    signature; there only the values may differ and pass.
+    """
+    north, good = sealed
+    expected = north.expectation()
+    payload = spoiled(good[len(MAGIC) + 64 :], *how)
+    signed = MAGIC + north.key.sign(payload, Purpose.RELEASE) + payload
+    for data in (noise, MAGIC + bytes(64) + noise, spoiled(good, *how), signed):
+        try:
+            release = check(data, expected)
+        except ReleaseRefused:
+            continue
+        assert data in (good, signed)
+        assert (release.campaign, release.round, release.plan_hash) == ("spring", 1, PLAN.hash)
+        assert {name: value.shape for name, value in release.tensors.items()} == SHAPES["scale/roi"]
+        assert all(np.isfinite(value).all() for value in release.tensors.values())
+
+
+def test_keys_of_others_open_nothing(sealed: tuple[Hospital, bytes], tmp_path: Path) -> None:
+    """Catches an expectation that takes any key for any name."""
+    _, good = sealed
+    stranger = keys.generate(tmp_path / "k").public
+    with pytest.raises(ReleaseRefused, match="bad-signature"):
+        check(good, Expectation(PLAN, {"north": stranger}, SHAPES, 10_000, math.inf))

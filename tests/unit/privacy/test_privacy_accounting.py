@@ -1,0 +1,90 @@
+"""Epsilon against figures measured with other accountants, and the budget's arithmetic."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from privacy.accounting import calibrate, epsilon, rounds_left
+from privacy.mechanism import Event
+
+DELTA = 1e-5
+
+
+@pytest.mark.parametrize(
+    ("rate", "sigma", "steps", "expected"),
+    [(0.05, 1.0, 2000, 16.489), (0.05, 1.0, 1000, 10.987), (0.05, 2.0, 2000, 5.472), (1.0, 4.0, 1, 0.926)],
+)
+def test_epsilon_agrees_with_the_measured_table(
+    rate: float, sigma: float, steps: int, expected: float
+) -> None:
+    """Catches a wrong adjacency, a wrong unit of sigma, or a looser accountant (RDP is off by 8 %)."""
+    assert epsilon([Event(sigma, rate, steps)], DELTA) == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("steps", "target", "expected"), [(200, 8.0, 0.787), (200, 1.0, 2.839), (2000, 3.0, 3.221)]
+)
+def test_calibrated_noise_agrees_and_meets_its_target(steps: int, target: float, expected: float) -> None:
+    """Catches a search that stops on the unsafe side of the target."""
+    sigma = calibrate(0.05, steps, target, DELTA)
+    assert sigma == pytest.approx(expected, rel=0.003)
+    assert epsilon([Event(sigma, 0.05, steps)], DELTA) <= target
+
+
+def test_unsubsampled_steps_compose_as_one_gaussian() -> None:
+    """Catches a wrong shortcut for rate 1: sixteen steps at sigma 16 are one at sigma 4."""
+    assert epsilon([Event(16.0, 1.0, 16)], DELTA) == pytest.approx(
+        epsilon([Event(4.0, 1.0, 1)], DELTA), abs=1e-6
+    )
+
+
+def test_nothing_spent_costs_nothing() -> None:
+    """Catches an accountant that charges an empty ledger."""
+    assert epsilon([], DELTA) == 0.0
+
+
+@pytest.mark.parametrize("event", [Event(0.0, 0.1, 1), Event(0.1, 0.1, 1), Event(0.3, 1.0, 10**9)])
+def test_hardly_any_noise_is_no_privacy_at_all(event: Event) -> None:
+    """Catches a plan that would crash or stall the accountant instead of being refused by every budget."""
+    assert epsilon([event], DELTA) == math.inf
+
+
+def test_like_events_merge_and_unlike_ones_compose() -> None:
+    """Catches epsilons that are added up, or events that are dropped when merged."""
+    whole = epsilon([Event(1.0, 0.05, 1000), Event(2.0, 0.05, 500)], DELTA)
+    parts = [Event(1.0, 0.05, 400), Event(2.0, 0.05, 500), Event(1.0, 0.05, 600)]
+    assert epsilon(parts, DELTA) == pytest.approx(whole, abs=1e-6)
+    alone = [epsilon([event], DELTA) for event in (Event(1.0, 0.05, 1000), Event(2.0, 0.05, 500))]
+    assert max(alone) < whole < sum(alone)
+
+
+@pytest.mark.parametrize("delta", [0.0, 1.0, -1e-5, float("nan")])
+def test_a_senseless_delta_is_refused(delta: float) -> None:
+    """Catches an epsilon computed for a delta that means nothing."""
+    with pytest.raises(ValueError, match="delta"):
+        epsilon([Event(1.0, 0.1, 1)], delta)
+
+
+def test_rounds_left_is_the_last_count_that_fits() -> None:
+    """Catches an off-by-one in the budget: n rounds fit, n + 1 do not."""
+    spent, each = [Event(1.0, 0.05, 40)], Event(1.2, 0.05, 40)
+    left = rounds_left(spent, each, 8.0, DELTA)
+    assert left > 1
+    assert epsilon([*spent, *[each] * left], DELTA) <= 8.0 < epsilon([*spent, *[each] * (left + 1)], DELTA)
+
+
+@pytest.mark.parametrize(
+    ("budget", "at_most", "expected"), [(0.01, 1000, 0), (8.0, 3, 3), (8.0, 1, 1), (8.0, 0, 0)]
+)
+def test_rounds_left_at_its_ends(budget: float, at_most: int, expected: int) -> None:
+    """Catches a search that runs past its ends."""
+    assert rounds_left([], Event(4.0, 0.05, 10), budget, DELTA, at_most) == expected
+
+
+@pytest.mark.parametrize("target", [0.0, -1.0, float("nan")])
+def test_a_senseless_target_is_refused(target: float) -> None:
+    """Catches a search without an end."""
+    with pytest.raises(ValueError, match="epsilon_target"):
+        calibrate(0.1, 10, target, DELTA)

@@ -1,0 +1,78 @@
+"""Keys on disk, and signatures that are good for one purpose."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from privacy import keys
+from privacy.errors import KeyFileError, SignatureInvalid
+from privacy.keys import PublicKey, Purpose
+
+
+def test_a_key_is_made_private_and_loads_again(tmp_path: Path) -> None:
+    """Catches a private key that others can read, and a public half that is another's."""
+    made = keys.generate(tmp_path / "k")
+    assert stat.S_IMODE((tmp_path / "k").stat().st_mode) == 0o600
+    signature = keys.load(tmp_path / "k").sign(b"data", Purpose.RELEASE)
+    keys.load_public(tmp_path / "k.pub").verify(signature, b"data", Purpose.RELEASE)
+    assert PublicKey.from_pem(made.public.to_pem()) == made.public == keys.load_public(tmp_path / "k.pub")
+
+
+def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
+    """Catches a second init that makes every past signature void."""
+    keys.generate(tmp_path / "k")
+    before = (tmp_path / "k").read_bytes()
+    with pytest.raises(KeyFileError, match="never overwritten"):
+        keys.generate(tmp_path / "k")
+    assert (tmp_path / "k").read_bytes() == before
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660])
+def test_a_private_key_that_others_can_read_is_refused(tmp_path: Path, mode: int) -> None:
+    """Catches a key that must count as lost."""
+    keys.generate(tmp_path / "k")
+    (tmp_path / "k").chmod(mode)
+    with pytest.raises(KeyFileError, match="chmod 600"):
+        keys.load(tmp_path / "k")
+
+
+def test_what_is_no_key_is_refused(tmp_path: Path) -> None:
+    """Catches a crash on a missing, damaged or foreign key file."""
+    with pytest.raises(KeyFileError, match="make the key first"):
+        keys.load(tmp_path / "none")
+    with pytest.raises(KeyFileError, match="put the public key there"):
+        keys.load_public(tmp_path / "none")
+    (tmp_path / "k").write_bytes(b"junk")
+    (tmp_path / "k").chmod(0o600)
+    with pytest.raises(KeyFileError, match="not a private key"):
+        keys.load(tmp_path / "k")
+    with pytest.raises(KeyFileError, match="not a public key"):
+        keys.load_public(tmp_path / "k")
+    foreign = ec.generate_private_key(ec.SECP256R1())
+    pem = serialization.Encoding.PEM
+    (tmp_path / "k").write_bytes(
+        foreign.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    with pytest.raises(KeyFileError, match="not an Ed25519"):
+        keys.load(tmp_path / "k")
+    with pytest.raises(KeyFileError, match="not an Ed25519"):
+        PublicKey.from_pem(
+            foreign.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
+        )
+    with pytest.raises(KeyFileError):
+        PublicKey(b"short")
+
+
+def test_a_signature_is_good_for_its_purpose_and_data_only(tmp_path: Path) -> None:
+    """Catches a ledger signature replayed as a release's."""
+    key = keys.generate(tmp_path / "k")
+    signature = key.sign(b"data", Purpose.LEDGER)
+    key.public.verify(signature, b"data", Purpose.LEDGER)
+    for data, purpose in ((b"data", Purpose.RELEASE), (b"datum", Purpose.LEDGER)):
+        with pytest.raises(SignatureInvalid, match=key.public.fingerprint):
+            key.public.verify(signature, data, purpose)

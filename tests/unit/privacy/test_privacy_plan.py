@@ -1,0 +1,146 @@
+"""A plan from the network is read strictly or not at all."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from privacy import canonical, keys
+from privacy.errors import PlanError, SignatureInvalid
+from privacy.keys import Purpose
+from privacy.plan import MAX_BYTES, Plan
+from tests.privacy_cases import PARENT, PLAN
+
+GRPO = replace(
+    PLAN,
+    stage="grpo",
+    experts=("task/detection", "task/vqa"),
+    experts_hash={"task/detection": PARENT, "task/vqa": PARENT, "scale/roi": PARENT},
+    rollouts=4,
+    kl_beta=0.04,
+    max_answer_tokens=48,
+)
+
+
+@pytest.mark.parametrize("plan", [PLAN, GRPO], ids=["sft", "grpo"])
+def test_a_plan_round_trips_and_its_hash_is_that_of_its_bytes(plan: Plan) -> None:
+    """Catches a field that is lost on the way, or a hash over something else than what travels."""
+    again = Plan.from_bytes(plan.to_bytes())
+    assert again == plan
+    assert again.hash == plan.hash == canonical.digest(plan.to_bytes())
+    assert again.event() == plan.mechanism.event()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"campaign": "../x"}, "campaign"),
+        ({"campaign": 3}, "campaign"),
+        ({"round": 0}, "round"),
+        ({"round": 1.0}, "round"),
+        ({"round": True}, "round"),
+        ({"round": 10**9}, "round"),
+        ({"stage": "dpo"}, "stage"),
+        ({"stage": []}, "stage"),
+        ({"experts": []}, "experts"),
+        ({"experts": "scale/roi"}, "experts"),
+        ({"experts": [["scale/roi"]]}, "experts"),
+        ({"experts": ["scale/wsi", "scale/roi"]}, "sorted"),
+        ({"experts": ["scale/roi", "scale/roi"]}, "unique"),
+        ({"experts": ["task/vqa"]}, "stage sft trains"),
+        ({"experts": ["scale/mri"]}, "stage sft trains"),
+        ({"experts_hash": {"scale/roi": PARENT}}, "lacks scale/wsi"),
+        ({"experts_hash": {"scale/roi": "abc", "scale/wsi": PARENT}}, "experts_hash"),
+        ({"experts_hash": {"scale/roi": PARENT, "scale/wsi": PARENT, "x": PARENT}}, "experts_hash"),
+        ({"experts_hash": [PARENT]}, "experts_hash"),
+        ({"base_hash": PARENT.upper()}, "base_hash"),
+        ({"learning_rate": 0.0}, "learning_rate"),
+        ({"learning_rate": "1e-3"}, "learning_rate"),
+        ({"learning_rate": 1}, "number"),
+        ({"expert_rank": 0}, "expert_rank"),
+        ({"expert_rank": 10**6}, "expert_rank"),
+        ({"expert_alpha": -1.0}, "expert_alpha"),
+        ({"expert_seed": -1}, "expert_seed"),
+        ({"rollouts": 4}, "takes none"),
+        ({"kl_beta": -0.1}, "kl_beta"),
+        ({"mechanism": {}}, "mechanism"),
+        ({"mechanism": None}, "mechanism"),
+        ({"mechanism": {**PLAN.mechanism.to_dict(), "steps": 0}}, "steps"),
+        ({"mechanism": {**PLAN.mechanism.to_dict(), "dropout": 0.1}}, "dropout"),
+        ({"extra": 1}, "unknown"),
+    ],
+)
+def test_a_plan_with_a_wrong_field_is_refused_by_its_name(changes: dict[str, Any], message: str) -> None:
+    """Catches hostile or mistaken plans that would be half understood."""
+    fields = {**json.loads(PLAN.to_bytes()), **changes}
+    with pytest.raises(PlanError, match=message):
+        Plan.from_bytes(canonical.encode(fields))
+
+
+@pytest.mark.parametrize("name", list(json.loads(PLAN.to_bytes())))
+def test_every_field_must_be_there(name: str) -> None:
+    """Catches a default taken where the coordinator said nothing."""
+    fields = json.loads(PLAN.to_bytes())
+    del fields[name]
+    with pytest.raises(PlanError, match=name):
+        Plan.from_bytes(canonical.encode(fields))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"\xff\xfe",
+        b"{" * 50_000,
+        b"[" * 50_000,
+        PLAN.to_bytes() + b" ",
+        PLAN.to_bytes().replace(b'"round":1', b'"round":1,"round":1'),
+        PLAN.to_bytes().replace(b'"expert_alpha":8.0', b'"expert_alpha":NaN'),
+        PLAN.to_bytes().replace(b'"expert_alpha":8.0', b'"expert_alpha":1e999'),
+        PLAN.to_bytes().replace(b'"expert_seed":0', b'"expert_seed":' + b"9" * 5000),
+        b" " * (MAX_BYTES + 1),
+    ],
+)
+def test_bytes_that_are_no_canonical_plan_are_refused(data: bytes) -> None:
+    """Catches second spellings of a plan (two hashes for one meaning) and bytes that crash the reader."""
+    with pytest.raises(PlanError):
+        Plan.from_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"rollouts": 1}, {"max_answer_tokens": 0}, {"rollouts": 10**6}, {"experts": ("scale/roi",)}]
+)
+def test_a_grpo_plan_needs_its_own_fields(changes: dict[str, Any]) -> None:
+    """Catches a group of one, whose advantages are all zero, and answers without end."""
+    with pytest.raises(PlanError):
+        replace(GRPO, **changes)
+
+
+def test_only_the_coordinators_signature_for_plans_opens_a_plan(tmp_path: Path) -> None:
+    """Catches a plan by a stranger, an altered one, and a signature made for something else."""
+    key, stranger = keys.generate(tmp_path / "a"), keys.generate(tmp_path / "b")
+    data, signature = PLAN.to_bytes(), PLAN.sign(key)
+    assert Plan.open(data, signature, key.public) == PLAN
+    for wrong in (PLAN.sign(stranger), key.sign(data, Purpose.RECEIPT), b"", signature[:-1]):
+        with pytest.raises(SignatureInvalid):
+            Plan.open(data, wrong, key.public)
+    with pytest.raises(SignatureInvalid):
+        Plan.open(data.replace(b'"round":1', b'"round":2'), signature, key.public)
+
+
+def test_a_hospital_trains_the_plans_experts_that_it_allows() -> None:
+    """Catches an expert trained against the policy, or one that the plan does not name."""
+    assert GRPO.restricted({"task/vqa", "scale/roi"}) == ("task/vqa",)
+    assert GRPO.restricted(()) == ()
+
+
+def test_a_plan_can_not_be_changed_after_it_was_judged() -> None:
+    """Catches a plan whose hashes are swapped between the check and the training."""
+    with pytest.raises(TypeError):
+        PLAN.experts_hash["scale/roi"] = "x"  # type: ignore[index]

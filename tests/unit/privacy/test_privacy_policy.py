@@ -1,0 +1,115 @@
+"""The policy file: wrong keys and values are named with the cure, and each limit is enforced."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from privacy.codes import Refusal
+from privacy.errors import PolicyError
+from privacy.plan import Plan
+from privacy.policy import Policy, refusal
+from tests.privacy_cases import BASE, CODE, MECHANISM, PLAN, POLICY
+
+TEXT = """
+hospital = "north"
+epsilon_budget = 8
+delta = 1e-5
+nominal_patients = 1000
+minimum_noise_multiplier = 0.5
+maximum_sampling_rate = 0.2
+maximum_steps = 50
+maximum_samples_per_patient = 8
+tasks = ["classification", "vqa"]
+scales = ["roi", "wsi"]
+campaigns = ["*"]
+"""
+
+
+def test_a_policy_file_is_read(tmp_path: Path) -> None:
+    """Catches a key that is read under another name."""
+    (tmp_path / "policy.toml").write_text(TEXT)
+    policy = Policy.load(tmp_path / "policy.toml")
+    assert policy == POLICY
+    assert policy.experts == ("scale/roi", "scale/wsi", "task/classification", "task/vqa")
+    assert policy.expected_patients(MECHANISM) == pytest.approx(100.0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("epsilon_budget", "epsilon_bugdet", "did you mean 'epsilon_budget'"),
+        ("delta = 1e-5", "delta = 1e-5\ncolour = 1", "unknown key 'colour': known keys"),
+        ("delta = 1e-5\n", "", "missing delta"),
+        ("delta = 1e-5", "delta = 0", "delta = 0"),
+        ("delta = 1e-5", 'delta = "small"', "must be a number"),
+        ("delta = 1e-5", "delta = 1e-3", "below 1/nominal_patients"),
+        ("epsilon_budget = 8", "epsilon_budget = inf", "epsilon_budget"),
+        ("epsilon_budget = 8", "epsilon_budget = -1", "epsilon_budget"),
+        ("epsilon_budget = 8", "epsilon_budget = true", "epsilon_budget"),
+        ("minimum_noise_multiplier = 0.5", "minimum_noise_multiplier = 0", "minimum_noise_multiplier"),
+        ("maximum_sampling_rate = 0.2", "maximum_sampling_rate = 1.1", "maximum_sampling_rate"),
+        ("maximum_steps = 50", "maximum_steps = 0.5", "maximum_steps"),
+        ("nominal_patients = 1000", "nominal_patients = 0", "nominal_patients"),
+        ('"vqa"]', '"vqa", "grading"]', "'grading': use some of"),
+        ('scales = ["roi", "wsi"]', 'scales = "roi"', "list of names"),
+        ('campaigns = ["*"]', "campaigns = [1]", "list of names"),
+        ('hospital = "north"', 'hospital = "St. North"', "hospital"),
+        ('hospital = "north"', "hospital = north", "not TOML"),
+        ("delta = 1e-5", "delta = 1e-5\npublic_data = 1", "public_data"),
+    ],
+)
+def test_a_wrong_policy_file_is_named_with_key_and_cure(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    """Catches a limit that is silently not in force because of a slip of the pen."""
+    assert old in TEXT
+    path = tmp_path / "policy.toml"
+    path.write_text(TEXT.replace(old, new))
+    with pytest.raises(PolicyError, match=message) as caught:
+        Policy.load(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_missing_or_unreadable_file_is_named(tmp_path: Path) -> None:
+    """Catches training without a policy."""
+    with pytest.raises(PolicyError, match="without a policy"):
+        Policy.load(tmp_path / "policy.toml")
+    (tmp_path / "policy.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(PolicyError, match="not TOML"):
+        Policy.load(tmp_path / "policy.toml")
+
+
+def with_mechanism(**changes: Any) -> Plan:
+    return replace(PLAN, mechanism=replace(MECHANISM, **changes))
+
+
+@pytest.mark.parametrize(
+    ("policy", "plan", "base", "code"),
+    [
+        (POLICY, PLAN, BASE, None),
+        (
+            POLICY,
+            with_mechanism(noise_multiplier=0.5, sampling_rate=0.2, steps=50, samples_per_patient=8),
+            BASE,
+            None,
+        ),
+        (replace(POLICY, public_data=True), PLAN, BASE, Refusal.NOT_OFFERED),
+        (replace(POLICY, campaigns=("autumn",)), PLAN, BASE, Refusal.CAMPAIGN_NOT_ALLOWED),
+        (replace(POLICY, campaigns=("spring",)), PLAN, BASE, None),
+        (replace(POLICY, scales=()), PLAN, BASE, Refusal.POLICY_EXPERTS),
+        (replace(POLICY, scales=("wsi",)), PLAN, BASE, None),
+        (POLICY, with_mechanism(noise_multiplier=0.499), BASE, Refusal.POLICY_NOISE),
+        (POLICY, with_mechanism(noise_multiplier=0.0), BASE, Refusal.POLICY_NOISE),
+        (POLICY, with_mechanism(sampling_rate=0.201), BASE, Refusal.POLICY_SAMPLING),
+        (POLICY, with_mechanism(steps=51), BASE, Refusal.POLICY_STEPS),
+        (POLICY, with_mechanism(samples_per_patient=9), BASE, Refusal.POLICY_SAMPLES),
+        (POLICY, PLAN, CODE, Refusal.BASE_MISMATCH),
+    ],
+)
+def test_each_limit_is_enforced(policy: Policy, plan: Plan, base: str, code: Refusal | None) -> None:
+    """Catches a limit that is read but not checked, or checked on the wrong side."""
+    assert refusal(policy, plan, base) == code
