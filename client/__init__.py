@@ -1,0 +1,1 @@
+"""The hospital: slides, samples, model and experts, training, and the agent that holds them together."""

@@ -1,0 +1,1 @@
+"""Whole-slide images: opened without their identifiers, cut at a physical scale."""

@@ -1,0 +1,80 @@
+"""How answers are written as text, and read back.
+
+    words       as they are
+    boxes       <bbox>[x1,y1,x2,y2]</bbox>, one after the other without separators
+    polygons    <poly>[x1,y1,x2,y2,x3,y3,...]</poly>, likewise
+    no object   none
+    thinking    <think>...</think><answer>...</answer>, read only: no one writes a model's thoughts for it
+
+Reading is strict, because a reward hangs on it: a model's text either is such an answer from end to end
+(spaces at the ends and after commas aside) or it is None. Nothing is searched for inside longer text.
+"""
+
+from __future__ import annotations
+
+import re
+
+from client.errors import AnswerError
+from client.tasks.sample import Box, Boxes, Polygon, Polygons
+
+NONE = "none"
+_NUMBER = r"(?:0|[1-9][0-9]{0,3})"
+_BOX = re.compile(rf"<bbox>\[({_NUMBER}(?:, ?{_NUMBER}){{3}})\]</bbox>")
+_POLYGON = re.compile(rf"<poly>\[({_NUMBER}(?:, ?{_NUMBER}){{5,}})\]</poly>")
+_THINKING = re.compile(r"<think>(.*)</think>\s*<answer>(.*)</answer>", re.DOTALL)
+_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+
+
+def render_boxes(answer: Boxes) -> str:
+    """Write boxes; `parse_boxes` reads the same answer back."""
+    return "".join(f"<bbox>[{box.x1},{box.y1},{box.x2},{box.y2}]</bbox>" for box in answer.boxes) or NONE
+
+
+def render_polygons(answer: Polygons) -> str:
+    """Write polygons; `parse_polygons` reads the same answer back."""
+    written = (",".join(f"{x},{y}" for x, y in polygon.points) for polygon in answer.polygons)
+    return "".join(f"<poly>[{points}]</poly>" for points in written) or NONE
+
+
+def parse_boxes(text: str) -> Boxes | None:
+    """Read boxes, or None if the text is anything else; one impossible box spoils the answer."""
+    rows = _parse_rows(text, _BOX)
+    try:
+        return None if rows is None else Boxes(tuple(Box(*row) for row in rows))
+    except AnswerError:
+        return None
+
+
+def parse_polygons(text: str) -> Polygons | None:
+    """Read polygons, or None if the text is anything else; one impossible polygon spoils the answer."""
+    rows = _parse_rows(text, _POLYGON)
+    if rows is None or any(len(row) % 2 for row in rows):
+        return None
+    try:
+        return Polygons(tuple(Polygon(tuple(zip(row[::2], row[1::2], strict=True))) for row in rows))
+    except AnswerError:
+        return None
+
+
+def parse_thinking(text: str) -> str | None:
+    """The answer's text, or None unless the whole text is one think block, not empty, and one answer
+    block."""
+    if any(text.count(tag) != 1 for tag in _TAGS):
+        return None
+    match = _THINKING.fullmatch(text.strip())
+    return match[2].strip() if match and match[1].strip() else None
+
+
+def _parse_rows(text: str, pattern: re.Pattern[str]) -> list[list[int]] | None:
+    """All numbers of each bracket, or None unless brackets (or `none`) are all there is."""
+    text = text.strip()
+    if text == NONE:
+        return []
+    rows, end = [], 0
+    while end < len(text):
+        match = pattern.match(text, end)
+        if match is None:
+            return None
+        rows.append([int(number) for number in match[1].split(",")])
+        end = match.end()
+    return rows or None

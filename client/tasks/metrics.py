@@ -1,0 +1,51 @@
+"""Figures for reports. None of these is a reward: exact boxes followed by fifty false ones still have AP50 =
+1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from client.tasks.overlap import MATCH_IOU, iou
+from client.tasks.sample import Box
+
+_RESAMPLES = 2000
+
+
+def average_precision_50(predicted: Sequence[Box], true: Sequence[Box]) -> float:
+    """Average precision of one image at IoU >= 0.5, in [0, 1].
+
+    The order of the answer is the rank. In that order each box takes the free true box that it overlaps most,
+    and is a hit from IoU 0.5 on. The result is the area under the monotone envelope of precision over recall.
+    Without true boxes it is 1 for no prediction and 0 for any.
+    """
+    if not true:
+        return float(not predicted)
+    overlaps = iou(predicted, true)
+    hits = np.zeros(len(predicted))
+    for rank, row in enumerate(overlaps):
+        best = int(row.argmax())
+        if row[best] >= MATCH_IOU:
+            hits[rank] = 1
+            overlaps[:, best] = 0
+    precision = hits.cumsum() / np.arange(1, len(hits) + 1)
+    envelope = np.maximum.accumulate(precision[::-1])[::-1]
+    return float((envelope * hits).sum() / len(true))
+
+
+def balanced_accuracy(scores: Sequence[float], classes: Sequence[str]) -> float:
+    """The mean over true classes of each one's mean score, so that frequent classes do not drown rare
+    ones."""
+    values, names = np.asarray(scores, dtype=np.float64), np.asarray(classes)
+    return float(np.mean([values[names == name].mean() for name in np.unique(names)]))
+
+
+def bootstrap_interval(scores: Sequence[float], seed: int) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean over 2,000 resamples; deterministic in `seed`. At least one
+    score."""
+    values = np.asarray(scores, dtype=np.float64)
+    random = np.random.default_rng(seed)
+    means = values[random.integers(0, len(values), size=(_RESAMPLES, len(values)))].mean(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)

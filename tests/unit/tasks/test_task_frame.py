@@ -1,0 +1,99 @@
+"""From level-0 pixels to the frame 0..1000, once, in regions that are not square."""
+
+from __future__ import annotations
+
+import pytest
+
+from client.tasks.frame import boxes_to_frame, polygons_to_frame, snap_boxes, snap_polygons
+from client.tasks.overlap import mask
+from client.tasks.registry import TASKS
+from client.tasks.sample import Box, Boxes, Polygon, Polygons, Region
+
+WIDE = Region(1000, 2000, 800, 200)
+TALL = Region(1000, 2000, 200, 800)
+
+
+def test_width_and_height_have_their_own_scale() -> None:
+    """Would catch one scale for both axes, swapped axes, and a forgotten offset."""
+    box = [1100, 2050, 1150, 2100]
+    assert boxes_to_frame([box], WIDE).boxes == (Box(125, 250, 188, 500),)
+    assert boxes_to_frame([box], TALL).boxes == (Box(500, 63, 750, 125),)
+    outline = [[1100, 2050], [1150, 2050], [1150, 2100]]
+    assert polygons_to_frame([outline], WIDE).polygons == (Polygon(((125, 250), (188, 250), (188, 500))),)
+    assert polygons_to_frame([outline], TALL).polygons == (Polygon(((500, 63), (750, 63), (750, 125))),)
+
+
+def test_the_whole_region_is_the_whole_frame() -> None:
+    """Would catch an off-by-one at the far edges."""
+    for region in (WIDE, TALL):
+        corners = [region.x, region.y, region.x + region.width, region.y + region.height]
+        assert boxes_to_frame([corners], region).boxes == (Box(0, 0, 1000, 1000),)
+
+
+def test_objects_are_clipped_to_the_region() -> None:
+    """Would catch coordinates off the frame, and objects that only touch the region counted as shown in
+    it."""
+    boxes = [
+        [900, 1900, 1400, 2100],
+        [900, 2000, 1000, 2100],
+        [1800, 2000, 1900, 2100],
+        [1700, 2150, 1900, 2300],
+    ]
+    assert boxes_to_frame(boxes, WIDE).boxes == (Box(0, 0, 500, 500), Box(875, 750, 1000, 1000))
+    diamond = [[1000, 1900], [1200, 2100], [1000, 2300], [800, 2100]]  # its centre lies on the left edge
+    (clipped,) = polygons_to_frame([diamond], WIDE).polygons
+    assert clipped.bounds() == Box(0, 0, 250, 1000)
+    beside = [[900, 2000], [1000, 2000], [1000, 2100]]
+    assert polygons_to_frame([beside], WIDE).polygons == ()
+
+
+def test_clipping_keeps_the_area_that_is_inside() -> None:
+    """Would catch a clip that cuts corners: three quarters of this concave outline lie in the region."""
+    region = Region(0, 0, 400, 400)
+    arrow = [[-400, 0], [400, 0], [400, 400], [-400, 400], [0, 200]]
+    (clipped,) = polygons_to_frame([arrow], region).polygons
+    assert mask([clipped]).sum() == 250 * 250
+
+
+def test_order_and_points_are_kept() -> None:
+    """Would catch sorting: the manifest's order is the order that is taught."""
+    boxes = [[1300, 2100, 1400, 2200], [1000, 2000, 1100, 2100]]
+    assert [box.x1 for box in boxes_to_frame(boxes, WIDE).boxes] == [375, 0]
+    outline = [[1500, 2100], [1300, 2180], [1200, 2020]]
+    assert polygons_to_frame([outline], WIDE).polygons[0].points == ((625, 500), (375, 900), (250, 100))
+
+
+def test_tiny_objects_do_not_vanish() -> None:
+    """Would catch a mitosis of a few pixels lost in a large region, at the far corner too."""
+    region = Region(0, 0, 50_000, 50_000)
+    for at in (0, 20_000, 49_990):
+        box = [at, at, at + 10, at + 10]
+        outline = [[at, at], [at + 10, at], [at + 10, at + 10]]
+        (found,) = boxes_to_frame([box], region).boxes
+        assert found.x2 - found.x1 == found.y2 - found.y1 == 1
+        assert polygons_to_frame([outline], region).polygons[0].bounds() == found
+        assert snap_boxes(Boxes((found,))).boxes[0].x2 - snap_boxes(Boxes((found,))).boxes[0].x1 == 10
+
+
+def test_coordinates_are_written_in_tens() -> None:
+    """Would catch targets with more digits than the model can learn."""
+    boxes = Boxes((Box(4, 5, 14, 996), Box(998, 0, 1000, 3)))
+    assert TASKS["detection"].render(boxes) == "<bbox>[0,10,10,1000]</bbox><bbox>[990,0,1000,10]</bbox>"
+    outlines = Polygons((Polygon(((11, 12), (13, 14), (48, 12), (51, 96))),))
+    assert TASKS["segmentation"].render(outlines) == "<poly>[10,10,50,10,50,100]</poly>"
+
+
+def test_an_outline_that_vanishes_on_the_grid_becomes_a_rectangle() -> None:
+    """Would catch a written polygon that can't be read back."""
+    snapped = snap_polygons(Polygons((Polygon(((501, 501), (503, 501), (503, 503))),)))
+    assert snapped.polygons == (Polygon(((500, 500), (510, 500), (510, 510), (500, 510))),)
+
+
+@pytest.mark.parametrize("region", [WIDE, TALL])
+def test_an_exact_answer_stays_nearly_perfect_in_its_written_form(region: Region) -> None:
+    """Would catch a written grid so coarse that the model can't earn the reward; 60 x 60 pixels, of 200 the
+    shorter side."""
+    from client.tasks.overlap import matched_share
+
+    truth = boxes_to_frame([[region.x + 41, region.y + 57, region.x + 101, region.y + 117]], region)
+    assert matched_share(snap_boxes(truth).boxes, truth.boxes) > 0.85
