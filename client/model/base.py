@@ -1,0 +1,157 @@
+"""The frozen base model: a local folder in the Hugging Face layout, loaded once and never changed.
+
+Beside the weights stand `fedpath.json` (physical scales and sizes) and, optionally, `projector.safetensors`
+(the slide projector's public start).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen3VLForConditionalGeneration
+
+from client.model.errors import BaseModelError
+from client.model.images import PatchLayout
+from client.model.projector import Projector
+
+HASHED = ("*.safetensors", "*.json", "*.jinja", "*.txt")
+
+
+@dataclass(frozen=True)
+class Scales:
+    """At what physical scale this base looks at tissue (`fedpath.json`).
+
+    roi_pixels: longest side of a region's image, pixels; roi_mpp: finest microns a pixel of a region's image;
+    wsi_mpp: microns a pixel of a slide's tiles; wsi_max_tokens: most tokens that a slide becomes.
+    """
+
+    roi_pixels: int
+    roi_mpp: float
+    wsi_mpp: float
+    wsi_max_tokens: int
+
+    def __post_init__(self) -> None:
+        if (
+            self.roi_pixels < 32
+            or self.roi_mpp <= 0
+            or self.wsi_mpp <= 0
+            or not 1 <= self.wsi_max_tokens <= 576
+        ):
+            raise BaseModelError(
+                f"fedpath.json: {self} is out of range; roi_pixels is at least 32, both mpp are above 0 and "
+                "wsi_max_tokens is 1 to 576"
+            )
+
+    @classmethod
+    def read(cls, path: Path) -> Scales:
+        """The scales in a `fedpath.json`; BaseModelError where a key is missing, unknown or of the wrong
+        type.
+        """
+        data = _read_json(path)
+        names = {field.name for field in fields(cls)}
+        if set(data) != names:
+            raise BaseModelError(f"{path.name}: keys are {sorted(data)} and must be {sorted(names)}")
+        try:
+            return cls(
+                int(data["roi_pixels"]),
+                float(data["roi_mpp"]),
+                float(data["wsi_mpp"]),
+                int(data["wsi_max_tokens"]),
+            )
+        except (TypeError, ValueError) as error:
+            raise BaseModelError(f"{path.name}: every value is a number ({error})") from error
+
+
+@dataclass(frozen=True)
+class Base:
+    """A loaded base. `model` is frozen and in eval mode; `projector` is the public start, frozen too.
+
+    hash: sha256 over the names and bytes of the folder's weight, configuration and tokenizer files.
+    """
+
+    model: Qwen3VLForConditionalGeneration
+    tokenizer: PreTrainedTokenizerBase
+    projector: Projector
+    scales: Scales
+    patches: PatchLayout
+    hash: str
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "cpu") -> Base:
+        """Load from a local folder (float32 on a CPU, bfloat16 elsewhere); never asks the network."""
+        folder = Path(folder)
+        for name in ("config.json", "tokenizer.json", "preprocessor_config.json", "fedpath.json"):
+            if not (folder / name).is_file():
+                raise BaseModelError(
+                    f"base folder {folder} has no {name}; give the folder that holds the whole base"
+                )
+        dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        try:
+            model = Qwen3VLForConditionalGeneration.from_pretrained(
+                folder, dtype=dtype, attn_implementation="sdpa", local_files_only=True
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise BaseModelError(f"base folder {folder} can't be loaded: {error}") from error
+        if tokenizer.eos_token_id is None or tokenizer.chat_template is None:
+            raise BaseModelError(
+                f"base folder {folder}: the tokenizer needs an EOS token and a chat template"
+            )
+        model = cast("Any", model).to(device).eval().requires_grad_(False)
+        digest = folder_hash(folder)
+        width = model.config.text_config.hidden_size
+        projector = Projector.load(folder / "projector.safetensors", width, digest)
+        return cls(
+            model=model,
+            tokenizer=tokenizer,
+            projector=projector.to(device=device, dtype=dtype).requires_grad_(False),
+            scales=Scales.read(folder / "fedpath.json"),
+            patches=PatchLayout.read(_read_json(folder / "preprocessor_config.json")),
+            hash=digest,
+        )
+
+    @property
+    def language_model(self) -> Any:
+        """The decoder that experts attach to (a `Qwen3VLTextModel`; transformers leaves it untyped)."""
+        return self.model.model.language_model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights lie."""
+        return self.model.device
+
+    @property
+    def width(self) -> int:
+        """Width of a token's embedding."""
+        return int(self.language_model.config.hidden_size)
+
+    @property
+    def roi_mpp(self) -> float:
+        """Finest microns a pixel of a region's image."""
+        return self.scales.roi_mpp
+
+
+def folder_hash(folder: Path) -> str:
+    """sha256 (hex) over name, length and bytes of the folder's weight, configuration and tokenizer files."""
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in HASHED for path in folder.glob(pattern)}):
+        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BaseModelError(f"{path.name} can't be read as JSON: {error}") from error
+    if not isinstance(data, dict):
+        raise BaseModelError(f"{path.name} must hold one JSON object")
+    return data

@@ -1,0 +1,132 @@
+"""Running the language model: prompts once, then answers that continue them.
+
+Everything is padded on the right and positions are explicit. A prompt that several answers continue (a
+group of rollouts, with or without gradients) is computed once and its keys and values are repeated.
+
+Shapes: P prompts, M answers, L prompt tokens, T answer tokens, all padded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import DynamicCache
+
+from client.model.experts import Experts
+from client.model.prompt_tokens import Prompt
+from client.model.visual import Visual
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question about one visual input."""
+
+    prompt: Prompt
+    visual: Visual
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Prompts that the model has read.
+
+    last: hidden state at each prompt's last token [P, width]; valid: which cached positions are prompt, not
+    padding, bool [P, L], or None where there is no padding; next_position int64 [P].
+    """
+
+    cache: DynamicCache
+    last: Tensor
+    valid: Tensor | None
+    next_position: Tensor
+
+    def rows(self, prompts: Tensor) -> Prefix:
+        """One row for each index in `prompts` (int64, repeats allowed): rows to continue; takes the cache
+        over.
+        """
+        self.cache.batch_select_indices(prompts)
+        valid = None if self.valid is None else self.valid[prompts]
+        return replace(self, last=self.last[prompts], valid=valid, next_position=self.next_position[prompts])
+
+
+def read(experts: Experts, queries: Sequence[Query]) -> Prefix:
+    """Run the prompts of queries of one scale through the active experts."""
+    base = experts.base
+    prompts = [query.prompt for query in queries]
+    lengths = torch.tensor([len(prompt) for prompt in prompts])
+    ids = pad_sequence([prompt.ids for prompt in prompts], batch_first=True).to(base.device)
+    positions = pad_sequence([prompt.positions.T for prompt in prompts], batch_first=True).permute(2, 0, 1)
+    seen = torch.zeros(ids.shape, dtype=torch.bool)
+    for row, prompt in enumerate(prompts):
+        seen[row, prompt.visual] = True
+    seen = seen.to(base.device)
+    embeds = base.language_model.embed_tokens(ids)
+    embeds = embeds.masked_scatter(seen[..., None], _visual_tokens(experts, queries).to(embeds.dtype))
+    layers = len(queries[0].visual.deepstack)
+    deepstack = [torch.cat([query.visual.deepstack[i] for query in queries]) for i in range(layers)]
+    cache = DynamicCache()
+    hidden = base.language_model(
+        inputs_embeds=embeds,
+        position_ids=positions.to(base.device),
+        past_key_values=cache,
+        use_cache=True,
+        visual_pos_masks=seen if layers else None,
+        deepstack_visual_embeds=deepstack or None,
+    ).last_hidden_state
+    last = hidden[torch.arange(len(queries)), lengths - 1]
+    padded = bool((lengths != ids.shape[1]).any())
+    valid = (torch.arange(ids.shape[1])[None] < lengths[:, None]).to(base.device) if padded else None
+    next_position = torch.tensor([prompt.next_position for prompt in prompts], device=base.device)
+    return Prefix(cache, last, valid, next_position)
+
+
+def answer_logprobs(
+    experts: Experts, prefix: Prefix, answers: Sequence[Sequence[int]]
+) -> tuple[Tensor, Tensor]:
+    """Log-probability of each answer token after its prompt: (float32 [M, T], real tokens bool [M, T]);
+    padding is 0.
+
+    Row i continues prompt i of the prefix, whose cache is used up.
+    """
+    base = experts.base
+    targets = pad_sequence([torch.tensor(a) for a in answers], batch_first=True).to(base.device)
+    lengths = torch.tensor([len(a) for a in answers], device=base.device)
+    real = torch.arange(targets.shape[1], device=base.device)[None] < lengths[:, None]
+    hidden = prefix.last[:, None]
+    if targets.shape[1] > 1:
+        hidden = torch.cat([hidden, _continue(experts, prefix, targets[:, :-1])], dim=1)
+    logits = base.model.lm_head(hidden[real]).float()  # only where an answer token stands
+    chosen = logits.gather(1, targets[real][:, None])[:, 0] - logits.logsumexp(-1)
+    return torch.zeros(real.shape, device=base.device).masked_scatter(real, chosen), real
+
+
+def _continue(experts: Experts, prefix: Prefix, ids: Tensor) -> Tensor:
+    """Hidden states [M, T, width] of answer tokens ids [M, T] after their prompts."""
+    model = experts.base.language_model
+    count = ids.shape[1]
+    past = prefix.cache.get_seq_length()
+    causal = torch.ones(count, past + count, dtype=torch.bool, device=ids.device).tril(past)[None, None]
+    if prefix.valid is not None:
+        tail = prefix.valid.new_ones(len(ids), count)
+        causal = causal & torch.cat([prefix.valid, tail], dim=1)[:, None, None]
+    positions = prefix.next_position[:, None] + torch.arange(count, device=ids.device)
+    return model(
+        inputs_embeds=model.embed_tokens(ids),
+        position_ids=positions.expand(3, -1, -1),
+        attention_mask=causal,
+        past_key_values=prefix.cache,
+        use_cache=True,
+    ).last_hidden_state
+
+
+def _visual_tokens(experts: Experts, queries: Sequence[Query]) -> Tensor:
+    tokens = [query.visual.tokens for query in queries]
+    if queries[0].visual.scale == "roi":
+        return torch.cat(tokens)
+    padded = pad_sequence(tokens, batch_first=True)  # [P, S, width]
+    lengths = torch.tensor([len(t) for t in tokens], device=padded.device)
+    return experts.projector(padded)[
+        torch.arange(padded.shape[1], device=padded.device)[None] < lengths[:, None]
+    ]

@@ -1,0 +1,93 @@
+"""Pixels to the patches that the Qwen-VL vision tower takes, without torchvision."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from client.model.errors import BaseModelError
+
+
+@dataclass(frozen=True)
+class PatchLayout:
+    """How images are cut: sizes in pixels (patch), frames (temporal) and patches (merge); per-channel mean
+    and std.
+    """
+
+    patch: int
+    temporal: int
+    merge: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> PatchLayout:
+        """From a `preprocessor_config.json`; BaseModelError names what is missing."""
+        try:
+            mean, std = (_triple(config[key]) for key in ("image_mean", "image_std"))
+            layout = cls(
+                int(config["patch_size"]),
+                int(config["temporal_patch_size"]),
+                int(config["merge_size"]),
+                mean,
+                std,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise BaseModelError(f"preprocessor_config.json: {error} is missing or not a number") from error
+        if min(layout.patch, layout.temporal, layout.merge) < 1 or min(std) <= 0:
+            raise BaseModelError("preprocessor_config.json: sizes are at least 1 and image_std above 0")
+        return layout
+
+    @property
+    def factor(self) -> int:
+        """An image's sides are multiples of this many pixels: one merged visual token."""
+        return self.patch * self.merge
+
+
+def fit(image: np.ndarray, layout: PatchLayout, longest: int) -> np.ndarray:
+    """uint8 [H, W, 3] resized so that both sides are multiples of `factor`, at least one, the longer <=
+    `longest`.
+
+    An image that fits already is returned unchanged. Coordinates relative to the image's sides stay true.
+    """
+    height, width = image.shape[:2]
+    shrink = min(1.0, longest / max(height, width))
+    limit = max(1, longest // layout.factor)
+    rows, columns = (min(limit, max(1, round(side * shrink / layout.factor))) for side in (height, width))
+    size = (columns * layout.factor, rows * layout.factor)
+    if size == (width, height):
+        return image
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
+
+
+def patchify(images: Sequence[np.ndarray], layout: PatchLayout) -> tuple[Tensor, Tensor]:
+    """Images uint8 [H, W, 3] (sides multiples of `factor`) -> (pixel_values [patches, C*t*p*p], grid_thw
+    [images, 3]).
+
+    Same numbers and order as transformers' Qwen2-VL image processor: merge blocks of patches lie together.
+    """
+    p, m = layout.patch, layout.merge
+    mean = np.asarray(layout.mean, dtype=np.float32)
+    std = np.asarray(layout.std, dtype=np.float32)
+    patches, grids = [], []
+    for image in images:
+        rows, columns = image.shape[0] // p, image.shape[1] // p
+        x = (image.astype(np.float32) / 255.0 - mean) / std
+        x = x.reshape(rows // m, m, p, columns // m, m, p, 3).transpose(
+            0, 3, 1, 4, 6, 2, 5
+        )  # gh gw m m C p p
+        x = np.repeat(x[:, :, :, :, :, None], layout.temporal, axis=5)  # a still image fills all its frames
+        patches.append(x.reshape(rows * columns, -1))
+        grids.append((1, rows, columns))
+    return torch.from_numpy(np.concatenate(patches)), torch.tensor(grids, dtype=torch.long)
+
+
+def _triple(values: Sequence[Any]) -> tuple[float, float, float]:
+    red, green, blue = values
+    return float(red), float(green), float(blue)

@@ -1,0 +1,83 @@
+"""From samples to what the model sees: pixels are read and encoded once, and kept while memory allows."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.model.base import Base
+from client.model.images import fit
+from client.model.slide_features import SlideFeatures
+from client.model.visual import Visual, encode_images
+from client.slides.slide import Slide, open_slide
+from client.tasks.sample import Region, Sample
+
+Key = tuple[str, Region | None]
+
+
+class InputLoader:
+    """Visual inputs of samples, by slide and region; the least recently used leave once `memory` bytes are
+    held.
+    """
+
+    def __init__(
+        self, base: Base, slides: Mapping[str, Slide], features: SlideFeatures, memory: int = 1 << 30
+    ) -> None:
+        self._base = base
+        self._slides = slides
+        self._features = features
+        self._memory = memory
+        self._held: OrderedDict[Key, Visual] = OrderedDict()
+        self._bytes = 0
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Visual]:
+        """One visual input a sample, in order; distinct regions go through the vision tower once.
+
+        Raises SlideError where a slide can't be read any more.
+        """
+        keys = [(sample.slide, sample.region) for sample in samples]
+        found = {key: self._held[key] for key in keys if key in self._held}
+        found |= self._encode(sorted({key for key in keys if key not in found}, key=_order))
+        for key in found:
+            self._keep(key, found[key])
+        return [found[key] for key in keys]
+
+    def _encode(self, keys: Sequence[Key]) -> dict[Key, Visual]:
+        by_slide: dict[str, list[Region]] = {}
+        encoded: dict[Key, Visual] = {}
+        for name, region in keys:
+            if region is None:
+                encoded[name, None] = self._features.load(self._slides[name])
+            else:
+                by_slide.setdefault(name, []).append(region)
+        images = [image for name, regions in by_slide.items() for image in self._read(name, regions)]
+        visuals = encode_images(self._base, images)
+        regions = [(name, region) for name, regions in by_slide.items() for region in regions]
+        return encoded | dict(zip(regions, visuals, strict=True))
+
+    def _read(self, name: str, regions: Sequence[Region]) -> list[NDArray[np.uint8]]:
+        slide, scales = self._slides[name], self._base.scales
+        images = []
+        with open_slide(slide.path) as reader:
+            for region in regions:
+                longest = max(region.width, region.height) * slide.mpp
+                mpp = max(scales.roi_mpp, longest / scales.roi_pixels)
+                image = reader.read(region.x, region.y, region.width, region.height, mpp)
+                images.append(fit(image, self._base.patches, scales.roi_pixels))
+        return images
+
+    def _keep(self, key: Key, visual: Visual) -> None:
+        if key not in self._held:
+            self._held[key] = visual
+            self._bytes += visual.nbytes
+        self._held.move_to_end(key)
+        while self._bytes > self._memory and len(self._held) > 1:
+            self._bytes -= self._held.popitem(last=False)[1].nbytes
+
+
+def _order(key: Key) -> tuple[str, tuple[int, ...]]:
+    region = key[1]
+    return key[0], () if region is None else (region.x, region.y, region.width, region.height)

@@ -1,0 +1,106 @@
+"""A round of private training at one hospital: S noised steps from the experts as sent, to one delta an
+expert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from client.model.experts import Experts
+from client.tasks.sample import Sample
+from client.training import grpo, sft
+from client.training.batch import LoadInputs, Performance
+from privacy.clip import Clipped, add, clip_and_sum
+from privacy.descent import ExpertDelta, PrivateDescent
+from privacy.noise import add_noise
+from privacy.plan import Plan
+from privacy.randomness import RandomSource
+from privacy.sampling import draw_patients, draw_samples
+
+Progress = Callable[[int, int], None]
+SEEDS_BELOW = 2**53
+DEFAULT = Performance()
+
+
+def train_round(
+    experts: Experts,
+    trained: Sequence[str],
+    samples: Sequence[Sample],
+    load_inputs: LoadInputs,
+    plan: Plan,
+    nominal_patients: int,
+    random: RandomSource,
+    progress: Progress,
+    performance: Performance = DEFAULT,
+) -> dict[str, ExpertDelta]:
+    """Train the `trained` experts (those of the plan that the hospital allows) by the plan's mechanism.
+
+    Exactly `plan.mechanism.steps` steps are taken, an empty draw's too; each divides by the public
+    `sampling_rate * nominal_patients`. Samples that train none of the experts are left out. `progress(step,
+    of)` is told of each step's end. Afterwards the experts hold the trained weights.
+    """
+    mechanism = plan.mechanism
+    by_patient = _by_patient(samples, set(trained))
+    patients = sorted(by_patient)
+    parameters = experts.trainable(trained)
+    descent = PrivateDescent(parameters, plan.learning_rate)
+    for step in range(mechanism.steps):
+        drawn = [
+            [
+                by_patient[patient][i]
+                for i in draw_samples(len(by_patient[patient]), mechanism.samples_per_patient, random)
+            ]
+            for patient in draw_patients(patients, mechanism.sampling_rate, random)
+        ]
+        seeds = random.integers(len(drawn), SEEDS_BELOW).tolist()
+        clipped = clipped_sum(experts, parameters, drawn, seeds, plan, load_inputs, performance)
+        descent.step(add_noise(clipped, mechanism, mechanism.sampling_rate * nominal_patients, random))
+        experts.write(descent.parameters)
+        progress(step + 1, mechanism.steps)
+    return descent.deltas()
+
+
+def clipped_sum(
+    experts: Experts,
+    parameters: Mapping[str, Tensor],
+    drawn: Sequence[Sequence[Sample]],
+    seeds: Sequence[int],
+    plan: Plan,
+    load_inputs: LoadInputs,
+    performance: Performance,
+) -> Clipped:
+    """The sum over the drawn patients of each one's gradient, clipped to the plan's norm over all
+    parameters together.
+
+    drawn[p] are patient p's samples and seeds[p] that patient's randomness. Adding or removing one patient
+    moves the sum by at most the clip norm.
+    """
+    clip_norm = plan.mechanism.clip_norm
+    total = clip_and_sum(
+        {key: torch.zeros((0, *p.shape), device=p.device) for key, p in parameters.items()}, clip_norm
+    )
+    for start in range(0, len(drawn), performance.patients):
+        chunk = slice(start, start + performance.patients)
+        if plan.stage == "sft":
+            gradients = sft.gradients(experts, parameters, drawn[chunk], load_inputs, performance)
+        else:
+            settings = grpo.Settings(plan.rollouts, plan.kl_beta, plan.max_answer_tokens)
+            gradients = grpo.gradients(
+                experts, parameters, drawn[chunk], seeds[chunk], settings, load_inputs, performance
+            )
+        total = add(total, clip_and_sum(gradients, clip_norm))
+    return total
+
+
+def _by_patient(samples: Sequence[Sample], trained: set[str]) -> dict[str, list[Sample]]:
+    """Each patient's samples that train one of these experts; their scale expert in SFT, their task expert
+    in GRPO.
+    """
+    grouped: dict[str, list[Sample]] = {}
+    for sample in samples:
+        if {f"scale/{sample.scale}", f"task/{sample.task}"} & trained:
+            grouped.setdefault(sample.patient, []).append(sample)
+    return grouped

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from peft.tuners.lora.layer import Linear as LoraLinear
+
+from client.model.base import Base, folder_hash
+from client.model.errors import BaseModelError, ExpertError
+from client.model.experts import attach, detach
+from privacy.experts import EXPERTS
+from tests.model_cases import fresh
+
+
+def test_a_stack_is_the_base_plus_the_sum_of_the_deltas(tiny_base: Path) -> None:
+    """Would catch experts mixed factor by factor, a wrong scale, or an expert that acts while it is off."""
+    experts = fresh(Base.load(tiny_base))
+    for scale, task in ((None, None), ("roi", None), (None, "vqa"), ("wsi", "classification")):
+        experts.activate(scale, task)
+        for layer in experts.layers:
+            x = torch.randn(2, 3, layer.base_layer.in_features)
+            weight = layer.base_layer.weight.clone()
+            for name in experts.active:
+                a, b = layer.factors(name)
+                weight += 8.0 / 4 * b @ a
+            torch.testing.assert_close(layer(x), x @ weight.T, atol=1e-6, rtol=1e-5)
+
+
+def test_the_fused_layer_equals_pefts_own(tiny_base: Path) -> None:
+    """Would catch our forward pass drifting from the library whose adapters these are."""
+    experts = fresh(Base.load(tiny_base))
+    experts.activate("roi", "detection")
+    for layer in experts.layers:
+        x = torch.randn(2, 3, layer.base_layer.in_features)
+        torch.testing.assert_close(layer(x), LoraLinear.forward(layer, x), atol=1e-6, rtol=1e-5)
+
+
+def test_merging_changes_nothing_but_speed(tiny_base: Path) -> None:
+    """Would catch a merge that leaves a trace in the base's weights, or that outlives its block."""
+    experts = fresh(Base.load(tiny_base))
+    experts.activate("roi", "vqa")
+    layer = experts.layers[3]
+    x, before = torch.randn(4, layer.base_layer.in_features), layer.base_layer.weight.clone()
+    with experts.merged():
+        inside = layer(x)
+    torch.testing.assert_close(inside, layer(x), atol=1e-6, rtol=1e-5)
+    assert torch.equal(layer.base_layer.weight, before)
+    assert layer.whole is None
+
+
+def test_attaching_leaves_the_base_byte_for_byte(tiny_base: Path) -> None:
+    """Would catch experts that alter the frozen base, or that stay behind after a campaign."""
+    base, untouched = Base.load(tiny_base), Base.load(tiny_base)
+    fresh(base)
+    fresh(base)  # a second campaign on the same base
+    detach(base)
+    ours, theirs = base.model.state_dict(), untouched.model.state_dict()
+    assert list(ours) == list(theirs)
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_lora_a_is_a_public_function_of_base_expert_layer_and_seed(tiny_base: Path) -> None:
+    """Would catch hospitals whose frozen A differ: their averaged B would mean nothing."""
+    base = Base.load(tiny_base)
+    first = attach(base, EXPERTS, 4, 8.0, seed=7).layers[0].factors("scale/roi")[0].clone()
+    torch.manual_seed(99)
+    experts = attach(base, ["scale/roi", "scale/wsi"], 4, 8.0, seed=7)
+    assert torch.equal(first, experts.layers[0].factors("scale/roi")[0])
+    assert not torch.equal(first, experts.layers[0].factors("scale/wsi")[0])
+    assert not torch.equal(first, experts.layers[1].factors("scale/roi")[0])
+    assert not torch.equal(first, attach(base, EXPERTS, 4, 8.0, seed=8).layers[0].factors("scale/roi")[0])
+    assert not any(p.requires_grad for p in base.model.parameters())
+
+
+def test_experts_travel_there_and_back(tiny_base: Path) -> None:
+    """Would catch a tensor that is trained but not exported, or lost on the way in."""
+    experts = fresh(Base.load(tiny_base))
+    for name in EXPERTS:
+        state = experts.export(name)
+        assert {key: value.shape for key, value in state.items()} == experts.shapes(name)
+        changed = {key: value + 1 for key, value in state.items()}
+        experts.load(name, changed)
+        for key, value in experts.export(name).items():
+            np.testing.assert_array_equal(value, changed[key])
+    assert "projector.out.weight" in experts.shapes("scale/wsi")
+    assert len(experts.shapes("scale/roi")) == 14
+
+
+def test_the_public_start_is_zero_and_the_bases_projector(tiny_base: Path) -> None:
+    """Would catch a start that carries what has been trained since."""
+    experts = fresh(Base.load(tiny_base))
+    start = experts.initial("scale/wsi")
+    shipped = experts.base.projector.out.weight.numpy()
+    np.testing.assert_array_equal(start.pop("projector.out.weight"), shipped)
+    assert not any(value.any() for value in start.values())
+
+
+@pytest.mark.parametrize("damage", ["missing", "extra", "shape", "nan"])
+def test_a_misfit_expert_is_refused_whole(tiny_base: Path, damage: str) -> None:
+    """Would catch half-loaded experts and non-finite weights in the model."""
+    experts = fresh(Base.load(tiny_base))
+    before = experts.export("task/vqa")
+    state = {key: value + 1 for key, value in before.items()}
+    last = list(state)[-1]
+    if damage == "missing":
+        del state[last]
+    elif damage == "extra":
+        state["more"] = state[last]
+    elif damage == "shape":
+        state[last] = state[last][:-1]
+    else:
+        state[last] = state[last] * np.nan
+    with pytest.raises(ExpertError, match="task/vqa"):
+        experts.load("task/vqa", state)
+    after = experts.export("task/vqa")
+    assert all(np.array_equal(before[key], after[key]) for key in before)
+
+
+def test_unknown_experts_are_refused_by_name(tiny_base: Path) -> None:
+    """Would catch an expert of another vocabulary that is silently ignored."""
+    base = Base.load(tiny_base)
+    with pytest.raises(ExpertError, match="scale/cell"):
+        attach(base, ["scale/cell"], 4, 8.0, 1)
+    with pytest.raises(ExpertError, match="task/vqa"):
+        attach(base, ["scale/roi"], 4, 8.0, 1).activate("roi", "vqa")
+
+
+def test_the_base_hash_moves_with_any_byte(tiny_base: Path, tmp_path: Path) -> None:
+    """Would catch two hospitals that believe they share a base and do not."""
+    for file in tiny_base.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    assert folder_hash(tmp_path) == folder_hash(tiny_base)
+    (tmp_path / "README.md").write_text("notes are no part of the base")
+    assert folder_hash(tmp_path) == folder_hash(tiny_base)
+    (tmp_path / "fedpath.json").write_text((tmp_path / "fedpath.json").read_text() + " ")
+    assert folder_hash(tmp_path) != folder_hash(tiny_base)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "preprocessor_config.json", "fedpath.json"]
+)
+def test_an_incomplete_base_folder_is_named(tiny_base: Path, tmp_path: Path, name: str) -> None:
+    """Would catch a stack trace where a sentence is wanted."""
+    for file in tiny_base.iterdir():
+        if file.name != name:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    with pytest.raises(BaseModelError, match=name):
+        Base.load(tmp_path)

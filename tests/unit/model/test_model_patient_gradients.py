@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from client.model.base import Base
+from client.model.experts import Experts
+from client.model.forward import Query, answer_logprobs, read
+from client.tasks.prompt import direct, thinking
+from client.tasks.registry import TASKS
+from client.tasks.sample import Sample
+from client.training import grpo, sft
+from client.training.batch import Performance
+from tests.model_cases import GRPO, SFT, Inputs, fresh, norm, samples_of
+
+SETTINGS = grpo.Settings(rollouts=4, kl_beta=0.1, max_answer_tokens=6)
+
+
+def naive(experts: Experts, names: tuple[str, ...], loss) -> dict[str, Tensor]:  # type: ignore[no-untyped-def]
+    """Plain autograd of one patient's loss, one sequence at a time, nothing padded and nothing shared."""
+    parameters = experts.trainable(names)
+    for parameter in parameters.values():
+        parameter.requires_grad_(True)
+    value = loss()
+    found = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+    for parameter in parameters.values():
+        parameter.requires_grad_(False)
+    return {
+        k: torch.zeros_like(p) if g is None else g
+        for (k, p), g in zip(parameters.items(), found, strict=True)
+    }
+
+
+def query(experts: Experts, inputs: Inputs, sample: Sample, text: str) -> Query:
+    visual = inputs([sample])[0]
+    return Query(experts.prompts.prompt(text, visual), visual)
+
+
+def compare(ours: dict[str, Tensor], patient: int, theirs: dict[str, Tensor]) -> None:
+    mine = {key: value[patient] for key, value in ours.items()}
+    assert set(mine) == set(theirs)
+    assert norm(theirs) > 1e-4
+    assert norm({key: mine[key] - theirs[key] for key in mine}) < 1e-5 * norm(theirs)
+
+
+@pytest.mark.parametrize("rows", [3, 64])
+def test_sft_gradients_equal_one_patient_at_a_time(tiny_base: Path, rows: int) -> None:
+    """Would catch rows given to the wrong patient, padding that leaks, a mean over the batch, or a
+    projector left out.
+
+    Unlike numbers of samples a patient, regions and slides, padded prompts and answers.
+    """
+    experts = fresh(Base.load(tiny_base))
+    inputs = Inputs(experts.base)
+    drawn = [samples_of("a"), samples_of("b")[:1], samples_of("c")[1:], samples_of("d")[4:]]
+    ours = sft.gradients(experts, experts.trainable(SFT), drawn, inputs, Performance(rows=rows))
+    for patient, samples in enumerate(drawn):
+
+        def loss(samples: list[Sample] = samples) -> Tensor:
+            losses = []
+            for sample in samples:
+                ids = experts.prompts.answer(TASKS[sample.task].render(sample.answer))
+                with experts.only(sample.scale, None):
+                    prefix = read(experts, [query(experts, inputs, sample, direct(sample))])
+                    losses.append(-answer_logprobs(experts, prefix, [ids])[0].mean())
+            return torch.stack(losses).mean()
+
+        compare(ours, patient, naive(experts, SFT, loss))
+    assert not any(parameter.grad is not None for parameter in experts.base.model.parameters())
+
+
+@pytest.mark.parametrize("rows", [1, 64])
+def test_grpo_gradients_equal_methods_formula(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    """Would catch a departure from METHOD's loss: the group's std, the KL's sign, the length constant,
+    equal answers.
+
+    Both experts active; the same rollouts are scored token by token, one sequence at a time.
+    """
+    experts = fresh(Base.load(tiny_base))
+    inputs = Inputs(experts.base)
+    monkeypatch.setattr(
+        grpo, "reward", lambda task, text, sample: (len(text) * 7 + sum(text.encode())) % 11 / 10
+    )
+    drawn = [samples_of("a"), samples_of("b")[:2], samples_of("c")[3:]]
+    seeds = [5, 6, 7]
+    taken: list[tuple[grpo.Item, list[list[int]]]] = []
+    group = grpo.group
+
+    def keep(item: grpo.Item, answers: list[list[int]], rewards: list[float]) -> grpo.Group:
+        answers[1] = answers[0]  # equal answers are computed once
+        taken.append((item, answers))
+        return group(item, answers, [rewards[0], rewards[0], *rewards[2:]])
+
+    monkeypatch.setattr(grpo, "group", keep)
+    ours = grpo.gradients(
+        experts, experts.trainable(GRPO), drawn, seeds, SETTINGS, inputs, Performance(rows=rows)
+    )
+    assert len(taken) == 9
+    for patient, samples in enumerate(drawn):
+
+        def loss(patient: int = patient, count: int = len(samples)) -> Tensor:
+            total = torch.zeros(())
+            for item, answers in (pair for pair in taken if pair[0].patient == patient):
+                sample = item.sample
+                rewards = np.array([grpo.reward(None, experts.prompts.text(ids), sample) for ids in answers])
+                scaled = (rewards - rewards.mean()) / (rewards.std() + 1e-4)
+                asked = query(experts, inputs, sample, thinking(sample))
+                for ids, advantage in zip(answers, scaled.tolist(), strict=True):
+                    with experts.only(sample.scale, sample.task):
+                        policy = answer_logprobs(experts, read(experts, [asked]), [ids])[0][0]
+                    with experts.only(sample.scale, None), torch.no_grad():
+                        reference = answer_logprobs(experts, read(experts, [asked]), [ids])[0][0]
+                    d = reference - policy
+                    ratio = torch.exp(policy - policy.detach())
+                    per_token = advantage * ratio - SETTINGS.kl_beta * (torch.exp(d) - d - 1)
+                    total = total - per_token.sum() / SETTINGS.max_answer_tokens / SETTINGS.rollouts / count
+            return total
+
+        compare(ours, patient, naive(experts, GRPO, loss))

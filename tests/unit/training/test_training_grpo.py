@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from client.model.base import Base
+from client.training import grpo
+from client.training.batch import Performance
+from client.training.round import train_round
+from privacy.mechanism import Mechanism
+from privacy.randomness import SeededRandom
+from tests.model_cases import GRPO, SFT, Inputs, fresh, norm, plan, samples_of
+
+
+def test_advantages_are_relative_to_their_own_group() -> None:
+    """Would catch a missing floor (equal rewards divide by zero) or a mean over more than the group."""
+    assert grpo.advantages([0.5, 0.5, 0.5]) == (0.0, 0.0, 0.0)
+    values = grpo.advantages([1.0, 0.0, 0.0, 1.0])
+    np.testing.assert_allclose(values, np.array([1, -1, -1, 1]) * 0.5 / (0.5 + 1e-4))
+
+
+def test_the_kl_term_is_zero_at_the_start_and_its_gradient_too(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would catch a reference that is not the policy without its task expert: with B = 0 they are one."""
+    experts = fresh(Base.load(tiny_base))
+    for name in GRPO:
+        experts.load(name, experts.initial(name))
+    monkeypatch.setattr(
+        grpo, "reward", lambda task, text, sample: 1.0
+    )  # no advantage: the KL term alone is left
+    seen: list[torch.Tensor] = []
+    token_losses = grpo.token_losses
+
+    def watch(*args: object) -> torch.Tensor:
+        losses = token_losses(*args)  # type: ignore[arg-type]
+        seen.append(losses.detach())
+        return losses
+
+    monkeypatch.setattr(grpo, "token_losses", watch)
+    settings = grpo.Settings(rollouts=4, kl_beta=1.0, max_answer_tokens=8)
+    drawn = [samples_of("a"), samples_of("b")]
+    trained = experts.trainable(GRPO)
+    inputs = Inputs(experts.base)
+    start = grpo.gradients(experts, trained, drawn, [1, 2], settings, inputs, Performance())
+    assert max(float(losses.abs().max()) for losses in seen) < 1e-9
+    assert norm(start) < 1e-4
+    fresh_weights = {key: 0.1 * torch.randn_like(value) for key, value in trained.items()}
+    experts.write(fresh_weights)
+    seen.clear()
+    grpo.gradients(experts, trained, drawn, [1, 2], settings, inputs, Performance())
+    assert max(float(losses.max()) for losses in seen) > 1e-4
+    assert min(float(losses.min()) for losses in seen) > -1e-9  # exp(d) - d - 1 is never negative
+
+
+def test_without_kl_a_group_of_equal_rewards_adds_nothing(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would catch a shortcut that changes the gradient, or that loses the patient's row."""
+    experts = fresh(Base.load(tiny_base))
+    monkeypatch.setattr(
+        grpo, "reward", lambda task, text, sample: float(sample.patient == "a" and len(text) % 2)
+    )
+    settings = grpo.Settings(rollouts=4, kl_beta=0.0, max_answer_tokens=8)
+    drawn = [samples_of("a"), samples_of("b")]
+    inputs = Inputs(experts.base)
+    found = grpo.gradients(experts, experts.trainable(GRPO), drawn, [1, 2], settings, inputs, Performance())
+    assert all(value.shape[0] == 2 for value in found.values())
+    assert norm({key: value[0] for key, value in found.items()}) > 0
+    assert norm({key: value[1] for key, value in found.items()}) == 0
+
+
+def test_scale_experts_are_byte_identical_after_rl(tiny_base: Path) -> None:
+    """Would catch RL that moves the scale experts, the projector or the base under the task experts."""
+    base = Base.load(tiny_base)
+    experts = fresh(base)
+    before = {name: experts.export(name) for name in (*SFT, *GRPO)}
+    weights = {key: value.clone() for key, value in base.model.state_dict().items()}
+    asked = plan(
+        base.hash, "grpo", Mechanism(1.0, 0.5, 1.0, 2, 5), GRPO, rollouts=2, kl_beta=0.1, max_answer_tokens=6
+    )
+    patients = [sample for name in "abc" for sample in samples_of(name)]
+    train_round(experts, GRPO, patients, Inputs(base), asked, 3, SeededRandom(0), lambda done, of: None)
+    for name in SFT:
+        assert all(np.array_equal(before[name][key], value) for key, value in experts.export(name).items())
+    for name in GRPO:
+        assert any((before[name][key] != value).any() for key, value in experts.export(name).items())
+    after = base.model.state_dict()
+    assert all(torch.equal(weights[key], after[key]) for key in weights if ".lora_" not in key)

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from client.model.base import Base
+from client.model.experts import Experts
+from client.model.forward import Query, answer_logprobs, read
+from client.tasks.prompt import direct
+from client.tasks.registry import TASKS
+from client.tasks.sample import Sample
+from client.training.batch import Performance, micro_batches
+from client.training.round import train_round
+from privacy.mechanism import Mechanism
+from privacy.randomness import SeededRandom
+from tests.model_cases import SFT, Inputs, fresh, plan, samples_of
+
+PATIENTS = [sample for name in "abcdefgh" for sample in samples_of(name)]
+
+
+@torch.no_grad()
+def loss(experts: Experts, inputs: Inputs) -> float:
+    values = []
+    for sample in PATIENTS:
+        visual = inputs([sample])[0]
+        asked = Query(experts.prompts.prompt(direct(sample), visual), visual)
+        with experts.only(sample.scale, None):
+            ids = experts.prompts.answer(TASKS[sample.task].render(sample.answer))
+            values.append(-float(answer_logprobs(experts, read(experts, [asked]), [ids])[0].mean()))
+    return float(np.mean(values))
+
+
+def test_a_round_without_noise_learns_and_returns_its_deltas(tiny_base: Path) -> None:
+    """Would catch steps that go uphill or nowhere, weights not written back, and a delta that is not the
+    change.
+    """
+    base = Base.load(tiny_base)
+    experts = fresh(base)
+    inputs = Inputs(base)
+    before = {name: experts.export(name) for name in SFT}
+    start = loss(experts, inputs)
+    told: list[tuple[int, int]] = []
+    asked = plan(base.hash, "sft", Mechanism(1.0, 0.0, 1.0, 12, 5), SFT)
+    deltas = train_round(
+        experts, SFT, PATIENTS, inputs, asked, 8, SeededRandom(0), lambda done, of: told.append((done, of))
+    )
+    assert loss(experts, inputs) < 0.7 * start
+    assert told == [(step, 12) for step in range(1, 13)]
+    assert set(deltas) == set(SFT)
+    for name, delta in deltas.items():
+        assert {key: value.shape for key, value in delta.tensors.items()} == experts.shapes(name)
+        for key, value in experts.export(name).items():
+            np.testing.assert_allclose(value - before[name][key], delta.tensors[key], atol=1e-6)
+
+
+def test_a_round_trains_the_named_experts_only(tiny_base: Path) -> None:
+    """Would catch a hospital that trains, and pays for, an expert that its policy forbids."""
+    base = Base.load(tiny_base)
+    experts = fresh(base)
+    before = experts.export("scale/wsi")
+    asked = plan(base.hash, "sft", Mechanism(1.0, 0.3, 1.0, 2, 5), SFT)
+    deltas = train_round(
+        experts, ["scale/roi"], PATIENTS, Inputs(base), asked, 8, SeededRandom(0), lambda done, of: None
+    )
+    assert set(deltas) == {"scale/roi"}
+    assert all(np.array_equal(before[key], value) for key, value in experts.export("scale/wsi").items())
+
+
+def test_an_empty_draw_steps_on_noise_alone(tiny_base: Path) -> None:
+    """Would catch a step skipped when nobody was drawn: its absence would tell that nobody was."""
+    base = Base.load(tiny_base)
+    experts = fresh(base)
+    asked = plan(base.hash, "sft", Mechanism(1.0, 1.0, 1e-9, 3, 5), SFT)
+    steps: list[int] = []
+
+    def never(samples: list[Sample]) -> list[object]:
+        assert not samples, "nobody should be drawn at this rate"
+        return []
+
+    deltas = train_round(
+        experts, SFT, PATIENTS, never, asked, 8, SeededRandom(0), lambda done, of: steps.append(done)
+    )  # type: ignore[arg-type]
+    assert steps == [1, 2, 3]
+    assert all(value.any() for delta in deltas.values() for value in delta.tensors.values())
+
+
+def test_speed_settings_do_not_change_the_step(tiny_base: Path) -> None:
+    """Would catch a patient lost or counted twice between micro-batches or chunks of patients."""
+    base = Base.load(tiny_base)
+    asked = plan(base.hash, "sft", Mechanism(0.5, 0.0, 1.0, 1, 5), SFT)
+    results = []
+    for performance in (Performance(), Performance(patients=3, rows=4), Performance(patients=1, rows=1)):
+        deltas = train_round(
+            fresh(base),
+            SFT,
+            PATIENTS,
+            Inputs(base),
+            asked,
+            8,
+            SeededRandom(0),
+            lambda done, of: None,
+            performance,
+        )
+        results.append(np.concatenate([v.ravel() for d in deltas.values() for v in d.tensors.values()]))
+    # Adam's first step is the sign of the gradient: equal but for coordinates that are zero up to rounding.
+    for other in results[1:]:
+        assert (np.abs(results[0] - other) < 1e-4).mean() > 0.999
+
+
+def test_micro_batches_hold_every_value_once() -> None:
+    """Would catch a truncated draw: dropping patients to fit a batch breaks the accounting."""
+    values = [(kind, size) for kind in "xyz" for size in (5, 1, 9, 2, 2, 7, 30)]
+    batches = list(micro_batches(values, lambda v: v[0], lambda v: v[1], 10, size=lambda v: v[1]))
+    assert sorted(v for batch in batches for v in batch) == sorted(values)
+    assert all(len({kind for kind, _ in batch}) == 1 for batch in batches)
+    assert all(sum(size for _, size in batch) <= 10 or len(batch) == 1 for batch in batches)
