@@ -1,0 +1,15 @@
+"""Errors of aggregation.  A message says what, where, and what to do.
+
+StrategyError
+└── AggregationError    a release that can't be added: the caller should have refused it before
+"""
+
+from __future__ import annotations
+
+
+class StrategyError(Exception):
+    """Every error that this package raises on purpose."""
+
+
+class AggregationError(StrategyError, ValueError):
+    """A contribution that does not fit the expert it is meant for, or a weight that means nothing."""

@@ -1,0 +1,224 @@
+"""One FedPath round as a Flower strategy: what is sent, and what is taken from each reply.
+
+The strategy lives for one round. `configure_train` addresses the signed plan to every enrolled node;
+`aggregate_train` takes the replies one at a time as they come (give it a generator), checks each release,
+refuses by name what is wrong, and adds the rest. What came of it stands in `outcome`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from logging import INFO
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.common import log
+from flwr.serverapp import Grid
+from flwr.serverapp.strategy import Strategy
+
+from privacy import tensors
+from privacy.codes import ReleaseFault
+from privacy.errors import ReleaseRefused
+from privacy.keys import PublicKey
+from privacy.plan import Plan
+from privacy.release import Expectation, Release, check
+from strategies import mean
+from strategies.bounds import norm_bound
+from strategies.errors import AggregationError
+
+MAX_STATE_BYTES = 256 * 1024 * 1024
+_LOOSE_BYTES = 64 * 1024  # a release's header, names and scales, over its int8 values
+
+
+@dataclass(frozen=True)
+class RoundTask:
+    """What one round asks, of whom: `nodes` maps Flower's node ids to enrolled names.
+
+    `states` holds the bytes of every expert that travels (the trained ones' parents and the frozen ones under
+    them); `receipts` what is still owed to a hospital for an earlier round.
+    """
+
+    plan: Plan
+    signature: bytes
+    states: Mapping[str, bytes]
+    nodes: Mapping[int, str]
+    keys: Mapping[str, PublicKey]
+    receipts: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one thing that a hospital sent: `fault` is None where it was accepted.
+
+    `expert` is None for a reply that held no release at all: then `fault` is the hospital's own code, or
+    Flower's.
+    """
+
+    hospital: str
+    expert: str | None
+    fault: str | None
+    digest: str
+    size: int
+    noise_std: float | None = None
+
+
+@dataclass
+class Outcome:
+    """A round so far: verdicts in order of arrival, and the running sums."""
+
+    verdicts: list[Verdict]
+    sums: dict[str, mean.Accumulator]
+
+    @property
+    def contributors(self) -> set[str]:
+        """Hospitals with at least one accepted release."""
+        return {verdict.hospital for verdict in self.verdicts if verdict.fault is None}
+
+    def states(self) -> dict[str, bytes]:
+        """The new bytes of every trained expert; an expert that nobody trained keeps its bytes."""
+        return {expert: tensors.encode(dict(mean.apply(total))) for expert, total in self.sums.items()}
+
+
+class FedPathStrategy(Strategy):
+    """Aggregation of one round's releases, expert by expert.
+
+    `heard` is told of every verdict as it falls, for progress and timing.
+    """
+
+    def __init__(
+        self,
+        task: RoundTask,
+        weighting: mean.Weighting,
+        heard: Callable[[Verdict], None] = lambda verdict: None,
+    ) -> None:
+        self._task = task
+        self._weighting = weighting
+        self._heard = heard
+        starts = {
+            expert: tensors.decode(task.states[expert], MAX_STATE_BYTES) for expert in task.plan.experts
+        }
+        self.outcome = Outcome([], {expert: mean.init(expert, start) for expert, start in starts.items()})
+        self._shapes = {
+            expert: {name: value.shape for name, value in start.items()} for expert, start in starts.items()
+        }
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """One message a hospital: owed receipt, plan, signature, experts. `arrays` and `config` play no
+        part.
+        """
+        return [self._message(node, name) for node, name in self._task.nodes.items()]
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Take in the replies; returns the trained experts' new tensors, or None where nothing was
+        accepted.
+        """
+        answered: set[str] = set()
+        for reply in replies:
+            name = self._task.nodes.get(reply.metadata.src_node_id)
+            if name is None or name in answered:  # a stranger, or a second answer: neither counts
+                continue
+            answered.add(name)
+            for verdict in self._judge(name, reply):
+                self.outcome.verdicts.append(verdict)
+                self._heard(verdict)
+        if not self.outcome.contributors:
+            return None, None
+        gathered = self.outcome.sums.items()
+        return ArrayRecord({name: array for _, total in gathered for name, array in _arrays(total)}), None
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Nothing: a hospital's metrics are private. The evaluator is asked by `server.evaluation`."""
+        return []
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Nothing, as no one was asked."""
+        return None
+
+    def summary(self) -> None:
+        """Log the round in one line."""
+        plan = self._task.plan
+        log(
+            INFO,
+            "FedPath %s round %d: %s from %d hospitals",
+            plan.stage,
+            plan.round,
+            plan.experts,
+            len(self._task.nodes),
+        )
+
+    def _message(self, node: int, name: str) -> Message:
+        train = ConfigRecord({"plan": self._task.plan.to_bytes(), "signature": self._task.signature})
+        for expert, state in self._task.states.items():
+            train[f"expert/{expert}"] = state
+        content = RecordDict({"train": train})
+        if name in self._task.receipts:
+            content["receipt"] = ConfigRecord({"receipt": self._task.receipts[name]})
+        return Message(content, node, MessageType.TRAIN)
+
+    def _judge(self, name: str, reply: Message) -> Iterator[Verdict]:
+        parts = read_reply(reply, "train")
+        if "code" in parts:
+            yield Verdict(name, None, _word(parts["code"]), "", 0)
+            return
+        for part in sorted(parts):
+            if part.startswith("release/"):
+                yield self._take(name, part.removeprefix("release/"), parts[part])
+
+    def _take(self, name: str, expert: str, data: bytes) -> Verdict:
+        """Check one release and add it; a release is for the expert that it is named for, or for none."""
+        digest, size = tensors.digest(data), len(data)
+        if expert not in self._shapes:
+            return Verdict(name, expert[:40], ReleaseFault.UNKNOWN_EXPERT, digest, size)
+        try:
+            release = check(data, self._expectation(name, expert))
+            self._add(release)
+        except ReleaseRefused as error:
+            return Verdict(name, expert, error.code, digest, size)
+        except AggregationError:  # a weight that is no number: the release states no usable noise
+            return Verdict(name, expert, ReleaseFault.NOT_FINITE, digest, size)
+        return Verdict(name, expert, None, digest, size, release.noise_std)
+
+    def _expectation(self, name: str, expert: str) -> Expectation:
+        shapes = self._shapes[expert]
+        values = sum(math.prod(shape) for shape in shapes.values())
+        return Expectation(
+            plan=self._task.plan,
+            hospitals={name: self._task.keys[name]},  # the node's own: no one releases in another's name
+            shapes={expert: shapes},
+            max_bytes=2 * values + _LOOSE_BYTES,
+            max_norm=norm_bound(self._task.plan, shapes),
+        )
+
+    def _add(self, release: Release) -> None:
+        sums = self.outcome.sums
+        sums[release.expert] = mean.add(sums[release.expert], release, self._weighting(release))
+
+
+def read_reply(reply: Message, method: str) -> dict[str, bytes]:
+    """The named bytes of a reply to `method`; a failed or shapeless reply reads as a code."""
+    if reply.has_error():
+        return {"code": f"flower-{reply.error.code}".encode()}
+    record = reply.content.config_records.get(method)
+    parts = (
+        {} if record is None else {name: value for name, value in record.items() if isinstance(value, bytes)}
+    )
+    return parts if record is not None and len(parts) == len(record) else {"code": b"bad-reply"}
+
+
+def _word(code: bytes) -> str:
+    """A code as text fit for a log: hostile input, so short and printable."""
+    text = code[:40].decode("ascii", "replace")
+    return "".join(letter if letter.isalnum() or letter == "-" else "?" for letter in text)
+
+
+def _arrays(total: mean.Accumulator) -> Iterator[tuple[str, Array]]:
+    """The expert's new tensors as Flower's arrays, named `expert::tensor`."""
+    for name, value in mean.apply(total).items():
+        yield f"{total.expert}::{name}", Array(value)
