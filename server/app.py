@@ -1,0 +1,23 @@
+"""The ServerApp that Flower starts for a run: it opens the consortium's home and runs the campaign."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from server.clock import SystemClock
+from server.home import Home
+from server.runner import run_campaign_file
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run the campaign file `campaign` of the consortium home `home`, both named by the run's
+    configuration."""
+    home = Home.open(Path(str(context.run_config["home"])))
+    path = Path(str(context.run_config["campaign"]))
+    run_campaign_file(grid, home, path, str(context.run_id), SystemClock())

@@ -1,0 +1,55 @@
+"""Expert states as files called by their hash: written whole or not at all, and checked when read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from privacy import tensors
+from server.errors import StoreError
+
+
+class Blobs:
+    """A folder of `<sha256>.safetensors`. Writing the same bytes again changes nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, data: bytes) -> str:
+        """Keep `data`, durably, and return its hash."""
+        digest = tensors.digest(data)
+        path = self._path(digest)
+        if path.exists():
+            return digest
+        part = path.with_suffix(f".{os.getpid()}.part")
+        try:
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+            self._sync_folder()
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}: check the disk and who runs this") from error
+        return digest
+
+    def get(self, digest: str) -> bytes:
+        """The bytes of that hash. Raises `StoreError` where they are lost or were changed."""
+        path = self._path(digest)
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}: restore this expert state from a backup") from error
+        if tensors.digest(data) != digest:
+            raise StoreError(f"{path} was changed after it was written: restore it from a backup")
+        return data
+
+    def _path(self, digest: str) -> Path:
+        return self._folder / f"{digest}.safetensors"
+
+    def _sync_folder(self) -> None:
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,254 @@
+"""A campaign as a pure state machine: what is committed says what comes next.
+
+    base evaluated ──> rounds of stage 1 ──> stage 1 evaluated ──> rounds of stage 2 ──> ... ──> done
+
+Rounds are numbered from 1 through all stages, so that a hospital's ledger knows each by one number. Nothing
+here touches files or the network: `server.campaign_file` reads, `server.store` remembers, `server.runner`
+acts.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from privacy import canonical
+from privacy.errors import MechanismError, PlanError
+from privacy.experts import EXPERTS, SCALE_EXPERTS, TRAINED_IN
+from privacy.mechanism import Mechanism
+from privacy.plan import Plan
+from server.errors import CampaignError
+from strategies.mean import WEIGHTINGS
+
+BASE = "base"  # the evaluation before any training; the others are called as the stages that they follow
+EVALUATE = ("stages", "never")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_SOME_DIGEST = "0" * 64
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Rounds of one kind under one mechanism. `CampaignError` says which field is wrong."""
+
+    kind: str
+    rounds: int
+    experts: tuple[str, ...]
+    learning_rate: float
+    mechanism: Mechanism
+    rollouts: int = 0
+    kl_beta: float = 0.0
+    max_answer_tokens: int = 0
+
+    def __post_init__(self) -> None:
+        _count("rounds", self.rounds)
+        object.__setattr__(self, "experts", tuple(sorted(self.experts)))
+
+
+@dataclass(frozen=True)
+class Campaign:
+    """What a campaign file says. Frozen, and valid by construction: `CampaignError` names the key and the
+    cure.
+
+    `initial` names the folder of the experts' start, beside the file. A round commits when at least `quorum`
+    hospitals gave an accepted release within `round_deadline_s` seconds.
+    """
+
+    name: str
+    seed: int
+    base_hash: str
+    expert_rank: int
+    expert_alpha: float
+    initial: str
+    quorum: int
+    round_deadline_s: float
+    evaluate: str
+    stages: tuple[Stage, ...]
+    weighting: str = "equal"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise CampaignError(f'name = {self.name!r}: use lower-case letters, digits, ".", "_" and "-"')
+        if not isinstance(self.initial, str) or not self.initial:
+            raise CampaignError(f"initial = {self.initial!r}: name the folder of the experts' first states")
+        _count("quorum", self.quorum)
+        deadline = self.round_deadline_s
+        if (
+            isinstance(deadline, bool)
+            or not isinstance(deadline, (int, float))
+            or not 0 < deadline <= 7 * 86400
+        ):
+            raise CampaignError(f"round_deadline_s = {deadline!r}: must be seconds above 0, at most a week")
+        for key, known in (("evaluate", EVALUATE), ("weighting", tuple(WEIGHTINGS))):
+            if getattr(self, key) not in known:
+                raise CampaignError(f"{key} = {getattr(self, key)!r}: use one of {', '.join(known)}")
+        kinds = [stage.kind for stage in self.stages]
+        if not kinds or kinds != [kind for kind in TRAINED_IN if kind in kinds]:
+            order = ", ".join(TRAINED_IN)
+            raise CampaignError(f"stages are {kinds}: state one or more of {order}, each once, in this order")
+        for stage in self.stages:
+            self._check_stage(stage)
+
+    def _check_stage(self, stage: Stage) -> None:
+        """What every plan of the stage would be refused for is refused here, before anything is begun."""
+        hashes = dict.fromkeys(stage.experts, _SOME_DIGEST)
+        try:
+            _plan(self, stage, 1, hashes)
+        except PlanError as error:
+            raise CampaignError(f"stage {stage.kind}: {error}") from error
+
+    @property
+    def rounds(self) -> int:
+        """Rounds of all stages together."""
+        return sum(stage.rounds for stage in self.stages)
+
+    @property
+    def trained(self) -> frozenset[str]:
+        """Every expert that some stage trains."""
+        return frozenset(expert for stage in self.stages for expert in stage.experts)
+
+    def definition(self, initial: Mapping[str, str]) -> dict[str, Any]:
+        """All that decides the campaign's result, as JSON values; `initial` hashes the first expert states.
+
+        Quorum, deadline and evaluation may change from one run to the next; nothing in here may.
+        """
+        stages = [
+            {**vars(stage), "experts": list(stage.experts), "mechanism": stage.mechanism.to_dict()}
+            for stage in self.stages
+        ]
+        fixed = ("name", "seed", "base_hash", "expert_rank", "expert_alpha", "weighting")
+        return {**{key: getattr(self, key) for key in fixed}, "stages": stages, "initial": dict(initial)}
+
+    def points(self) -> tuple[str, ...]:
+        """Where it is evaluated: before training, and after each stage; nowhere if `evaluate` is "never"."""
+        return (BASE, *(stage.kind for stage in self.stages)) if self.evaluate == "stages" else ()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What is committed: how many rounds, and which evaluations."""
+
+    rounds: int = 0
+    evaluated: frozenset[str] = field(default_factory=frozenset)
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Evaluate the present experts; `point` is "base" or the kind of the stage that ended."""
+
+    point: str
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train round `number` of the campaign, which is round `of_stage` of `stage`."""
+
+    number: int
+    of_stage: int
+    stage: Stage
+
+
+@dataclass(frozen=True)
+class Done:
+    """Nothing is left."""
+
+
+Action = Evaluate | Train | Done
+
+
+def next_action(campaign: Campaign, progress: Progress) -> Action:
+    """What comes after `progress`. Pure: the same committed state always gives the same action."""
+    if not 0 <= progress.rounds <= campaign.rounds:
+        raise CampaignError(f"{progress.rounds} rounds are committed, but the campaign has {campaign.rounds}")
+    point, before = BASE, 0
+    for stage in campaign.stages:
+        if progress.rounds == before and _due(campaign, progress, point):
+            return Evaluate(point)
+        if progress.rounds < before + stage.rounds:
+            return Train(progress.rounds + 1, progress.rounds + 1 - before, stage)
+        point, before = stage.kind, before + stage.rounds
+    return Evaluate(point) if _due(campaign, progress, point) else Done()
+
+
+def plan_for(campaign: Campaign, action: Train, states: Mapping[str, str]) -> Plan:
+    """The plan of a round; `states` gives the hash of every expert's present state.
+
+    The stage's experts travel, and under task experts all scale experts that the campaign has.
+    """
+    return _plan(
+        campaign,
+        action.stage,
+        action.number,
+        {name: states[name] for name in travelling(action.stage, states)},
+    )
+
+
+def travelling(stage: Stage, states: Collection[str]) -> tuple[str, ...]:
+    """The experts whose states go to hospitals in this stage, of those in `states`; sorted."""
+    under = SCALE_EXPERTS if stage.kind == "grpo" else ()
+    return tuple(sorted(name for name in states if name in stage.experts or name in under))
+
+
+def evaluated_with(point: str, states: Collection[str]) -> tuple[str, ...]:
+    """The experts that are switched on at an evaluation point: none, the scale experts, or all; sorted."""
+    kinds = list(TRAINED_IN)
+    on = (
+        {expert for kind in kinds[: kinds.index(point) + 1] for expert in TRAINED_IN[kind]}
+        if point != BASE
+        else set()
+    )
+    return tuple(sorted(name for name in states if name in on))
+
+
+def check_initial(campaign: Campaign, names: Collection[str]) -> None:
+    """Raise `CampaignError` unless there is a first state for every trained expert, and none for an unknown
+    one."""
+    missing, unknown = sorted(campaign.trained - set(names)), sorted(set(names) - set(EXPERTS))
+    if missing or unknown:
+        raise CampaignError(
+            f"initial = {campaign.initial!r}: missing {', '.join(missing) or 'nothing'}, "
+            f"unknown {', '.join(unknown) or 'nothing'}; the folder holds <expert>.safetensors, with __ for /"
+        )
+
+
+def definition_hash(definition: Mapping[str, Any]) -> str:
+    """SHA-256 of a definition's canonical form."""
+    return canonical.digest(canonical.encode(definition))
+
+
+def mechanism_of(fields: object) -> Mechanism:
+    """Read a stage's mechanism table. Raises `CampaignError`."""
+    try:
+        return Mechanism.from_dict(fields)  # type: ignore[arg-type]  # it checks what it is given
+    except MechanismError as error:
+        raise CampaignError(str(error)) from error
+
+
+def _due(campaign: Campaign, progress: Progress, point: str) -> bool:
+    return point in campaign.points() and point not in progress.evaluated
+
+
+def _plan(campaign: Campaign, stage: Stage, number: int, hashes: Mapping[str, str]) -> Plan:
+    return Plan(
+        campaign=campaign.name,
+        round=number,
+        stage=stage.kind,
+        experts=stage.experts,
+        mechanism=stage.mechanism,
+        learning_rate=stage.learning_rate,
+        base_hash=campaign.base_hash,
+        experts_hash=hashes,
+        expert_rank=campaign.expert_rank,
+        expert_alpha=campaign.expert_alpha,
+        expert_seed=campaign.seed,
+        rollouts=stage.rollouts,
+        kl_beta=stage.kl_beta,
+        max_answer_tokens=stage.max_answer_tokens,
+    )
+
+
+def _count(key: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1 or not math.isfinite(value):
+        raise CampaignError(f"{key} = {value!r}: must be a whole number of at least 1")

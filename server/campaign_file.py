@@ -1,0 +1,98 @@
+"""Reading a campaign file (docs/campaign.md) and the experts' first states beside it."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from privacy import tensors
+from privacy.errors import WireError
+from server.campaign import Campaign, Stage, check_initial, mechanism_of
+from server.errors import CampaignError
+from strategies.flower import MAX_STATE_BYTES
+
+_STAGE = "stage"  # the file's [[stage]] tables are the campaign's `stages`
+
+
+def load_campaign(path: Path) -> Campaign:
+    """Read a campaign file. `CampaignError` names the file, the key and what to do."""
+    try:
+        return parse_campaign(tomllib.loads(path.read_text("utf-8")))
+    except OSError as error:
+        raise CampaignError(f"{path}: {error.strerror}: name a campaign file (docs/campaign.md)") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise CampaignError(f"{path}: not TOML: {error}") from error
+    except CampaignError as error:
+        raise CampaignError(f"{path}: {error}") from error
+
+
+def parse_campaign(values: Mapping[str, Any]) -> Campaign:
+    """Read a parsed file: every key known, every key without a default there."""
+    tables = values.get(_STAGE, [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise CampaignError("stage: write each stage as a [[stage]] table")
+    top = {key: value for key, value in values.items() if key != _STAGE}
+    _check_keys("", top, Campaign, leave_out="stages")
+    return Campaign(**top, stages=tuple(_stage(number, table) for number, table in enumerate(tables, 1)))
+
+
+def load_initial(campaign: Campaign, path: Path) -> dict[str, bytes]:
+    """The first state of each expert, by name: every `.safetensors` file of the folder beside the campaign
+    file.
+
+    Raises `CampaignError` for a missing folder, a missing or unknown expert, or a file that is no expert
+    state.
+    """
+    folder = path.parent / campaign.initial
+    if not folder.is_dir():
+        raise CampaignError(f"{path}: initial = {campaign.initial!r}: there is no folder {folder}")
+    files = {file.stem.replace("__", "/"): file for file in sorted(folder.glob("*.safetensors"))}
+    try:
+        check_initial(campaign, files.keys())
+    except CampaignError as error:
+        raise CampaignError(f"{path}: {error}") from error
+    return {name: _read_state(file) for name, file in files.items()}
+
+
+def state_file(expert: str) -> str:
+    """The file name of an expert's first state."""
+    return expert.replace("/", "__") + ".safetensors"
+
+
+def _read_state(file: Path) -> bytes:
+    try:
+        data = file.read_bytes()
+        tensors.decode(data, MAX_STATE_BYTES)
+    except (OSError, WireError) as error:
+        raise CampaignError(f"{file}: not an expert state: {error}; write it again from the base") from error
+    return data
+
+
+def _stage(number: int, table: dict[str, Any]) -> Stage:
+    where = f"stage {number}: "
+    _check_keys(where, table, Stage)
+    experts = table["experts"]
+    if not isinstance(experts, list) or not all(isinstance(name, str) for name in experts):
+        raise CampaignError(f"{where}experts = {experts!r}: must be a list of names")
+    try:
+        return Stage(**{**table, "experts": tuple(experts), "mechanism": mechanism_of(table["mechanism"])})
+    except CampaignError as error:
+        raise CampaignError(f"{where}{error}") from error
+
+
+def _check_keys(
+    where: str, table: Mapping[str, Any], kind: type[Campaign | Stage], leave_out: str = ""
+) -> None:
+    known = {item.name: item for item in fields(kind) if item.name != leave_out}
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            cure = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+            raise CampaignError(f"{where}unknown key {key!r}: {cure}")
+    missing = [key for key, item in known.items() if key not in table and item.default is MISSING]
+    if missing:
+        raise CampaignError(f"{where}missing {', '.join(missing)}: docs/campaign.md says what each is")

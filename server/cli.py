@@ -1,0 +1,149 @@
+"""`fedpath-consortium`: what the coordinator runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from privacy.errors import PrivacyError
+from server.errors import ServerError, SuperLinkError
+
+app = typer.Typer(help="Coordinate a FedPath consortium.", no_args_is_help=True, add_completion=False)
+
+HomeArgument = Annotated[Path, typer.Argument(help="the consortium's home folder")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+_WATCH_S = 2.0
+
+
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    """An error of ours ends the command with its message alone."""
+    try:
+        yield
+    except (ServerError, PrivacyError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def init(
+    home: HomeArgument,
+    host: Annotated[str, typer.Option(help="name or address at which hospitals reach this machine")],
+    port: Annotated[int, typer.Option(help="port of the SuperLink")] = 9092,
+    name: Annotated[str, typer.Option(help="the consortium's name")] = "consortium",
+) -> None:
+    """Make a home: certificates, the coordinator's key, the store."""
+    from server.home import Home
+
+    os.umask(0o077)
+    with _told_plainly():
+        made = Home.create(home, name, host, port)
+    typer.echo(f"made {made.folder}: enroll the hospitals that send a request, then start")
+
+
+@app.command()
+def enroll(
+    home: HomeArgument,
+    name: Annotated[str, typer.Argument(help="the hospital's name, as in its request")],
+    request: Annotated[Path, typer.Option(help="the hospital's request.json")],
+    evaluator: Annotated[
+        bool, typer.Option("--evaluator", help="it holds public data and evaluates")
+    ] = False,
+) -> None:
+    """Enrol a hospital and write the kit that it needs to join."""
+    from server.home import Home
+    from server.provision.kit import Request
+    from server.provision.kit import enroll as enrol
+
+    os.umask(0o077)
+    with _told_plainly():
+        kit = enrol(Home.open(home), name, Request.load(request), evaluator=evaluator)
+    typer.echo(f"enrolled {name}: send it the folder {kit}")
+
+
+@app.command()
+def start(home: HomeArgument) -> None:
+    """Run the SuperLink in the foreground, and make the nodes of all that are enrolled known to it."""
+    from server import superlink
+    from server.home import Home
+
+    with _told_plainly():
+        place = Home.open(home)
+        store = place.store()
+        if superlink.is_up(place):
+            raise SuperLinkError(f"port {place.port} is taken: is a SuperLink running already?")
+        os.umask(0o077)
+        link = subprocess.Popen(
+            superlink.superlink_command(place), env=superlink.environment(place, "superlink")
+        )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: link.terminate())
+        known: set[str] = set()
+        while link.poll() is None:
+            new = [hospital for name, hospital in store.hospitals().items() if name not in known]
+            if new and superlink.is_up(place):
+                superlink.register_all(place, new)
+                known |= {hospital.name for hospital in new}
+                typer.echo(f"known to the SuperLink: {', '.join(sorted(known))}")
+            time.sleep(_WATCH_S if known else 0.2)
+    raise typer.Exit(max(link.returncode, 0))
+
+
+@app.command()
+def run(
+    home: HomeArgument,
+    campaign: Annotated[Path, typer.Argument(help="a campaign file: docs/campaign.md")],
+) -> None:
+    """Run a campaign, or go on with it from its last committed round, and follow it to its end."""
+    from server import superlink
+    from server.campaign_file import load_campaign, load_initial
+    from server.follow import follow
+    from server.home import Home
+    from server.runner import check_enrolled
+
+    with _told_plainly():
+        place = Home.open(home)
+        asked = load_campaign(campaign)
+        load_initial(asked, campaign)
+        store = place.store()
+        check_enrolled(asked, store.hospitals())
+        if not superlink.is_up(place):
+            raise SuperLinkError(
+                f"nothing listens on port {place.port}: run `fedpath-consortium start {home}` first"
+            )
+        run_id = superlink.submit(place, superlink.app_folder(), campaign)
+        typer.echo(f"run {run_id} of campaign {asked.name}")
+        failure = None
+        for state in follow(place, store, asked.name, run_id):
+            typer.echo(f"{state.committed} of {state.rounds} rounds committed; {state.doing}")
+            failure = state.failure
+    if failure is not None:
+        typer.echo(f"error: {failure}", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def status(home: HomeArgument, as_json: JsonOption = False) -> None:
+    """Who is enrolled, and where each campaign stands."""
+    from server.home import Home
+    from server.status import status as collect
+    from server.status import tables
+
+    with _told_plainly():
+        values = collect(Home.open(home))
+    if as_json:
+        typer.echo(json.dumps(values))
+        return
+    console = Console()
+    for table in tables(values):
+        console.print(table)

@@ -1,0 +1,52 @@
+"""Errors of the consortium.  A message says what, where, and what to do.
+
+ServerError ├── CampaignError       a campaign file with a wrong, missing or unknown key, or initial experts
+that don't fit it │   └── CampaignChanged     the name was begun under another definition ├── CampaignBusy
+another process runs the campaign now ├── HomeError           a folder that is no consortium home, or is one
+already ├── EnrolmentError      a request that can't be enrolled ├── StoreError          the database or an
+expert's file is damaged, or was asked for an illegal step ├── RoundFailed         too few hospitals answered:
+nothing was committed ├── EvaluationFailed    no evaluator gave figures └── SuperLinkError      Flower's own
+programs did not do what was asked
+"""
+
+from __future__ import annotations
+
+
+class ServerError(Exception):
+    """Every error that this package raises on purpose."""
+
+
+class CampaignError(ServerError, ValueError):
+    """A campaign file that can't be run as it stands."""
+
+
+class CampaignChanged(CampaignError):  # noqa: N818 - reads as what happened
+    """The campaign was begun under another definition; what is committed can't be continued by this one."""
+
+
+class CampaignBusy(ServerError):  # noqa: N818 - reads as what happened
+    """Another process runs the campaign at this moment."""
+
+
+class HomeError(ServerError):
+    """A folder that can't serve as the consortium's home."""
+
+
+class EnrolmentError(ServerError, ValueError):
+    """A hospital's request that can't be enrolled."""
+
+
+class StoreError(ServerError):
+    """The store is damaged, unreachable, or its state forbids the step."""
+
+
+class RoundFailed(ServerError):  # noqa: N818 - reads as what happened
+    """A round that did not reach its quorum; the campaign may be run again and goes on from there."""
+
+
+class EvaluationFailed(ServerError):  # noqa: N818 - reads as what happened
+    """An evaluation that no evaluator answered; the campaign may be run again and goes on from there."""
+
+
+class SuperLinkError(ServerError):
+    """A Flower program failed; the message quotes what it said."""

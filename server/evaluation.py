@@ -1,0 +1,114 @@
+"""Evaluation: the consortium's evaluator, whose data are public, scores the present experts.
+
+At "base" no expert is on and answers are direct; after SFT the scale experts are on; after GRPO all are, and
+answers are thinking ones. The request is `privacy.evaluation`'s, with the states of the experts that are on
+beside it; the answer is `metrics`: canonical JSON, a list of {"scale", "task", "metric", "mean", "ci95":
+[low, high], "n"}.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+
+from privacy import canonical
+from privacy.errors import WireError
+from privacy.evaluation import Evaluation
+from privacy.experts import SCALES, TASKS
+from server.campaign import Campaign, Evaluate, evaluated_with
+from server.errors import EvaluationFailed
+from server.exchange import exchange, is_busy, word
+from server.records import Row
+from server.rounds import Federation
+from strategies.flower import read_reply
+
+METHOD = "evaluate"
+_LIMIT = 64 * 1024
+_METRIC = 40  # letters
+_FIELDS = {"scale", "task", "metric", "mean", "ci95", "n"}
+
+
+def evaluate(house: Federation, campaign: Campaign, action: Evaluate) -> None:
+    """Ask an evaluator and commit its rows. Raises `EvaluationFailed`, saying what it answered."""
+    nodes = house.roll.gather(evaluators=True, least=1, seconds=campaign.round_deadline_s)
+    node = min(nodes)
+    message = Message(_content(house, campaign, action.point), node, MessageType.EVALUATE)
+    answer = "no answer"
+    for reply in exchange(house.grid, [message], campaign.round_deadline_s, house.clock, again=is_busy):
+        parts = read_reply(reply, METHOD)
+        if "metrics" in parts:
+            house.store.commit_evaluation(campaign.name, action.point, read_rows(parts["metrics"]))
+            return
+        answer = word(parts.get("code", b"bad-reply"))
+    raise EvaluationFailed(
+        f"{nodes[node]} gave no figures at {action.point!r} of {campaign.name}: {answer}. Look at its agent's"
+        " status, then run the campaign again: it goes on from here"
+    )
+
+
+def read_rows(data: bytes) -> list[Row]:
+    """Read an evaluator's metrics. Raises `EvaluationFailed` for anything but well-formed, distinct rows."""
+    try:
+        values = canonical.decode(data, _LIMIT)
+    except WireError as error:
+        raise EvaluationFailed(f"the evaluator's metrics: {error}") from error
+    if not isinstance(values, list) or not values:
+        raise EvaluationFailed("the evaluator's metrics are not a list of rows")
+    rows = [_row(value) for value in values]
+    if len({(row.scale, row.task) for row in rows}) != len(rows):
+        raise EvaluationFailed("the evaluator's metrics give a task at one scale twice")
+    return rows
+
+
+def _content(house: Federation, campaign: Campaign, point: str) -> RecordDict:
+    states = house.store.states(campaign.name)
+    on = evaluated_with(point, states)
+    request = Evaluation(
+        stage=point,
+        base_hash=campaign.base_hash,
+        experts_hash={name: states[name] for name in on},
+        expert_rank=campaign.expert_rank,
+        expert_alpha=float(campaign.expert_alpha),
+        expert_seed=campaign.seed,
+    )
+    parts = {f"expert/{name}": house.store.state(states[name]) for name in on}
+    record = ConfigRecord({"request": request.to_bytes(), **parts})
+    return RecordDict({METHOD: record})
+
+
+def _row(value: object) -> Row:
+    if not isinstance(value, dict) or set(value) != _FIELDS:
+        raise EvaluationFailed(f"a row of the evaluator's metrics must have {', '.join(sorted(_FIELDS))}")
+    if not _well_formed(value):
+        raise EvaluationFailed("a row of the evaluator's metrics has a field of a wrong form")
+    low, high = value["ci95"]
+    return Row(
+        value["scale"],
+        value["task"],
+        value["metric"],
+        float(value["mean"]),
+        float(low),
+        float(high),
+        value["n"],
+    )
+
+
+def _well_formed(value: Mapping[str, Any]) -> bool:
+    interval = value["ci95"]
+    return (
+        value["scale"] in SCALES
+        and value["task"] in TASKS
+        and isinstance(value["metric"], str)
+        and 0 < len(value["metric"]) <= _METRIC
+        and value["metric"].isprintable()
+        and isinstance(interval, list)
+        and len(interval) == 2
+        and all(
+            type(number) in (int, float) and math.isfinite(number) for number in (value["mean"], *interval)
+        )
+        and type(value["n"]) is int
+        and value["n"] > 0
+    )

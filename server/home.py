@@ -1,0 +1,151 @@
+"""The consortium's home: one folder, readable by its owner only.
+
+consortium.toml     name, host and port                 consortium.db   the store
+keys/               CA, server and coordinator keys      experts/        expert states by hash
+ca.crt server.crt   what others check us by              kits/<name>/    what each hospital gets
+flower/             FLWR_HOME of SuperLink and CLI, SuperLink's own database
+"""
+
+from __future__ import annotations
+
+import fcntl
+import re
+import time
+import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO
+
+from privacy import keys
+from privacy.errors import KeyFileError
+from privacy.keys import PrivateKey
+from server.blobs import Blobs
+from server.errors import CampaignBusy, HomeError
+from server.provision.authority import make_authority
+from server.store import Store
+from server.tables import Database
+
+FILE = "consortium.toml"
+_FOLDERS = ("keys", "experts", "kits", "locks", "flower/superlink", "flower/cli")
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_HOST = re.compile(r"[A-Za-z0-9.:-]{1,253}")
+_LOCK_S = 2.0
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Home:
+    """An open home. `host` is the name or address at which hospitals reach the SuperLink, on `port`."""
+
+    folder: Path
+    name: str
+    host: str
+    port: int
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise HomeError(f'name = {self.name!r}: use lower-case letters, digits and "-"')
+        if not isinstance(self.host, str) or not _HOST.fullmatch(self.host):
+            raise HomeError(f"host = {self.host!r}: name a host or an address, without a port")
+        if isinstance(self.port, bool) or not isinstance(self.port, int) or not 0 < self.port < 65536:
+            raise HomeError(f"port = {self.port!r}: must lie between 1 and 65535")
+
+    @classmethod
+    def create(cls, folder: Path, name: str, host: str, port: int) -> Home:
+        """Make a home with fresh keys and certificates. Raises `HomeError` where something is there
+        already."""
+        home = cls(folder.absolute(), name, host, port)
+        if folder.exists() and any(folder.iterdir()):
+            raise HomeError(f"{folder} is not empty: keys are never overwritten; name a new folder")
+        try:
+            for path in (folder, *(folder / part for part in _FOLDERS)):
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path.chmod(0o700)
+            (folder / "flower").chmod(0o700)
+            keys.generate(home.coordinator_key)
+            make_authority(home.folder, host, _now())
+            home.store()
+            (folder / FILE).write_text(f'name = "{name}"\nhost = "{host}"\nport = {port}\n', "utf-8")
+        except (OSError, KeyFileError) as error:
+            raise HomeError(f"{folder}: {error}") from error
+        return home
+
+    @classmethod
+    def open(cls, folder: Path) -> Home:
+        """Open a home. Raises `HomeError`, saying what to do."""
+        path = folder / FILE
+        try:
+            values = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise HomeError(
+                f"{path}: {error.strerror}: make a home with `fedpath-consortium init`"
+            ) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise HomeError(f"{path}: not TOML: {error}") from error
+        if set(values) != {"name", "host", "port"}:
+            raise HomeError(
+                f"{path}: must have name, host and port, and nothing else; it has {sorted(values)}"
+            )
+        return cls(folder.absolute(), **values)
+
+    @property
+    def superlink(self) -> str:
+        """The address that hospitals connect to."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def coordinator_key(self) -> Path:
+        """The private key that signs plans, receipts and the journal."""
+        return self.folder / "keys" / "coordinator.key"
+
+    def coordinator(self) -> PrivateKey:
+        """The coordinator's key. Raises `HomeError`."""
+        try:
+            return keys.load(self.coordinator_key)
+        except KeyFileError as error:
+            raise HomeError(str(error)) from error
+
+    def store(self, now: Callable[[], datetime] = _now) -> Store:
+        """The store of this home; opening it verifies its journal."""
+        database = Database(self.folder / "consortium.db")
+        return Store(database, Blobs(self.folder / "experts"), self.coordinator(), now)
+
+    @contextmanager
+    def only_runner(self, campaign: str) -> Iterator[None]:
+        """Be the one process that runs this campaign; the kernel lets go when the process ends, however it
+        ends.
+
+        Raises `CampaignBusy`.
+        """
+        with self._lock_file(campaign) as file:
+            end = time.monotonic() + _LOCK_S  # `is_running` holds it for an instant
+            while not _try(file, fcntl.LOCK_EX):
+                if time.monotonic() > end:
+                    raise CampaignBusy(
+                        f"campaign {campaign!r} is being run by another process: follow it with `status`"
+                    )
+                time.sleep(0.05)
+            yield
+
+    def is_running(self, campaign: str) -> bool:
+        """Whether some living process runs this campaign."""
+        with self._lock_file(campaign) as file:
+            return not _try(file, fcntl.LOCK_SH)
+
+    def _lock_file(self, campaign: str) -> IO[bytes]:
+        return (self.folder / "locks" / f"{campaign}.lock").open("ab")
+
+
+def _try(file: IO[bytes], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

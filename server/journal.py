@@ -1,0 +1,60 @@
+"""The consortium's journal: every decision in order, hash-chained and signed by the coordinator.
+
+It uses the entries of `privacy.ledger`, so the auditor reads both sides' books in one way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+import sqlalchemy as sql
+
+from privacy import canonical
+from privacy.errors import LedgerError, WireError
+from privacy.keys import PrivateKey, PublicKey
+from privacy.ledger.entries import Entry, check_chain, follow
+from server.errors import StoreError
+from server.tables import journal
+
+MAX_BODY = 1 << 20
+
+
+class Kind(StrEnum):
+    """What an entry records."""
+
+    ENROLMENT = "enrolment"
+    CAMPAIGN = "campaign"
+    ROUND = "round"
+    EVALUATION = "evaluation"
+
+
+def record(
+    connection: sql.Connection, kind: Kind, at: datetime, body: Mapping[str, Any], key: PrivateKey
+) -> None:
+    """Add an entry, in the transaction of what it records."""
+    row = connection.execute(sql.select(journal).order_by(journal.c.sequence.desc()).limit(1)).one_or_none()
+    entry = follow(None if row is None else _entry(row), kind, at, body, key)
+    fields = {name: getattr(entry, name) for name in entry.__dataclass_fields__}
+    connection.execute(journal.insert(), [{**fields, "body": canonical.encode(entry.body)}])
+
+
+def read(connection: sql.Connection, coordinator: PublicKey) -> list[Entry]:
+    """All entries, verified. Raises `StoreError`, naming the first that was changed."""
+    query = sql.select(journal).order_by(journal.c.sequence)
+    entries = [_entry(row) for row in connection.execute(query)]
+    try:
+        check_chain(entries, coordinator)
+    except LedgerError as error:
+        raise StoreError(f"the consortium's journal: {error}") from error
+    return entries
+
+
+def _entry(row: sql.Row[Any]) -> Entry:
+    try:
+        body = canonical.decode(row.body, MAX_BODY)
+    except (WireError, AttributeError, TypeError) as error:
+        raise StoreError(f"journal entry {row.sequence} was changed after it was written: {error}") from error
+    return Entry(row.sequence, row.kind, row.at, body, row.previous, row.hash, row.signature)

@@ -1,0 +1,1 @@
+"""Who may join: the consortium's certificate authority, and the kit that a hospital gets."""

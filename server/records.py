@@ -1,0 +1,57 @@
+"""What the store hands out: frozen rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from privacy.keys import PublicKey
+from privacy.plan import Plan
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """An enrolled hospital. `supernode_key` is the PEM by which Flower knows its node."""
+
+    name: str
+    release_key: PublicKey
+    supernode_key: bytes
+    evaluator: bool
+    experts: tuple[str, ...] | None = None
+    code_hash: str | None = None
+
+
+@dataclass(frozen=True)
+class OpenRound:
+    """A round that was begun: its plan, signed once and for all, so that every asking has the same bytes."""
+
+    plan: Plan
+    signature: bytes
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One evaluated task at one scale: the metric's mean over `n` samples and its 95 % interval."""
+
+    scale: str
+    task: str
+    metric: str
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where a campaign stands: `state` is running, failed or done; `run_id` is Flower's, of its latest
+    run."""
+
+    state: str
+    run_id: str
+    doing: str
+    failure: str | None
+    rounds: int
+    committed: int
+    states: Mapping[str, str]

@@ -1,0 +1,69 @@
+"""The campaign's loop: ask the state machine what comes next, do it, until it is done.
+
+All state is in the store, so the loop may be killed at any instant: the next run begins with the first thing
+that is not committed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from flwr.serverapp import Grid
+
+from server.campaign import Campaign, Done, Evaluate, next_action
+from server.campaign_file import load_campaign, load_initial
+from server.clock import Clock
+from server.errors import CampaignError
+from server.evaluation import evaluate
+from server.home import Home
+from server.receipts import deliver
+from server.records import Hospital
+from server.roll import Roll
+from server.rounds import Federation, run_round
+
+
+def run_campaign_file(grid: Grid, home: Home, path: Path, run_id: str, clock: Clock) -> None:
+    """Run, or take up again, the campaign of a file, as the only process that does."""
+    campaign = load_campaign(path)
+    initial = load_initial(campaign, path)
+    with home.only_runner(campaign.name):
+        store = home.store(clock.now)
+        house = Federation(grid, store, home.coordinator(), clock, Roll(grid, store, clock))
+        run_campaign(house, campaign, initial, run_id)
+
+
+def run_campaign(house: Federation, campaign: Campaign, initial: Mapping[str, bytes], run_id: str) -> None:
+    """Do all that is not committed yet. What stops it is recorded in the store, and raised."""
+    store = house.store
+    check_enrolled(campaign, store.hospitals())
+    store.begin(campaign, initial, run_id)
+    try:
+        while not isinstance(action := next_action(campaign, store.progress(campaign.name)), Done):
+            if isinstance(action, Evaluate):
+                store.doing(campaign.name, f"evaluating {action.point}")
+                evaluate(house, campaign, action)
+            else:
+                what = f"{action.stage.kind} round {action.of_stage} of {action.stage.rounds}"
+                store.doing(campaign.name, what)
+                run_round(house, campaign, action)
+        deliver(house.grid, store, house.roll, house.clock)
+    except Exception as error:
+        store.failed(campaign.name, f"{type(error).__name__}: {error}")
+        raise
+    store.finished(campaign.name)
+
+
+def check_enrolled(campaign: Campaign, hospitals: Mapping[str, Hospital]) -> None:
+    """Raise `CampaignError` where too few are enrolled for the campaign ever to get on."""
+    training = sum(not hospital.evaluator for hospital in hospitals.values())
+    if training < campaign.quorum:
+        raise CampaignError(
+            f"campaign {campaign.name}: quorum = {campaign.quorum}, but {training} hospitals are enrolled: "
+            "enroll more with `fedpath-consortium enroll`, or lower the quorum"
+        )
+    if campaign.points() and training == len(hospitals):
+        raise CampaignError(
+            f'campaign {campaign.name}: evaluate = "stages", but no evaluator is enrolled: '
+            '`fedpath-consortium enroll --evaluator`, or set evaluate = "never"'
+        )

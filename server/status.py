@@ -1,0 +1,126 @@
+"""The consortium's state as one JSON value: what `fedpath-consortium status --json` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sql
+from rich.markup import escape
+from rich.table import Table
+
+from server import tables as db
+from server.home import Home
+from server.store import Store
+
+
+def status(home: Home) -> dict[str, Any]:
+    """Hospitals, and every campaign with its rounds (who was asked, who answered when) and evaluations."""
+    store = home.store()
+    hospitals = [
+        {"name": h.name, "evaluator": h.evaluator, "experts": h.experts, "code_hash": h.code_hash}
+        for h in store.hospitals().values()
+    ]
+    names = [row["name"] for row in store.read(sql.select(db.campaigns.c.name).order_by("begun_at"))]
+    return {
+        "consortium": home.name,
+        "superlink": home.superlink,
+        "hospitals": hospitals,
+        "campaigns": [_campaign(home, store, name) for name in names],
+    }
+
+
+def _campaign(home: Home, store: Store, name: str) -> dict[str, Any]:
+    (row,) = store.read(sql.select(db.campaigns).filter_by(name=name))
+    asks = _by_round(
+        store, db.asks, name, ("attempt", "hospital", "asked_at", "answered_at", "answer", "bytes")
+    )
+    verdicts = _by_round(store, db.verdicts, name, ("hospital", "expert", "fault", "bytes", "noise_std"))
+    table = db.rounds
+    found = store.read(
+        sql.select(table).filter_by(campaign=name).where(table.c.number > 0).order_by("number")
+    )
+    shown = ("number", "stage", "opened_at", "committed_at", "attempts", "seconds")
+    return {
+        **{
+            key: row[key] for key in ("name", "state", "doing", "failure", "run_id", "begun_at", "changed_at")
+        },
+        "alive": home.is_running(name),
+        "rounds_total": row["rounds"],
+        "rounds_committed": sum(item["committed_at"] is not None for item in found),
+        "experts": store.states(name),
+        "rounds": [
+            {
+                **{key: item[key] for key in shown},
+                "asks": asks.get(item["number"], []),
+                "verdicts": verdicts.get(item["number"], []),
+            }
+            for item in found
+        ],
+        "evaluations": [_evaluation(item) for item in store.read(_of(db.evaluations, name))],
+    }
+
+
+def _evaluation(row: dict[str, Any]) -> dict[str, Any]:
+    kept = {key: row[key] for key in ("point", "scale", "task", "metric", "mean")}
+    return {**kept, "ci95": [row["low"], row["high"]], "n": row["n"]}
+
+
+def _by_round(
+    store: Store, table: sql.Table, name: str, keys: tuple[str, ...]
+) -> dict[int, list[dict[str, Any]]]:
+    found: dict[int, list[dict[str, Any]]] = {}
+    for row in store.read(_of(table, name)):
+        found.setdefault(row["number"], []).append({key: row[key] for key in keys})
+    return found
+
+
+def _of(table: sql.Table, campaign: str) -> sql.Select[Any]:
+    return sql.select(table).filter_by(campaign=campaign).order_by(sql.text("rowid"))
+
+
+def tables(values: dict[str, Any]) -> list[Table]:
+    """The same for the eye: hospitals, then each campaign's rounds and evaluations."""
+    found = [
+        _table(
+            f"{values['consortium']} at {values['superlink']}",
+            ("hospital", "experts", "code"),
+            [
+                (
+                    h["name"] + (" (evaluator)" if h["evaluator"] else ""),
+                    ", ".join(h["experts"] or ()) or "not met yet",
+                    (h["code_hash"] or "")[:12],
+                )
+                for h in values["hospitals"]
+            ],
+        )
+    ]
+    for campaign in values["campaigns"]:
+        title = (
+            f"{campaign['name']}: {campaign['state']}, {campaign['rounds_committed']} of "
+            f"{campaign['rounds_total']} rounds; {campaign['failure'] or campaign['doing']}"
+        )
+        rows = [
+            (str(r["number"]), r["stage"], r["committed_at"] or "open", _answers(r))
+            for r in campaign["rounds"]
+        ]
+        found.append(_table(title, ("round", "stage", "committed", "answers"), rows))
+        if campaign["evaluations"]:
+            scores = [
+                (e["point"], e["scale"], e["task"], e["metric"], f"{e['mean']:.3f}", str(e["n"]))
+                for e in campaign["evaluations"]
+            ]
+            found.append(_table("evaluations", ("after", "scale", "task", "metric", "mean", "n"), scores))
+    return found
+
+
+def _answers(row: dict[str, Any]) -> str:
+    last = [ask for ask in row["asks"] if ask["attempt"] == row["attempts"]]
+    return ", ".join(f"{ask['hospital']}: {ask['answer'] or 'at work'}" for ask in last)
+
+
+def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*map(escape, row))
+    return table

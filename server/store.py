@@ -1,0 +1,376 @@
+"""What the consortium remembers. A round stands when its one transaction ended, and not a moment before.
+
+Order: `begin` a campaign, `open_round` (its plan is kept, so that every asking has the same bytes), `asked`
+and `answered` as it goes (for eyes only), `commit_round` with states, verdicts, receipts and the journal's
+entry at once. Every decision is an entry of the journal: hash-chained and signed by the coordinator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sql
+
+from privacy import canonical
+from privacy.errors import KeyFileError
+from privacy.keys import PrivateKey, PublicKey
+from privacy.ledger.entries import Entry
+from privacy.plan import Plan
+from server import journal, tables
+from server.blobs import Blobs
+from server.campaign import Campaign, Progress, definition_hash
+from server.errors import CampaignChanged, EnrolmentError, StoreError
+from server.journal import MAX_BODY, Kind
+from server.records import Hospital, OpenRound, Row, RunState
+from strategies.flower import Verdict
+
+
+class Store:
+    """The consortium's database and expert files. Opening it verifies the journal (`StoreError`)."""
+
+    def __init__(
+        self, database: tables.Database, blobs: Blobs, key: PrivateKey, now: Callable[[], datetime]
+    ) -> None:
+        self._database = database
+        self._blobs = blobs
+        self._key = key
+        self._now = now
+        self.journal()
+
+    # --- hospitals
+
+    def enrol(self, hospital: Hospital) -> None:
+        """Add a hospital. Raises `EnrolmentError` where its name or one of its keys is enrolled already."""
+        with self._database.transaction() as connection:
+            for other in self._hospitals(connection):
+                same = [
+                    field
+                    for field in ("name", "release_key", "supernode_key")
+                    if getattr(other, field) == getattr(hospital, field)
+                ]
+                if same:
+                    raise EnrolmentError(
+                        f"{hospital.name}: {other.name} is enrolled with the same {' and '.join(same)}: "
+                        "each hospital needs a name and keys of its own"
+                    )
+            row = {
+                "name": hospital.name,
+                "release_key": hospital.release_key.to_pem(),
+                "supernode_key": hospital.supernode_key,
+                "evaluator": hospital.evaluator,
+            }
+            connection.execute(tables.hospitals.insert(), [{**row, "enrolled_at": self._when()}])
+            body = {
+                "hospital": hospital.name,
+                "evaluator": hospital.evaluator,
+                "release_key": hospital.release_key.raw.hex(),
+                "supernode_key": canonical.digest(hospital.supernode_key),
+            }
+            self._record(connection, Kind.ENROLMENT, body)
+
+    def hospitals(self) -> dict[str, Hospital]:
+        """All that are enrolled, by name."""
+        with self._database.transaction() as connection:
+            return {hospital.name: hospital for hospital in self._hospitals(connection)}
+
+    def described(self, name: str, experts: Sequence[str], code_hash: str) -> None:
+        """Keep what a hospital says of itself."""
+        with self._database.transaction() as connection:
+            table = tables.hospitals
+            said = {"experts": list(experts), "code_hash": code_hash}
+            connection.execute(table.update().where(table.c.name == name).values(**said))
+
+    # --- the campaign
+
+    def begin(self, campaign: Campaign, initial: Mapping[str, bytes], run_id: str) -> None:
+        """Start the campaign, or take it up again where it stands.
+
+        Raises `CampaignChanged` where the name was begun under another definition.
+        """
+        states = {name: self._blobs.put(data) for name, data in initial.items()}
+        definition = campaign.definition(states)
+        with self._database.transaction() as connection:
+            row = connection.execute(_where(tables.campaigns, name=campaign.name)).one_or_none()
+            if row is None:
+                new = {
+                    "name": campaign.name,
+                    "definition": canonical.encode(definition),
+                    "rounds": campaign.rounds,
+                    "begun_at": self._when(),
+                }
+                connection.execute(tables.campaigns.insert(), [{**new, **self._running(run_id)}])
+                first = {
+                    "campaign": campaign.name,
+                    "number": 0,
+                    "stage": "start",
+                    "plan": b"",
+                    "signature": b"",
+                    "opened_at": self._when(),
+                    "attempts": 0,
+                    "committed_at": self._when(),
+                    "states": states,
+                    "seconds": {},
+                }
+                connection.execute(tables.rounds.insert(), [first])
+                self._record(connection, Kind.CAMPAIGN, {"definition": definition})
+                return
+            if row.definition != canonical.encode(definition):
+                begun = definition_hash(canonical.decode(row.definition, MAX_BODY))
+                raise CampaignChanged(
+                    f"campaign {campaign.name!r} was begun under another definition ({begun[:12]}, not "
+                    f"{definition_hash(definition)[:12]}): restore that file, or give this one another name"
+                )
+            update = tables.campaigns.update().where(tables.campaigns.c.name == campaign.name)
+            connection.execute(update.values(**self._running(run_id)))
+
+    def doing(self, campaign: str, what: str) -> None:
+        """Say what the campaign does now."""
+        self._set(campaign, doing=what)
+
+    def finished(self, campaign: str) -> None:
+        """The campaign is done."""
+        self._set(campaign, state="done", doing="done")
+
+    def failed(self, campaign: str, why: str) -> None:
+        """This run of the campaign ended early; another may take it up."""
+        self._set(campaign, state="failed", failure=why)
+
+    def progress(self, campaign: str) -> Progress:
+        """What is committed."""
+        with self._database.transaction() as connection:
+            points = connection.scalars(
+                sql.select(tables.evaluations.c.point)
+                .where(tables.evaluations.c.campaign == campaign)
+                .distinct()
+            )
+            return Progress(self._last(connection, campaign).number, frozenset(points))
+
+    def run_state(self, campaign: str) -> RunState | None:
+        """Where it stands; None where it never began."""
+        with self._database.transaction() as connection:
+            row = connection.execute(_where(tables.campaigns, name=campaign)).one_or_none()
+            if row is None:
+                return None
+            last = self._last(connection, campaign)
+            return RunState(
+                row.state, row.run_id, row.doing, row.failure, row.rounds, last.number, last.states
+            )
+
+    def states(self, campaign: str) -> dict[str, str]:
+        """The hash of every expert's committed state."""
+        with self._database.transaction() as connection:
+            return dict(self._last(connection, campaign).states)
+
+    def state(self, digest: str) -> bytes:
+        """The bytes of an expert's state."""
+        return self._blobs.get(digest)
+
+    # --- a round
+
+    def open_round(self, plan: Plan) -> OpenRound:
+        """Begin a round, or a further attempt at one that was begun. The first asking's bytes are kept for
+        good.
+
+        Raises `StoreError` where the round is not the next, or was begun under another plan.
+        """
+        with self._database.transaction() as connection:
+            last = self._last(connection, plan.campaign)
+            if plan.round != last.number + 1:
+                raise StoreError(
+                    f"round {plan.round} of {plan.campaign} can't begin: {last.number} are committed"
+                )
+            row = connection.execute(
+                _where(tables.rounds, campaign=plan.campaign, number=plan.round)
+            ).one_or_none()
+            if row is None:
+                signature = plan.sign(self._key)
+                new = {
+                    "campaign": plan.campaign,
+                    "number": plan.round,
+                    "stage": plan.stage,
+                    "plan": plan.to_bytes(),
+                    "signature": signature,
+                    "opened_at": self._when(),
+                    "attempts": 1,
+                }
+                connection.execute(tables.rounds.insert(), [new])
+                return OpenRound(plan, signature, 1)
+            if row.plan != plan.to_bytes():
+                raise StoreError(f"round {plan.round} of {plan.campaign} was begun under another plan")
+            self._update_round(connection, plan, attempts=row.attempts + 1)
+            return OpenRound(plan, row.signature, row.attempts + 1)
+
+    def asked(self, opened: OpenRound, hospital: str) -> None:
+        """A hospital was sent the plan."""
+        plan = opened.plan
+        row = {
+            "campaign": plan.campaign,
+            "number": plan.round,
+            "attempt": opened.attempt,
+            "hospital": hospital,
+        }
+        with self._database.transaction() as connection:
+            connection.execute(tables.asks.insert(), [{**row, "asked_at": self._when()}])
+
+    def answered(self, opened: OpenRound, hospital: str, answer: str, size: int) -> None:
+        """A hospital's answer came: "releases" or its code, and its bytes."""
+        plan, table = opened.plan, tables.asks
+        key = (table.c.campaign == plan.campaign) & (table.c.number == plan.round)
+        this = key & (table.c.attempt == opened.attempt) & (table.c.hospital == hospital)
+        with self._database.transaction() as connection:
+            values = {"answered_at": self._when(), "answer": answer, "bytes": size}
+            connection.execute(table.update().where(this).values(**values))
+
+    def commit_round(
+        self,
+        opened: OpenRound,
+        new: Mapping[str, bytes],
+        verdicts: Sequence[Verdict],
+        receipts: Mapping[str, bytes],
+        seconds: Mapping[str, float],
+    ) -> dict[str, str]:
+        """Make a round stand: `new` holds the trained experts' states. Returns all experts' hashes after it.
+
+        One transaction: after a crash either all of it is there or none.
+        """
+        plan = opened.plan
+        fresh = {name: self._blobs.put(data) for name, data in new.items()}
+        with self._database.transaction() as connection:
+            last = self._last(connection, plan.campaign)
+            if plan.round != last.number + 1:
+                raise StoreError(
+                    f"round {plan.round} of {plan.campaign} can't be committed: {last.number} are"
+                )
+            states = {**last.states, **fresh}
+            values = {"committed_at": self._when(), "states": states, "seconds": dict(seconds)}
+            self._update_round(connection, plan, **values)
+            where = {"campaign": plan.campaign, "number": plan.round}
+            rows = [
+                {
+                    **where,
+                    "hospital": v.hospital,
+                    "expert": v.expert,
+                    "fault": v.fault,
+                    "digest": v.digest,
+                    "bytes": v.size,
+                    "noise_std": v.noise_std,
+                }
+                for v in verdicts
+            ]
+            if rows:
+                connection.execute(tables.verdicts.insert(), rows)
+            owed = [{**where, "hospital": name, "data": data} for name, data in receipts.items()]
+            if owed:
+                connection.execute(tables.receipts.insert(), owed)
+            said = [
+                {"hospital": v.hospital, "expert": v.expert, "fault": v.fault, "release": v.digest}
+                for v in verdicts
+            ]
+            self._record(
+                connection, Kind.ROUND, {**where, "plan": plan.hash, "states": states, "verdicts": said}
+            )
+            return states
+
+    def commit_evaluation(self, campaign: str, point: str, rows: Sequence[Row]) -> None:
+        """Keep an evaluation's rows. There is one evaluation for each point, and it has a row at least."""
+        if not rows:
+            raise StoreError(f"an evaluation of {campaign} at {point} without a row")
+        values = [{"campaign": campaign, "point": point, **vars(row)} for row in rows]
+        with self._database.transaction() as connection:
+            connection.execute(tables.evaluations.insert(), values)
+            states = self._last(connection, campaign).states
+            body = {
+                "campaign": campaign,
+                "point": point,
+                "states": states,
+                "rows": [vars(row) for row in rows],
+            }
+            self._record(connection, Kind.EVALUATION, body)
+
+    # --- receipts
+
+    def owed(self) -> dict[str, bytes]:
+        """The oldest receipt that each hospital has not taken yet."""
+        table = tables.receipts
+        query = sql.select(table).where(table.c.delivered_at.is_(None)).order_by(sql.text("rowid"))
+        with self._database.transaction() as connection:
+            oldest: dict[str, bytes] = {}
+            for row in connection.execute(query):
+                oldest.setdefault(row.hospital, row.data)
+            return oldest
+
+    def delivered(self, data: bytes, answer: str) -> None:
+        """A hospital has taken this receipt; `answer` says whether it was kept or refused."""
+        values = {"delivered_at": self._when(), "answer": answer}
+        with self._database.transaction() as connection:
+            connection.execute(
+                tables.receipts.update().where(tables.receipts.c.data == data).values(**values)
+            )
+
+    # --- the journal
+
+    def journal(self) -> list[Entry]:
+        """All entries, verified. Raises `StoreError`, naming the first that was changed."""
+        with self._database.transaction() as connection:
+            return journal.read(connection, self._key.public)
+
+    def read(self, query: sql.Select[Any]) -> list[dict[str, Any]]:
+        """Rows for `server.status`."""
+        with self._database.transaction() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    # --- inside a transaction
+
+    def _record(self, connection: sql.Connection, kind: Kind, body: Mapping[str, Any]) -> None:
+        journal.record(connection, kind, self._now(), body, self._key)
+
+    def _hospitals(self, connection: sql.Connection) -> list[Hospital]:
+        rows = connection.execute(sql.select(tables.hospitals).order_by(tables.hospitals.c.name))
+        return [_hospital(row) for row in rows]
+
+    def _last(self, connection: sql.Connection, campaign: str) -> sql.Row[Any]:
+        """The last committed round; round 0 is there from the beginning."""
+        table = tables.rounds
+        committed = (table.c.campaign == campaign) & table.c.committed_at.is_not(None)
+        query = sql.select(table).where(committed).order_by(table.c.number.desc()).limit(1)
+        row = connection.execute(query).one_or_none()
+        if row is None:
+            raise StoreError(f"campaign {campaign!r} was never begun")
+        return row
+
+    def _update_round(self, connection: sql.Connection, plan: Plan, **values: Any) -> None:
+        table = tables.rounds
+        this = (table.c.campaign == plan.campaign) & (table.c.number == plan.round)
+        connection.execute(table.update().where(this).values(**values))
+
+    def _set(self, campaign: str, **values: str) -> None:
+        update = tables.campaigns.update().where(tables.campaigns.c.name == campaign)
+        with self._database.transaction() as connection:
+            connection.execute(update.values(changed_at=self._when(), **values))
+
+    def _running(self, run_id: str) -> dict[str, str | None]:
+        return {
+            "state": "running",
+            "run_id": run_id,
+            "changed_at": self._when(),
+            "doing": "starting",
+            "failure": None,
+        }
+
+    def _when(self) -> str:
+        return self._now().isoformat(timespec="milliseconds")
+
+
+def _where(table: sql.Table, **values: object) -> sql.Select[Any]:
+    return sql.select(table).filter_by(**values)
+
+
+def _hospital(row: sql.Row[Any]) -> Hospital:
+    try:
+        key = PublicKey.from_pem(row.release_key)
+    except KeyFileError as error:
+        raise StoreError(f"{row.name}'s release key was changed in the database: {error}") from error
+    experts = None if row.experts is None else tuple(row.experts)
+    return Hospital(row.name, key, row.supernode_key, row.evaluator, experts, row.code_hash)

@@ -1,0 +1,145 @@
+"""The store: one transaction a round, files by hash, a journal that shows any change."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from privacy import keys, tensors
+from server.campaign import Campaign, Progress, Stage, Train, plan_for
+from server.errors import EnrolmentError, StoreError
+from server.home import Home
+from server.records import Hospital, Row
+from server.store import Store
+from strategies.flower import Verdict
+from tests.federation.simulator import BASE, initial
+from tests.privacy_cases import MECHANISM
+
+STAGE = Stage("sft", 3, ("scale/roi",), 0.01, MECHANISM)
+CAMPAIGN = Campaign("spring", 7, BASE, 2, 4.0, "experts", 1, 60.0, "never", (STAGE,))
+NEW = tensors.encode({"x.lora_B": np.ones((6, 2), np.float32), "y.lora_B": np.ones((3, 2), np.float32)})
+VERDICTS = [Verdict("north", "scale/roi", None, "ab" * 32, 10, 0.1)]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.create(tmp_path / "home", "consortium", "127.0.0.1", 19092)
+
+
+@pytest.fixture
+def store(home: Home) -> Store:
+    store = home.store()
+    store.begin(CAMPAIGN, initial(), "1")
+    return store
+
+
+def _commit(store: Store, number: int) -> None:
+    opened = store.open_round(plan_for(CAMPAIGN, Train(number, number, STAGE), store.states("spring")))
+    store.commit_round(opened, {"scale/roi": NEW}, VERDICTS, {"north": b"receipt %d" % number}, {"wait": 1.0})
+
+
+def test_a_committed_round_is_there_for_the_next_process(home: Home, store: Store) -> None:
+    """What a commit returns must be what a fresh process reads."""
+    _commit(store, 1)
+    again = home.store()
+    assert again.progress("spring") == Progress(1)
+    assert again.state(again.states("spring")["scale/roi"]) == NEW
+    assert again.states("spring")["scale/wsi"] == tensors.digest(initial()["scale/wsi"])
+
+
+def test_a_commit_that_fails_leaves_nothing(home: Home, store: Store) -> None:
+    """One transaction: a round must not stand without its receipts and journal entry."""
+    opened = store.open_round(plan_for(CAMPAIGN, Train(1, 1, STAGE), store.states("spring")))
+    before = store.journal()
+    with pytest.raises(StoreError):
+        store.commit_round(opened, {"scale/roi": NEW}, VERDICTS, {"north": None}, {})  # type: ignore[dict-item]
+    assert home.store().progress("spring") == Progress(0)
+    assert home.store().journal() == before
+
+
+def test_rounds_are_committed_once_and_in_order(store: Store) -> None:
+    """A second runner, or a stale one, must not overwrite what stands."""
+    opened = store.open_round(plan_for(CAMPAIGN, Train(1, 1, STAGE), store.states("spring")))
+    _commit(store, 1)
+    with pytest.raises(StoreError, match="can't be committed"):
+        store.commit_round(opened, {"scale/roi": NEW}, VERDICTS, {}, {})
+    with pytest.raises(StoreError, match="can't begin"):
+        store.open_round(plan_for(CAMPAIGN, Train(3, 3, STAGE), store.states("spring")))
+
+
+def test_a_round_keeps_the_plan_of_its_first_asking(store: Store) -> None:
+    """A hospital pays for the plan that it signed for: another plan for the same round is refused here already."""
+    plan = plan_for(CAMPAIGN, Train(1, 1, STAGE), store.states("spring"))
+    first = store.open_round(plan)
+    second = store.open_round(plan)
+    assert (first.attempt, second.attempt, second.signature) == (1, 2, first.signature)
+    other = plan_for(
+        CAMPAIGN, Train(1, 1, Stage("sft", 3, ("scale/wsi",), 0.01, MECHANISM)), store.states("spring")
+    )
+    with pytest.raises(StoreError, match="another plan"):
+        store.open_round(other)
+
+
+def test_a_changed_journal_is_found_at_opening(home: Home, store: Store) -> None:
+    """A record that can be edited unseen proves nothing."""
+    _commit(store, 1)
+    with sqlite3.connect(home.folder / "consortium.db") as database:
+        database.execute("UPDATE journal SET body = replace(body, 'north', 'south') WHERE kind = 'round'")
+    with pytest.raises(StoreError, match="was changed"):
+        home.store()
+
+
+def test_a_changed_expert_file_is_found_when_read(home: Home, store: Store) -> None:
+    """Expert states are named by their hash; other bytes under it must never reach a hospital."""
+    digest = store.states("spring")["scale/roi"]
+    path = home.folder / "experts" / f"{digest}.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"\xff")
+    with pytest.raises(StoreError, match="was changed"):
+        store.state(digest)
+    path.unlink()
+    with pytest.raises(StoreError, match="restore"):
+        store.state(digest)
+
+
+def test_each_hospital_has_a_name_and_keys_of_its_own(store: Store, tmp_path: Path) -> None:
+    """A key enrolled twice would let one hospital count twice."""
+    key = keys.generate(tmp_path / "a.key").public
+    store.enrol(Hospital("north", key, b"node north", evaluator=False))
+    for other in (
+        Hospital("north", keys.generate(tmp_path / "b.key").public, b"node 2", evaluator=False),
+        Hospital("south", key, b"node 3", evaluator=False),
+        Hospital("west", keys.generate(tmp_path / "c.key").public, b"node north", evaluator=False),
+    ):
+        with pytest.raises(EnrolmentError, match="north is enrolled with the same"):
+            store.enrol(other)
+    assert list(store.hospitals()) == ["north"]
+
+
+def test_receipts_are_owed_oldest_first_until_taken(store: Store) -> None:
+    """A receipt that is forgotten, or sent for ever, would leave the ledgers apart."""
+    _commit(store, 1)
+    _commit(store, 2)
+    assert store.owed() == {"north": b"receipt 1"}
+    store.delivered(b"receipt 1", "kept")
+    assert store.owed() == {"north": b"receipt 2"}
+    store.delivered(b"receipt 2", "refused")
+    assert store.owed() == {}
+
+
+def test_an_evaluation_is_kept_once(store: Store) -> None:
+    """Two evaluations of one point would let the better one be picked."""
+    row = Row("roi", "vqa", "token_f1", 0.5, 0.4, 0.6, 10)
+    store.commit_evaluation("spring", "base", [row])
+    assert store.progress("spring").evaluated == {"base"}
+    with pytest.raises(StoreError):
+        store.commit_evaluation("spring", "base", [row])
+
+
+def test_a_campaign_that_never_began_has_no_state(store: Store) -> None:
+    """Asking after an unknown campaign must not make one."""
+    assert store.run_state("autumn") is None
+    with pytest.raises(StoreError, match="never begun"):
+        store.states("autumn")

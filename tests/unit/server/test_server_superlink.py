@@ -1,0 +1,121 @@
+"""How Flower's programs are called, and what following a run makes of its end."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from server import superlink
+from server.errors import SuperLinkError
+from server.follow import follow
+from server.home import Home
+from server.store import Store
+from tests.federation.simulator import initial
+from tests.unit.server.test_server_store import CAMPAIGN
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home.create(tmp_path / "home", "consortium", "127.0.0.1", 19092)
+
+
+@pytest.fixture
+def store(home: Home) -> Store:
+    store = home.store()
+    store.begin(CAMPAIGN, initial(), "1")
+    return store
+
+
+def test_the_superlink_asks_nodes_for_their_keys_and_installs_nothing(home: Home) -> None:
+    """Without these flags anyone could join, or the bundle could bring packages along."""
+    command = superlink.superlink_command(home)
+    assert "--enable-supernode-auth" in command
+    assert "--disable-runtime-dependency-installation" in command
+    assert "--insecure" not in command
+    for flag in ("--ssl-certfile", "--ssl-keyfile", "--ssl-ca-certfile"):
+        assert Path(command[command.index(flag) + 1]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("localhost", "127.0.0.1"),
+        ("10.0.0.5", "0.0.0.0"),
+        ("a.example", "0.0.0.0"),
+    ],
+)
+def test_loopback_stays_on_loopback(tmp_path: Path, host: str, address: str) -> None:
+    """A demo must not listen to the world; a real consortium must be reached."""
+    home = Home.create(tmp_path / "home", "consortium", host, 19092)
+    command = superlink.superlink_command(home)
+    assert command[command.index("--host") + 1] == address
+
+
+def test_flower_phones_nobody_and_keeps_to_the_home(home: Home) -> None:
+    """Telemetry off, and no file of Flower's outside the home."""
+    environment = superlink.environment(home, "superlink")
+    assert environment["FLWR_TELEMETRY_ENABLED"] == "0"
+    assert Path(environment["FLWR_HOME"]).is_relative_to(home.folder)
+
+
+def test_the_app_takes_the_keys_that_a_run_gives_it() -> None:
+    """Flower refuses a run configuration with a key that pyproject.toml does not have."""
+    values = tomllib.loads((superlink.app_folder() / "pyproject.toml").read_text("utf-8"))
+    assert set(values["tool"]["flwr"]["app"]["config"]) == {"home", "campaign"}
+
+
+def test_following_tells_each_change_and_ends_with_the_run(home: Home, store: Store) -> None:
+    """The command must end when the campaign does, with its failure, and not before."""
+    changes: Iterator[object] = iter(
+        [lambda: store.doing("spring", "round 1"), lambda: store.failed("spring", "why")]
+    )
+
+    def sleep(seconds: float) -> None:
+        next(changes)()  # type: ignore[operator]
+
+    seen = [(state.state, state.doing, state.failure) for state in follow(home, store, "spring", "1", sleep)]
+    assert seen == [
+        ("running", "starting", None),
+        ("running", "round 1", None),
+        ("failed", "round 1", "why"),
+    ]
+
+
+def test_another_runs_state_is_not_this_runs(home: Home, store: Store) -> None:
+    """Started again after a failure, the command must not end on the failure of before."""
+    store.failed("spring", "the last run's")
+
+    def sleep(seconds: float) -> None:
+        store.begin(CAMPAIGN, initial(), "2")
+        store.finished("spring")
+
+    assert [state.state for state in follow(home, store, "spring", "2", sleep)] == ["done"]
+
+
+def test_a_run_that_died_without_a_word_is_an_error(
+    home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A killed ServerApp leaves "running" behind: the command must not wait for ever."""
+    monkeypatch.setattr(superlink, "has_ended", lambda home, run_id: True)
+    monkeypatch.setattr(superlink, "last_words", lambda home, run_id: "ImportError: no module")
+    with pytest.raises(SuperLinkError, match=r"ended without a word.*ImportError"):
+        list(follow(home, store, "spring", "1", lambda seconds: None))
+
+
+def test_a_run_that_lives_is_waited_for(home: Home, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the runner holds its lock, silence is only a long round."""
+    monkeypatch.setattr(superlink, "has_ended", lambda home, run_id: pytest.fail("asked Flower for nothing"))
+    seconds = 0.0
+
+    def sleep(more: float) -> None:
+        nonlocal seconds
+        seconds += more
+        if seconds > 100:
+            store.finished("spring")
+
+    with home.only_runner("spring"):
+        assert [state.state for state in follow(home, store, "spring", "1", sleep)] == ["running", "done"]
