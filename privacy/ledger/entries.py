@@ -47,7 +47,7 @@ def follow(last: Entry | None, kind: str, at: datetime, body: Mapping[str, Any],
     """The entry of `kind` (a `Kind`) that comes after `last` (None: the first), signed with `key`."""
     sequence = 1 if last is None else last.sequence + 1
     previous = START if last is None else last.hash
-    when = at.isoformat(timespec="seconds")
+    when = at.isoformat(timespec="milliseconds")
     content = _content(sequence, str(kind), when, body, previous)
     return Entry(
         sequence,
