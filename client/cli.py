@@ -1,0 +1,180 @@
+"""`fedpath-hospital`: what hospital IT runs.
+
+Imports stand inside the commands: the agent must cut its network before anything starts a thread.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(help="Run a hospital of a FedPath consortium.", no_args_is_help=True, add_completion=False)
+
+HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+
+
+@contextmanager
+def _told_plainly() -> Iterator[None]:
+    """An error of ours ends the command with its message alone."""
+    from client.errors import ClientError
+    from client.rpc import AgentUnreachableError
+    from privacy.errors import PrivacyError
+
+    try:
+        yield
+    except (ClientError, PrivacyError, AgentUnreachableError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+def _print(values: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(values))
+        return
+    for key, value in values.items():
+        typer.echo(f"{key.replace('_', ' ')}: {value}")
+
+
+@app.command()
+def init(
+    home: HomeArgument,
+    name: Annotated[str, typer.Option(help="the name to enrol under: lower-case letters, digits, -")],
+    slides: Annotated[Path, typer.Option(help="folder of slides; read-only is enough")],
+    manifest: Annotated[Path, typer.Option(help="the labels, .csv or .parquet: docs/manifest.md")],
+    base: Annotated[Path, typer.Option(help="folder of the base model")],
+) -> None:
+    """Make a home: keys, a policy to edit, and request.json to send to the coordinator."""
+    from client.home import Settings, create
+
+    with _told_plainly():
+        made = create(home, Settings(name, slides.absolute(), manifest.absolute(), base.absolute()))
+    typer.echo(f"made {made.folder}: edit policy.toml, send request.json to the coordinator, then join")
+
+
+@app.command()
+def join(home: HomeArgument, kit: Annotated[Path, typer.Argument(help="the coordinator's kit")]) -> None:
+    """Take in the coordinator's kit, and pin the coordinator's key."""
+    from client import home as homes
+
+    with _told_plainly():
+        homes.join(homes.Home(home.absolute()), kit)
+    typer.echo("joined: run `fedpath-hospital check`, then the agent and the courier")
+
+
+@app.command()
+def check(home: HomeArgument, as_json: JsonOption = False) -> None:
+    """Name everything that is wrong with settings, policy, keys, base, slides and manifest."""
+    from client.check import findings
+    from client.home import Home
+
+    problems, notes = findings(Home(home.absolute()))
+    if as_json:
+        typer.echo(json.dumps({"problems": problems, "notes": notes}))
+    else:
+        for note in notes:
+            typer.echo(f"note: {note}")
+        for problem in problems:
+            typer.echo(f"PROBLEM: {problem}")
+        typer.echo("ready" if not problems else f"{len(problems)} problem(s) to mend")
+    raise typer.Exit(1 if problems else 0)
+
+
+@app.command()
+def agent(home: HomeArgument) -> None:
+    """Run the agent: everything that touches slides, keys and ledger, without a network."""
+    from client.network import cut_network
+
+    network = cut_network()  # before any import that starts threads
+    os.umask(0o077)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("fedpath").info("network: %s", network.words)
+
+    from client.agent import Agent
+    from client.home import Home
+    from client.rpc import serve
+
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    with _told_plainly():
+        place = Home(home.absolute())
+        opened = Agent(place, network)
+    servers = [serve(place.socket, opened.courier_methods)]
+    place.open_socket()
+    servers.append(serve(place.status_socket, opened.local_methods))  # last: who sees it finds all ready
+    logging.getLogger("fedpath").info("serving %s", place.socket)
+    ended.wait()
+    for server in servers:
+        server.stop(grace=1).wait()
+
+
+@app.command()
+def courier(home: HomeArgument) -> None:
+    """Run the courier: Flower's SuperNode in a file system of its own."""
+    from client import courier as couriers
+    from client.home import Home
+
+    with _told_plainly():
+        couriers.courier(Home(home.absolute()))
+
+
+@app.command()
+def status(home: HomeArgument, as_json: JsonOption = False) -> None:
+    """Say what agent and courier do now."""
+    from client.home import Home
+    from client.rpc import call
+
+    with _told_plainly():
+        place = Home(home.absolute())
+        now = json.loads(call(place.status_socket, "status", b"", timeout=10))
+    report = place.courier_report
+    _print({**now, "courier": report.read_text().strip() if report.exists() else "not started"}, as_json)
+
+
+@app.command()
+def budget(home: HomeArgument, as_json: JsonOption = False) -> None:
+    """Say what epsilon is spent, and how many rounds like the last one are left."""
+    from client.home import Home
+    from privacy import accounting, keys
+    from privacy.ledger.store import Ledger
+
+    with _told_plainly():
+        place = Home(home.absolute())
+        policy, ledger = place.policy, Ledger(place.ledger, keys.load(place.release_key))
+        events = ledger.summary().events
+        spent = accounting.epsilon(events, policy.delta)
+        budget, delta = policy.epsilon_budget, policy.delta
+        left = accounting.rounds_left(events, events[-1], budget, delta) if events else None
+    figures = {"epsilon": spent, "epsilon_budget": budget, "delta": delta, "rounds": len(events)}
+    _print({**figures, "rounds_left_like_the_last": left}, as_json)
+
+
+@app.command()
+def egress(home: HomeArgument, as_json: JsonOption = False) -> None:
+    """List everything that ever left: time, name, SHA-256, bytes, total epsilon then."""
+    from dataclasses import asdict
+
+    from client.home import Home
+    from privacy import keys
+    from privacy.ledger.store import Ledger
+
+    with _told_plainly():
+        place = Home(home.absolute())
+        left = Ledger(place.ledger, keys.load(place.release_key)).egress()
+    if as_json:
+        typer.echo(json.dumps({"egress": [{"at": at, **asdict(record)} for at, record in left]}))
+        return
+    for at, record in left:
+        typer.echo(
+            f"{at}  {record.name:26} {record.sha256}  {record.bytes:>9} B  epsilon {record.epsilon:.3f}"
+        )

@@ -1,0 +1,77 @@
+"""Run the courier: Flower's SuperNode, confined, started again when it ends.
+
+A SuperNode that is started again soon after it was killed is refused until the SuperLink has missed its
+heartbeats, and ends; so it is started again until it is taken.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from client.confine import View, run
+from client.errors import HomeError
+from client.home import Home
+
+PAUSE_SECONDS = 5.0
+
+
+def courier(home: Home, pause: Callable[[float], None] = time.sleep) -> None:
+    """Keep a confined SuperNode connected to the consortium's SuperLink until this process is told to end.
+
+    Raises `HomeError` where the home is not joined, or lies where the courier would see into it.
+    """
+    superlink = home.superlink
+    python = tuple(dict.fromkeys(Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix)))
+    for shown in (*python, Path("/usr")):
+        if home.folder.resolve().is_relative_to(shown):
+            raise HomeError(f"{home.folder}: lies in {shown}, which the courier can read: move the home")
+    view = View(python, (home.courier, home.socket.parent), home.courier_user)
+    ended: list[int] = []
+    with home.courier_report.open("w") as report:
+
+        def say(words: str) -> None:
+            report.write(words + "\n")
+            report.flush()
+
+        while not ended:
+            report.truncate(0)
+            run(view, _command(home, superlink), _environment(home), say, ended.append)
+            if not ended:
+                pause(PAUSE_SECONDS)
+
+
+def _command(home: Home, superlink: str) -> list[str]:
+    return [
+        str(Path(sys.prefix) / "bin" / "flower-supernode"),
+        *("--superlink", superlink),
+        *("--root-certificates", str(home.courier / "ca.crt")),
+        *("--auth-supernode-private-key", str(home.courier / "supernode.key")),
+        *("--node-config", f"agent-socket={json.dumps(str(home.socket))}"),
+        *("--port", str(_free_port())),
+    ]
+
+
+def _environment(home: Home) -> dict[str, str]:
+    """All that the SuperNode learns of this process' environment."""
+    return {
+        "PATH": os.pathsep.join([str(Path(sys.prefix) / "bin"), "/usr/bin", "/bin"]),
+        "HOME": str(home.courier),
+        "FLWR_HOME": str(home.courier / "flower"),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "FLWR_SUPEREXEC_TASK_POLL_INTERVAL": "0.1",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _free_port() -> int:
+    """A free port on loopback for the SuperNode's own processes to talk to it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,256 @@
+"""A hospital's home: the folder that holds its settings, keys and ledger, and who may open what.
+
+    hospital.toml   name, slides, manifest, base            keys/release.key(.pub)   signs releases and ledger
+    policy.toml     what the hospital allows                trust/           the coordinator's kit: who may
+    sign plans ledger.db       what was spent and what left            features/                cached slide
+    features status.sock     the agent's door for local IT
+    socket/agent.sock   the agent's door for the courier: the courier's group may connect, and no more
+    courier/            the courier's own folder: supernode.key, ca.crt, Flower's files
+
+Everything but `socket/` and `courier/` is for the agent's user alone (0700, 0600). Under root the courier is
+a user of its own, as systemd's DynamicUser would choose it, and owns `courier/` only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pwd
+import shutil
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from client.errors import HomeError
+from privacy import keys
+from privacy.policy import Policy
+
+_DYNAMIC_USERS = range(61184, 65520)  # systemd's range for DynamicUser: never a person's
+
+KIT = ("coordinator.pub", "ca.crt", "kit.json")
+
+_POLICY = """\
+# What this hospital allows; the coordinator can raise none of it. docs/policy.md explains each limit.
+hospital = "{name}"
+epsilon_budget = 8.0
+delta = 1e-5
+nominal_patients = 500
+minimum_noise_multiplier = 0.5
+maximum_sampling_rate = 0.2
+maximum_steps = 50
+maximum_samples_per_patient = 8
+tasks = ["classification", "detection", "segmentation", "vqa"]
+scales = ["roi", "wsi"]
+campaigns = ["*"]
+"""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`hospital.toml`: where the hospital's data and base model lie. Relative paths start from the home."""
+
+    name: str
+    slides: Path
+    manifest: Path
+    base: Path
+
+
+@dataclass(frozen=True)
+class Home:
+    """Paths in a home, and what is read from them."""
+
+    folder: Path
+
+    @property
+    def settings(self) -> Settings:
+        """Read `hospital.toml`. Raises `HomeError` that names the key."""
+        path = self.folder / "hospital.toml"
+        try:
+            values = tomllib.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise HomeError(f"{path}: {error.strerror}: make the home with `fedpath-hospital init`") from None
+        except ValueError as error:
+            raise HomeError(f"{path}: not TOML: {error}") from None
+        known = set(Settings.__dataclass_fields__)
+        if set(values) != known or not all(isinstance(value, str) for value in values.values()):
+            odd = ", ".join(sorted(set(values) ^ known)) or "a value that is no text"
+            raise HomeError(f"{path}: has {odd}: it holds exactly the texts {', '.join(sorted(known))}")
+        where = {key: self.folder / values[key] for key in ("slides", "manifest", "base")}
+        return Settings(name=values["name"], **where)
+
+    @property
+    def policy(self) -> Policy:
+        """Read `policy.toml` (`PolicyError`); `HomeError` where it is another hospital's."""
+        policy = Policy.load(self.folder / "policy.toml")
+        if policy.hospital != self.settings.name:
+            raise HomeError(
+                f"{self.folder / 'policy.toml'}: is {policy.hospital}'s, but hospital.toml says "
+                f"{self.settings.name}: give both the name under which you are enrolled"
+            )
+        return policy
+
+    @property
+    def release_key(self) -> Path:
+        """The key that signs releases and the ledger."""
+        return self.folder / "keys" / "release.key"
+
+    @property
+    def coordinator(self) -> keys.PublicKey:
+        """The pinned key of the coordinator (`KeyFileError` before `join`)."""
+        return keys.load_public(self.folder / "trust" / "coordinator.pub")
+
+    @property
+    def superlink(self) -> str:
+        """The consortium's SuperLink, host:port (`HomeError` before `join`)."""
+        return _kit(self.folder / "trust")["superlink"]
+
+    @property
+    def ledger(self) -> Path:
+        """The ledger's SQLite file."""
+        return self.folder / "ledger.db"
+
+    @property
+    def features(self) -> Path:
+        """The cache of slide features."""
+        return self.folder / "features"
+
+    @property
+    def status_socket(self) -> Path:
+        """The agent's door for local IT."""
+        return self.folder / "status.sock"
+
+    @property
+    def socket(self) -> Path:
+        """The agent's door for the courier."""
+        return self.folder / "socket" / "agent.sock"
+
+    @property
+    def courier(self) -> Path:
+        """The courier's own folder."""
+        return self.folder / "courier"
+
+    @property
+    def courier_report(self) -> Path:
+        """What confinement the courier runs under, in words."""
+        return self.folder / "courier.txt"
+
+    @property
+    def courier_user(self) -> int | None:
+        """The courier's user id where it is not this user's."""
+        owner = self.courier.stat().st_uid
+        return owner if os.geteuid() == 0 and owner != 0 else None
+
+    def open_socket(self) -> None:
+        """Let the courier's group connect to the agent's socket."""
+        self.socket.chmod(0o660)
+        if self.courier_user is not None:
+            os.chown(self.socket, 0, self.courier_user)
+
+
+def create(folder: Path, settings: Settings) -> Home:
+    """Make a home with keys that never leave it, a policy to edit, and `request.json` for the coordinator.
+
+    Raises `HomeError` where there is one already.
+    """
+    if (folder / "hospital.toml").exists():
+        raise HomeError(f"{folder}: is a home already: keys are never overwritten; give another folder")
+    home = Home(folder.absolute())
+    _folder(home.folder, 0o711)  # the courier's user passes through to its two folders, and sees no others
+    _folder(home.socket.parent, 0o750)
+    for path in (home.release_key.parent, home.folder / "trust", home.features, home.courier):
+        _folder(path, 0o700)
+    texts = {key: str(getattr(settings, key)) for key in Settings.__dataclass_fields__}
+    lines = [f"{key} = {json.dumps(text)}\n" for key, text in texts.items()]
+    release = keys.generate(home.release_key)
+    supernode = _supernode_key(home.courier)
+    _write(home.folder / "policy.toml", _POLICY.format(name=settings.name))
+    request = {
+        "hospital": settings.name,
+        "release_key": release.public.to_pem().decode(),
+        "supernode_key": supernode,
+    }
+    _write(home.folder / "request.json", json.dumps(request, indent=2) + "\n")
+    _give_to_courier(home)
+    _write(home.folder / "hospital.toml", "".join(lines))  # last: a home without it is not finished
+    return home
+
+
+def join(home: Home, kit: Path) -> None:
+    """Take in the coordinator's kit: its public key is pinned, its certificate goes to the courier.
+
+    Raises `HomeError` where the kit lacks a file, is another hospital's, or another coordinator is pinned.
+    """
+    pinned = home.folder / "trust"
+    for name in KIT:
+        if not (kit / name).is_file():
+            raise HomeError(f"{kit}: has no {name}: ask the coordinator for the whole kit")
+    if (theirs := _kit(kit)["name"]) != home.settings.name:
+        raise HomeError(
+            f"{kit}: is {theirs}'s kit, but this is {home.settings.name}'s home: ask for your own"
+        )
+    key = pinned / "coordinator.pub"
+    if key.exists() and key.read_bytes() != (kit / "coordinator.pub").read_bytes():
+        raise HomeError(f"{key}: is another coordinator's: remove it first if the change is right")
+    for name in KIT:
+        shutil.copyfile(kit / name, pinned / name)
+    shutil.copyfile(kit / "ca.crt", home.courier / "ca.crt")
+    _give_to_courier(home)
+
+
+def _kit(folder: Path) -> dict[str, str]:
+    """The facts of a kit: names of consortium and hospital, and the SuperLink's address."""
+    path = folder / "kit.json"
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise HomeError(f"{path}: {error.strerror}: take in the kit with `fedpath-hospital join`") from None
+    except ValueError as error:
+        raise HomeError(f"{path}: not JSON: {error}: ask the coordinator for the kit again") from None
+    if not isinstance(values, dict) or not {"name", "superlink"} <= set(values):
+        raise HomeError(f"{path}: names no hospital or no SuperLink: ask the coordinator for the kit again")
+    return {key: str(value) for key, value in values.items()}
+
+
+def _folder(path: Path, mode: int) -> None:
+    path.mkdir(parents=True, exist_ok=True)
+    path.chmod(mode)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, "utf-8")
+    path.chmod(0o600)
+
+
+def _supernode_key(folder: Path) -> str:
+    """Make Flower's node key (P-384, in OpenSSH's format, which it demands); returns the public half as
+    PEM.
+    """
+    key = ec.generate_private_key(ec.SECP384R1())
+    form, plain = serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
+    private = folder / "supernode.key"
+    private.touch(mode=0o600)
+    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, plain))
+    encoding, public = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    return key.public_key().public_bytes(encoding, public).decode()
+
+
+def _give_to_courier(home: Home) -> None:
+    """Under root: the courier's folder to a user of its own, and the socket's folder to that user's group."""
+    if os.geteuid() != 0:
+        return
+    user = home.courier_user or _free_user(home.folder)
+    for path in (home.courier, *home.courier.iterdir()):
+        os.chown(path, user, user, follow_symlinks=False)
+    os.chown(home.socket.parent, 0, user)
+
+
+def _free_user(folder: Path) -> int:
+    """A user id for this home's courier: from the path, so that it stays; never one that has a name."""
+    start = int.from_bytes(hashlib.sha256(os.fsencode(folder)).digest()[:4])
+    taken = {entry.pw_uid for entry in pwd.getpwall()}
+    users = [user for user in _DYNAMIC_USERS if user not in taken]
+    return users[start % len(users)]

@@ -1,0 +1,56 @@
+"""What the agent is doing now, for local IT's eyes: never sent to the courier."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from privacy.egress import RELEASE, EgressRecord
+
+
+class Progress:
+    """A status that one thread writes and another reads. `facts` stand for the agent's whole life."""
+
+    def __init__(self, *, skipped: Mapping[str, str], **facts: Any) -> None:
+        self._lock = threading.Lock()
+        self._facts = facts
+        self._skipped = dict(skipped)
+        self._now: dict[str, Any] = {}
+        self._releases = self._bytes = 0
+        self.epsilon = 0.0
+        self.begin("idle")
+
+    def begin(self, phase: str, **about: str | int) -> None:
+        """Enter a phase: "idle", "training", "evaluating"."""
+        with self._lock:
+            self._now = {"phase": phase, "since": time.time(), "step": 0, "of": 0, **about}
+
+    def step(self, done: int, of: int) -> None:
+        """Step `done` of `of` has ended."""
+        with self._lock:
+            self._now |= {"step": done, "of": of}
+
+    def skip(self, slide: str, reason: str) -> None:
+        """A slide serves no more."""
+        with self._lock:
+            self._skipped[slide] = reason
+
+    def left(self, records: Sequence[EgressRecord]) -> None:
+        """Something passed the egress guard."""
+        with self._lock:
+            self._releases += sum(record.name.startswith(RELEASE) for record in records)
+            self._bytes += sum(record.bytes for record in records)
+
+    def snapshot(self) -> dict[str, Any]:
+        """Facts, phase, and sums since the agent's start, as JSON values."""
+        with self._lock:
+            return {
+                **self._facts,
+                **self._now,
+                "skipped": dict(self._skipped),
+                "epsilon": self.epsilon,
+                "releases_sent": self._releases,
+                "bytes_sent": self._bytes,
+            }

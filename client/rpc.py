@@ -1,0 +1,75 @@
+"""The one door between courier and agent: gRPC over a Unix socket, bytes in and bytes out.
+
+Every payload is a `privacy.envelope`. There is no generated code and no schema beyond names: the agent
+treats what comes in as hostile, and its egress guard decides what goes out. The courier's socket serves
+`COURIER_METHODS` only; `status` lives on a second socket that the courier can't reach.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+
+SERVICE = "fedpath.Agent"
+COURIER_METHODS = ("describe", "train", "evaluate", "receipt")
+LOCAL_METHODS = ("status",)
+LIMIT = 256 * 1024 * 1024  # bytes a message, either way
+
+_OPTIONS = (("grpc.max_receive_message_length", LIMIT), ("grpc.max_send_message_length", LIMIT))
+_LONGEST = 100  # a Unix socket's path may have 107 bytes
+
+Handler = Callable[[bytes], bytes]
+
+
+class AgentUnreachableError(Exception):
+    """No agent answered on the socket, or it went away while it worked."""
+
+
+def serve(socket: Path, handlers: Mapping[str, Handler]) -> grpc.Server:
+    """Serve `handlers` on `socket`, replacing a dead server's file. The caller stops the server it gets.
+
+    A handler that raises ends its call with the bare word "internal": no text of an exception crosses.
+    """
+    socket.unlink(missing_ok=True)
+    server = grpc.server(ThreadPoolExecutor(4, thread_name_prefix=socket.stem), options=_OPTIONS)
+    calls = {
+        name: grpc.unary_unary_rpc_method_handler(_guarded(handler)) for name, handler in handlers.items()
+    }
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, calls),))
+    if server.add_insecure_port(_address(socket)) == 0:
+        raise OSError(f"{socket}: can't listen there: check that the folder exists and belongs to this user")
+    server.start()
+    return server
+
+
+def call(socket: Path, method: str, request: bytes, timeout: float | None = None) -> bytes:
+    """Ask the agent. Blocks while it works; raises `AgentUnreachableError` where no answer came."""
+    with grpc.insecure_channel(_address(socket), options=_OPTIONS) as channel:
+        try:
+            reply: bytes = channel.unary_unary(f"/{SERVICE}/{method}")(request, timeout=timeout)
+        except grpc.RpcError as error:
+            raise AgentUnreachableError(f"{socket}: {error.code().name.lower()}") from None
+    return reply
+
+
+def _guarded(handler: Handler) -> Callable[[bytes, grpc.ServicerContext], bytes]:
+    def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+        try:
+            return handler(request)
+        except Exception:
+            context.abort(grpc.StatusCode.INTERNAL, "internal")
+            raise  # abort raises already
+
+    return answer
+
+
+def _address(socket: Path) -> str:
+    """gRPC's name for `socket`; a long path is reached through an open folder, kept open with the process."""
+    if len(os.fsencode(socket)) <= _LONGEST:
+        return f"unix:{socket}"
+    folder = os.open(socket.parent, os.O_PATH)
+    return f"unix:/proc/self/fd/{folder}/{socket.name}"

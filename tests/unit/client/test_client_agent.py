@@ -1,0 +1,273 @@
+"""The agent against a hostile coordinator and courier: codes, and nothing else, for all that is not right."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from client.agent import Agent
+from privacy import canonical, envelope, keys, tensors
+from privacy.codes import Refusal
+from privacy.description import Description
+from privacy.evaluation import Evaluation
+from privacy.mechanism import Mechanism
+from privacy.plan import Plan
+from privacy.receipt import ACCEPTED, Receipt
+from tests.unit.client.conftest import MECHANISM, SFT, House, ask, spoilt
+
+MakeHouse = Callable[..., House]
+
+
+def code(reply: dict[str, bytes]) -> str:
+    assert set(reply) == {"code"}
+    return reply["code"].decode()
+
+
+def test_trains_pays_once_and_answers_the_same_round_with_the_same_bytes(house: MakeHouse) -> None:
+    """Catches a second release, or a second charge, for a round that is asked twice: also after a restart."""
+    place = house()
+    first = ask(place.agent(), "train", place.request(place.plan()))
+    assert set(first) == {"release/scale/roi", "release/scale/wsi"}
+    spent = place.ledger().summary()
+    assert (spent.spent, spent.reserved) == (1, 0)
+    again = place.agent()
+    assert ask(again, "train", place.request(place.plan())) == first
+    assert place.ledger().summary().spent == 1
+    assert [r.name for _, r in place.ledger().egress()] == [*sorted(first), *sorted(first)]
+    other = place.plan(learning_rate=0.02)
+    assert code(ask(again, "train", place.request(other))) == Refusal.ROUND_CONFLICT
+
+
+@dataclass(frozen=True)
+class Case:
+    """One thing wrong with a request that is else good."""
+
+    name: str
+    spoil: Callable[[House], dict[str, bytes]]
+    code: Refusal
+    policy: str = ""
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _forged(place: House) -> dict[str, bytes]:
+    stranger = keys.generate(place.home.folder / "stranger.key")
+    return place.request(place.plan()) | {"signature": place.plan().sign(stranger)}
+
+
+def _altered(place: House) -> dict[str, bytes]:
+    return place.request(place.plan()) | {"plan": place.plan(learning_rate=0.5).to_bytes()}
+
+
+def _with(place: House, **changes: object) -> dict[str, bytes]:
+    return place.request(place.plan(**changes))
+
+
+def _mechanism(place: House, **changes: object) -> dict[str, bytes]:
+    return _with(place, mechanism=replace(MECHANISM, **changes))  # type: ignore[arg-type]
+
+
+def _signed_rubbish(place: House) -> dict[str, bytes]:
+    text = b'{"campaign":"spring"}'
+    return {"plan": text, "signature": place.coordinator.sign(text, keys.Purpose.PLAN)}
+
+
+def _receipt_as_plan(place: House) -> dict[str, bytes]:
+    request = place.request(place.plan())
+    return request | {"signature": place.coordinator.sign(request["plan"], keys.Purpose.RECEIPT)}
+
+
+def _misshapen(place: House) -> dict[str, bytes]:
+    place.states["scale/roi"] = spoilt(place.states["scale/roi"])
+    return place.request(place.plan())
+
+
+def _swapped(place: House) -> dict[str, bytes]:
+    request = place.request(place.plan())
+    return request | {"expert/scale/roi": place.states["task/vqa"][:-1] + b"x"}
+
+
+CASES = [
+    Case("signed by a stranger", _forged, Refusal.PLAN_UNSIGNED),
+    Case("altered after signing", _altered, Refusal.PLAN_UNSIGNED),
+    Case("signed for another purpose", _receipt_as_plan, Refusal.PLAN_UNSIGNED),
+    Case("signed rubbish", _signed_rubbish, Refusal.PLAN_INVALID),
+    Case("no plan", lambda place: {}, Refusal.BAD_REQUEST),
+    Case("too little noise", lambda p: _mechanism(p, noise_multiplier=0.4), Refusal.POLICY_NOISE),
+    Case("too high a rate", lambda p: _mechanism(p, sampling_rate=0.9), Refusal.POLICY_SAMPLING),
+    Case("too many steps", lambda p: _mechanism(p, steps=5), Refusal.POLICY_STEPS),
+    Case("too many samples", lambda p: _mechanism(p, samples_per_patient=5), Refusal.POLICY_SAMPLES),
+    Case("another campaign", lambda p: _with(p, campaign="winter"), Refusal.CAMPAIGN_NOT_ALLOWED),
+    Case("another base", lambda p: _with(p, base_hash="0" * 64), Refusal.BASE_MISMATCH),
+    Case("an expert not allowed", lambda p: _only(p, "task/detection"), Refusal.POLICY_EXPERTS),
+    Case("an expert left out", lambda p: _without(p, "expert/scale/wsi"), Refusal.EXPERTS_MISMATCH),
+    Case("another expert's bytes", _swapped, Refusal.EXPERTS_MISMATCH),
+    Case("a misshapen expert", _misshapen, Refusal.EXPERTS_MISMATCH),
+]
+
+
+def _only(place: House, expert: str) -> dict[str, bytes]:
+    hashes = {name: tensors.digest(place.states[name]) for name in (*SFT, expert)}
+    grpo = {"stage": "grpo", "rollouts": 2, "max_answer_tokens": 4}
+    return _with(place, experts=(expert,), experts_hash=hashes, **grpo)
+
+
+def _without(place: House, part: str) -> dict[str, bytes]:
+    return {name: value for name, value in place.request(place.plan()).items() if name != part}
+
+
+@pytest.fixture(scope="module")
+def shared(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_base: Path,
+    data: Path,
+    states: tuple[str, dict[str, bytes]],
+) -> tuple[House, Agent]:
+    """One agent for all the refusals: none of them may change it."""
+    from tests.unit.client import conftest
+
+    make = conftest.house.__wrapped__  # type: ignore[attr-defined]  # the fixture's own function
+    place = make(tmp_path_factory.mktemp("shared"), tiny_base, data, states)()
+    return place, place.agent()
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_wrong_request_costs_nothing_and_gets_a_code(case: Case, shared: tuple[House, Agent]) -> None:
+    """Catches training, charging or chatting on a request that must be refused."""
+    place, agent = shared
+    kept = dict(place.states)
+    try:
+        assert code(ask(agent, "train", case.spoil(place))) == case.code
+    finally:
+        place.states.update(kept)
+    summary = place.ledger().summary()
+    assert (summary.spent, summary.reserved, summary.events) == (0, 0, ())
+
+
+@pytest.mark.parametrize("request_bytes", [b"", b"FPE1", b"\xff" * 100, b"FPE1\xff\xff\xff\xff"])
+def test_bytes_that_are_no_message_are_a_bad_request(
+    request_bytes: bytes, shared: tuple[House, Agent]
+) -> None:
+    """Catches a parser that falls over hostile bytes."""
+    for method in shared[1].courier_methods.values():
+        reply = envelope.unpack(method(request_bytes), 1 << 20)
+        assert code(reply) == Refusal.BAD_REQUEST
+
+
+def test_budget_is_refused_before_training(house: MakeHouse) -> None:
+    """Catches a round that is trained and then found too dear."""
+    place = house(budget=1.0)
+    agent = place.agent()
+    assert code(ask(agent, "train", place.request(place.plan()))) == Refusal.BUDGET_EXHAUSTED
+    assert agent.progress.snapshot()["phase"] == "idle"
+    assert place.ledger().summary().reserved == 0
+
+
+def test_a_failure_in_training_is_one_word_and_gives_the_reservation_back(
+    house: MakeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches an exception's text that crosses, and a charge for a round that sent nothing."""
+
+    def fails(*arguments: object) -> None:
+        raise RuntimeError("patient DOE-1 lies at /secret")
+
+    place = house()
+    agent = place.agent()
+    monkeypatch.setattr("client.agent.train_round", fails)
+    assert code(ask(agent, "train", place.request(place.plan()))) == Refusal.INTERNAL
+    summary = place.ledger().summary()
+    assert (summary.voided, summary.reserved, summary.spent) == (1, 0, 0)
+    monkeypatch.undo()
+    assert "release/scale/roi" in ask(agent, "train", place.request(place.plan()))
+
+
+def test_a_slide_that_goes_bad_in_mid_campaign_is_skipped(
+    house: MakeHouse, data: Path, tmp_path: Path
+) -> None:
+    """Catches a round that is lost with one slide."""
+    shutil.copytree(data / "slides", tmp_path / "slides")
+    place = house(slides=tmp_path / "slides")
+    agent = place.agent()
+    bad = sorted((tmp_path / "slides").iterdir())[0]
+    bad.write_bytes(b"")
+    everyone = place.plan(mechanism=Mechanism(1.0, 1.0, 0.8, 4, 4))
+    assert "release/scale/roi" in ask(agent, "train", place.request(everyone))
+    assert agent.progress.snapshot()["skipped"] == {bad.name: "empty"}
+
+
+def test_one_training_at_a_time(house: MakeHouse) -> None:
+    """Catches two plans in one model."""
+    place = house()
+    agent = place.agent()
+    with agent._working("training"):
+        assert code(ask(agent, "train", place.request(place.plan()))) == Refusal.BUSY
+
+
+def test_describes_itself_in_public_words_only(shared: tuple[House, Agent]) -> None:
+    """Catches a description that depends on data."""
+    said = Description.from_bytes(ask(shared[1], "describe", {})["description"])
+    assert said.hospital == "north"
+    assert said.experts == ("scale/roi", "scale/wsi", "task/classification", "task/vqa")
+
+
+def test_status_is_for_local_it_only(shared: tuple[House, Agent]) -> None:
+    """Catches a status that the courier can ask for."""
+    assert "status" not in shared[1].courier_methods
+    status = json.loads(shared[1].local_methods["status"](b""))
+    assert status["phase"] == "idle"
+    assert status["epsilon"] == 0.0
+
+
+def evaluation(place: House, stage: str) -> dict[str, bytes]:
+    names = {"base": (), "sft": SFT}[stage]
+    hashes = {name: tensors.digest(place.states[name]) for name in names}
+    request = Evaluation(stage, place.base_hash, hashes, 2, 4.0, 3).to_bytes()
+    return {"request": request} | {f"expert/{name}": place.states[name] for name in names}
+
+
+def test_private_metrics_never_leave_and_public_ones_do(
+    house: MakeHouse, shared: tuple[House, Agent]
+) -> None:
+    """Catches metrics of private data, and an evaluator that trains or gives no figures."""
+    assert code(ask(shared[1], "evaluate", evaluation(shared[0], "base"))) == Refusal.NOT_OFFERED
+    public = house(public=True)
+    agent = public.agent()
+    assert code(ask(agent, "train", public.request(public.plan()))) == Refusal.NOT_OFFERED
+    rows = canonical.decode(ask(agent, "evaluate", evaluation(public, "sft"))["metrics"], 1 << 20)
+    assert {row["scale"] for row in rows} == {"roi", "wsi"}
+    assert set(rows[0]) == {"scale", "task", "metric", "mean", "ci95", "n"}
+    spoiled = evaluation(public, "sft") | {"expert/scale/roi": b""}
+    assert code(ask(agent, "evaluate", spoiled)) == Refusal.EXPERTS_MISMATCH
+
+
+def test_keeps_genuine_receipts_and_answers_them_with_nothing(house: MakeHouse) -> None:
+    """Catches a forged receipt in the ledger, and anything that leaves in answer to one."""
+    place = house()
+    agent, plan = place.agent(), place.plan()
+    sent = ask(agent, "train", place.request(plan))
+    digests = {name.removeprefix("release/"): tensors.digest(data) for name, data in sent.items()}
+    receipt = Receipt("north", "spring", 1, plan.hash, digests, dict.fromkeys(digests, ACCEPTED))
+    stranger = keys.generate(place.home.folder / "stranger.key")
+    assert code(ask(agent, "receipt", {"receipt": receipt.sign(stranger)})) == Refusal.BAD_REQUEST
+    assert ask(agent, "receipt", {"receipt": receipt.sign(place.coordinator)}) == {}
+    assert place.ledger().summary().receipts == 1
+
+
+def test_an_agent_that_died_in_training_gives_the_round_back_at_its_next_start(house: MakeHouse) -> None:
+    """Catches a reservation that is charged for ever, or trained on as if nothing had been."""
+    place = house()
+    place.ledger().reserve(place.plan(), place.home.policy, "0" * 64)
+    agent = place.agent()
+    assert agent.progress.snapshot()["voided_at_start"] == 1
+    assert "release/scale/roi" in ask(agent, "train", place.request(place.plan()))
+
+
+def test_a_plan_is_what_it_was(shared: tuple[House, Agent]) -> None:
+    """Catches a fixture that no agent would answer: the good plan is good."""
+    assert Plan.from_bytes(shared[0].plan().to_bytes()) == shared[0].plan()

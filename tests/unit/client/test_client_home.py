@@ -1,0 +1,117 @@
+"""A hospital's home: who may open what, and errors that name the file and the cure."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from client.check import findings
+from client.errors import HomeError
+from client.home import Home, Settings, create, join
+from tests.unit.client.conftest import House
+
+MakeHouse = Callable[..., House]
+ROOT = os.geteuid() == 0
+
+
+def test_only_the_couriers_two_folders_are_open_to_it(house: MakeHouse) -> None:
+    """Catches a key, ledger, policy or setting that another user can read."""
+    home = house().home
+    house_ledger = home.ledger
+    house_ledger.touch(0o600)
+    for path in [home.folder, *home.folder.rglob("*")]:
+        if home.courier in (path, *path.parents):
+            continue
+        mode, group = stat.S_IMODE(path.stat().st_mode), path.stat().st_gid
+        allowed = {home.folder: 0o711, home.socket.parent: 0o750}.get(path)
+        if allowed is not None:
+            assert mode == allowed, path
+        elif path.is_dir():
+            assert mode == 0o700, path
+        else:
+            assert mode & 0o077 == 0 or path.suffix in (".pub", ".json", ".crt"), path
+        assert group == (home.courier_user if path == home.socket.parent and ROOT else os.getgid()), path
+
+
+@pytest.mark.skipif(not ROOT, reason="only root gives the courier a user of its own")
+def test_under_root_the_courier_is_a_user_of_its_own(house: MakeHouse) -> None:
+    """Catches a courier that runs as root, or as a user with a name (and files) of its own."""
+    home = house().home
+    user = home.courier_user
+    assert user is not None
+    assert 61184 <= user < 65520
+    assert {path.stat().st_uid for path in home.courier.iterdir()} == {user}
+
+
+def test_a_home_is_never_made_twice(house: MakeHouse) -> None:
+    """Catches keys that are overwritten: with them the ledger's signatures would be lost."""
+    place = house()
+    before = place.home.release_key.read_bytes()
+    with pytest.raises(HomeError, match="never overwritten"):
+        create(place.home.folder, place.home.settings)
+    assert place.home.release_key.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('name = "north"\nslides = "s"\nmanifest = "m"\n', "base"),
+        ('name = "north"\nslides = "s"\nmanifest = "m"\nbase = "b"\nslide = "s"\n', "slide"),
+        ('name = 3\nslides = "s"\nmanifest = "m"\nbase = "b"\n', "no text"),
+        ("name = ", "not TOML"),
+    ],
+)
+def test_wrong_settings_are_named(text: str, named: str, tmp_path: Path) -> None:
+    """Catches a wrong key that is silently taken for nothing."""
+    (tmp_path / "hospital.toml").write_text(text)
+    with pytest.raises(HomeError, match=named):
+        _ = Home(tmp_path).settings
+
+
+def test_relative_paths_start_from_the_home(tmp_path: Path) -> None:
+    """Catches a setting that means another folder when the command is run elsewhere."""
+    (tmp_path / "hospital.toml").write_text('name = "north"\nslides = "s"\nmanifest = "/m.csv"\nbase = "b"\n')
+    assert Home(tmp_path).settings == Settings("north", tmp_path / "s", Path("/m.csv"), tmp_path / "b")
+
+
+def test_another_coordinators_kit_or_another_hospitals_is_refused(house: MakeHouse, tmp_path: Path) -> None:
+    """Catches a pinned key that is replaced without a word."""
+    place, kit = house(), tmp_path / "kit"
+    pinned = (kit / "coordinator.pub").read_bytes()
+    (kit / "coordinator.pub").write_bytes(pinned.replace(b"A", b"B", 1))
+    with pytest.raises(HomeError, match="another coordinator"):
+        join(place.home, kit)
+    (kit / "kit.json").write_text(json.dumps({"name": "south", "superlink": "x:1"}))
+    with pytest.raises(HomeError, match="south's kit"):
+        join(place.home, kit)
+    (kit / "ca.crt").unlink()
+    with pytest.raises(HomeError, match=r"no ca\.crt"):
+        join(place.home, kit)
+
+
+def test_the_policy_must_be_this_hospitals(house: MakeHouse) -> None:
+    """Catches a policy copied from another hospital."""
+    home = house().home
+    policy = home.folder / "policy.toml"
+    policy.write_text(policy.read_text().replace("north", "south"))
+    with pytest.raises(HomeError, match="south's"):
+        _ = home.policy
+
+
+def test_check_names_everything_that_is_wrong_at_once(house: MakeHouse, tmp_path: Path) -> None:
+    """Catches a check that stops at the first problem, or passes a home that no agent could open."""
+    home = house().home
+    assert findings(home)[0] == []
+    home.release_key.chmod(0o644)
+    (home.folder / "trust" / "coordinator.pub").unlink()
+    policy = home.folder / "policy.toml"
+    policy.write_text(policy.read_text() + "epsilon = 3\n")
+    problems, _ = findings(home)
+    assert len(problems) == 3
+    for word in ("chmod 600", "coordinator.pub", "epsilon"):
+        assert any(word in problem for problem in problems), word
