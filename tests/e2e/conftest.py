@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from demo.processes import Child, Processes, start_agent, start_courier, start_superlink, wait_for_agent
+from tests.e2e.federation import Federation, build
+
+
+@dataclass
+class Running:
+    """A federation whose programs run; tests may kill and restart them, and leave them running."""
+
+    federation: Federation
+    processes: Processes
+    superlink: Child
+    agents: dict[str, Child]
+    couriers: dict[str, Child]
+
+    def restart_agent(self, name: str) -> None:
+        home = self.federation.hospitals[name]
+        self.agents[name] = start_agent(self.processes, home)
+        wait_for_agent(home, self.agents[name])
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Two hospitals, of which south has no detection labels, and the consortium's evaluator, all started."""
+    federation = build(tmp_path_factory.mktemp("e2e"), evaluator=True, without={"south": "detection"})
+    homes = federation.hospitals
+    with Processes(federation.folder / "logs") as processes:
+        agents = {name: start_agent(processes, home) for name, home in homes.items()}
+        superlink = start_superlink(processes, federation.consortium.folder, federation.consortium.port)
+        for name, child in agents.items():
+            wait_for_agent(homes[name], child)
+        couriers = {name: start_courier(processes, home) for name, home in homes.items()}
+        yield Running(federation, processes, superlink, agents, couriers)

@@ -1,0 +1,147 @@
+"""A whole small federation on loopback, for the end-to-end tests: real homes, real slides, real processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from client.home import Home as Hospital
+from client.home import Settings, create, join
+from client.model.base import Base
+from client.model.experts import attach
+from demo.cohort import MANIFEST, SITES, Cohort, write_cohort
+from demo.processes import ROOT, free_port
+from privacy import tensors
+from privacy.experts import EXPERTS
+from server.campaign_file import state_file
+from server.home import Home as Consortium
+from server.provision.kit import Request, enroll
+from tests.tiny_base import write_tiny_base
+
+SEED, RANK, ALPHA = 5, 2, 4.0
+
+POLICY = """\
+hospital = "{name}"
+epsilon_budget = {budget}
+delta = 1e-5
+nominal_patients = 20
+minimum_noise_multiplier = 0.5
+maximum_sampling_rate = 0.8
+maximum_steps = 4
+maximum_samples_per_patient = 4
+tasks = {tasks}
+scales = ["roi", "wsi"]
+campaigns = ["*"]
+public_data = {public}
+"""
+
+CAMPAIGN = """\
+name = "{name}"
+seed = {seed}
+base_hash = "{base}"
+expert_rank = {rank}
+expert_alpha = {alpha}
+initial = "initial"
+quorum = {quorum}
+round_deadline_s = {deadline}
+evaluate = "{evaluate}"
+
+[[stage]]
+kind = "sft"
+rounds = {sft_rounds}
+experts = ["scale/roi", "scale/wsi"]
+learning_rate = 0.01
+mechanism = {{ clip_norm = 1.0, noise_multiplier = 1.0, sampling_rate = 0.5, steps = 2, samples_per_patient = 2 }}
+
+[[stage]]
+kind = "grpo"
+rounds = 1
+experts = ["task/classification", "task/detection", "task/segmentation", "task/vqa"]
+learning_rate = 0.01
+rollouts = 2
+kl_beta = 0.04
+max_answer_tokens = 8
+mechanism = {{ clip_norm = 1.0, noise_multiplier = 1.0, sampling_rate = 0.5, steps = 2, samples_per_patient = 1 }}
+"""
+
+ALL_TASKS = ["classification", "detection", "segmentation", "vqa"]
+
+
+@dataclass(frozen=True)
+class Federation:
+    """The homes, and what a campaign starts from. Nothing runs yet."""
+
+    folder: Path
+    consortium: Consortium
+    hospitals: dict[str, Hospital]
+    base_hash: str
+
+    def campaign(self, name: str, **changes: Any) -> Path:
+        """Write a campaign of one SFT round and one GRPO round; `changes` override the file's values."""
+        values = {
+            "name": name,
+            "seed": SEED,
+            "rank": RANK,
+            "alpha": ALPHA,
+            "base": self.base_hash,
+            "quorum": 2,
+            "deadline": 300.0,
+            "evaluate": "never",
+            "sft_rounds": 1,
+        }
+        path = self.folder / f"{name}.toml"
+        path.write_text(CAMPAIGN.format(**values | changes))
+        return path
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run `fedpath-consortium`."""
+        code = "import sys; from server.cli import app; app()"
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=900
+        )
+
+    def run(self, campaign: Path) -> subprocess.CompletedProcess[str]:
+        """Run a campaign to its end."""
+        return self.command("run", str(self.consortium.folder), str(campaign))
+
+    def status(self, campaign: str) -> dict[str, Any]:
+        """The consortium's own word on a campaign."""
+        done = self.command("status", str(self.consortium.folder), "--json")
+        assert done.returncode == 0, done.stderr
+        return next(item for item in json.loads(done.stdout)["campaigns"] if item["name"] == campaign)
+
+
+def build(
+    folder: Path, evaluator: bool = False, patients: int = 5, without: dict[str, str] | None = None
+) -> Federation:
+    """Two hospitals (and an evaluator) with slides, keys and policies; `without` names a task that a hospital lacks."""
+    base_folder = write_tiny_base(folder / "base")
+    base = Base.load(base_folder)
+    (folder / "initial").mkdir()
+    experts = attach(base, EXPERTS, RANK, ALPHA, SEED)
+    for name in EXPERTS:
+        (folder / "initial" / state_file(name)).write_bytes(tensors.encode(experts.initial(name)))
+    consortium = Consortium.create(folder / "consortium", "test", "127.0.0.1", free_port())
+    homes = {}
+    for site in SITES[: 3 if evaluator else 2]:
+        public = evaluator and site is SITES[2]
+        data = folder / "data" / site.name
+        write_cohort(Cohort(data, (site,), patients, 4, 1), 1, lambda done, of: None)
+        home = create(folder / site.name, Settings(site.name, data / "slides", data / MANIFEST, base_folder))
+        lacking = (without or {}).get(site.name)
+        tasks = [task for task in ALL_TASKS if task != lacking]
+        policy = {
+            "name": site.name,
+            "budget": 50.0,
+            "tasks": json.dumps(tasks),
+            "public": str(public).lower(),
+        }
+        (home.folder / "policy.toml").write_text(POLICY.format(**policy))
+        request = Request.load(home.folder / "request.json")
+        join(home, enroll(consortium, site.name, request, evaluator=public))
+        homes[site.name] = home
+    return Federation(folder, consortium, homes, base.hash)

@@ -1,0 +1,103 @@
+"""The whole way over TLS on loopback, with every byte between courier and agent recorded."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import pytest
+
+from client.home import Home
+from demo.processes import status_of
+from privacy import accounting, envelope, keys
+from privacy.codes import Refusal
+from privacy.ledger.store import Ledger
+from privacy.release import MAGIC
+from tests.e2e.conftest import Running
+from tests.e2e.wiretap import Wiretap
+
+pytestmark = pytest.mark.e2e
+
+CODES = {code.value.encode() for code in Refusal}
+
+
+def _secrets(home: Home) -> list[bytes]:
+    """What must not leave: slide and patient names, planted identifiers, questions, keys, paths."""
+    settings = home.settings
+    rows = settings.manifest.read_text().splitlines()[1:]
+    patients = {row.split(",")[0] for row in rows}
+    slides = {path.name for path in settings.slides.iterdir()}
+    private = home.release_key.read_text().splitlines()[1]
+    words = {
+        *patients,
+        *slides,
+        private,
+        str(home.folder),
+        str(settings.slides),
+        "DOE-",
+        "MRN-",
+        "SS-",
+        "Traceback",
+    }
+    return [word.encode() for word in words]
+
+
+def test_a_campaign_runs_and_only_releases_and_codes_leave(running: Running) -> None:
+    """Catches a break anywhere on the way, and any byte of a hospital's own in what its agent answers."""
+    federation = running.federation
+    hospitals = {name: home for name, home in federation.hospitals.items() if not home.policy.public_data}
+    taps = {name: Wiretap(home) for name, home in hospitals.items()}
+    try:
+        done = federation.run(federation.campaign("spring", evaluate="stages"))
+    finally:
+        for name, tap in taps.items():
+            tap.remove(hospitals[name])
+    assert done.returncode == 0, done.stdout + done.stderr
+    status = federation.status("spring")
+    assert status["state"] == "done"
+    assert {row["point"] for row in status["evaluations"]} == {"base", "sft", "grpo"}
+    accepted = {
+        (v["hospital"], v["expert"]) for r in status["rounds"] for v in r["verdicts"] if v["fault"] is None
+    }
+    assert ("north", "task/detection") in accepted
+    assert ("south", "task/detection") not in accepted  # it has no such labels: its release lacks the expert
+    assert ("south", "task/vqa") in accepted
+    for name, home in hospitals.items():
+        _check_what_left(home, taps[name])
+
+
+def _check_what_left(home: Home, tap: Wiretap) -> None:
+    kinds: dict[str, int] = {}
+    hashes = []
+    for reply in tap.replies():
+        for part, value in envelope.unpack(reply, 1 << 28).items():
+            kind = part.split("/")[0]
+            kinds[kind] = kinds.get(kind, 0) + 1
+            hashes.append(hashlib.sha256(value).hexdigest())
+            assert kind in {"release", "code", "description"}, part
+            assert kind != "release" or value.startswith(MAGIC)
+            assert kind != "code" or value in CODES
+    releases = len(home.policy.experts)
+    assert kinds == {"description": 1, "release": releases}
+    stream = tap.answered()
+    framing = len(stream) - sum(map(len, tap.replies()))
+    assert framing < 1000 * len(tap.taps), "HTTP/2 headers hold more than headers"
+    for secret in _secrets(home):
+        assert secret not in stream
+    ledger = Ledger(home.ledger, keys.load(home.release_key))
+    logged = [record.sha256 for _, record in ledger.egress()]
+    assert sorted(logged[-len(hashes) :]) == sorted(hashes), "the egress log is what left"
+    summary = ledger.summary()
+    assert (summary.spent, summary.reserved, summary.receipts) == (2, 0, 2)
+    status = status_of(home)
+    assert status is not None
+    assert status["epsilon"] == pytest.approx(accounting.epsilon(summary.events, home.policy.delta))
+
+
+def test_the_agent_says_that_it_has_no_network_and_the_courier_how_it_is_confined(running: Running) -> None:
+    """Catches a cut that is silently skipped where the system allows it."""
+    for name, home in running.federation.hospitals.items():
+        status = status_of(home)
+        assert status is not None
+        assert re.match("none: a network namespace of its own|NOT cut off", status["network"])
+        assert home.courier_report.read_text().strip(), name

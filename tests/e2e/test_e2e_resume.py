@@ -1,0 +1,60 @@
+"""Kills in mid-round: the campaign goes on, and no round is paid for twice."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+
+import pytest
+
+from client.home import Home
+from demo.processes import status_of
+from privacy import keys
+from privacy.ledger.entries import Kind
+from privacy.ledger.store import Ledger
+from tests.e2e.conftest import Running
+
+pytestmark = pytest.mark.e2e
+
+
+def _spent(home: Home, campaign: str) -> Counter[int]:
+    """How often each round of a campaign was paid for and not given back."""
+    entries = Ledger(home.ledger, keys.load(home.release_key)).entries()
+    voided = {entry.body["reservation"] for entry in entries if entry.kind == Kind.VOID}
+    return Counter(
+        entry.body["round"]
+        for entry in entries
+        if entry.kind == Kind.RESERVATION and entry.body["campaign"] == campaign and entry.hash not in voided
+    )
+
+
+def test_a_hospital_killed_in_mid_round_costs_no_double_spend(running: Running) -> None:
+    """Catches a round that is lost with one hospital, and a hospital that pays twice for one round after a kill."""
+    federation, north, south = (
+        running.federation,
+        running.federation.hospitals["north"],
+        running.federation.hospitals["south"],
+    )
+    campaign = federation.campaign("autumn", sft_rounds=2)
+    done: list[int] = []
+    runner = threading.Thread(target=lambda: done.append(federation.run(campaign).returncode))
+    runner.start()
+    deadline = time.monotonic() + 300
+    ledger = Ledger(north.ledger, keys.load(north.release_key))
+    while ledger.summary().reserved == 0:
+        assert time.monotonic() < deadline, "north never trained"
+        time.sleep(0.02)
+    running.agents["north"].kill()
+    assert ledger.summary().reserved == 1, "the kill came between reservation and spend"
+    running.restart_agent("north")
+    runner.join()
+    restarted = status_of(north)
+    assert restarted is not None
+    assert restarted["voided_at_start"] == 1, "what was reserved and never sent is given back"
+    if done != [0]:  # its attempts were used up while north was away: the coordinator runs it again
+        again = federation.run(campaign)
+        assert again.returncode == 0, again.stdout + again.stderr
+    assert federation.status("autumn")["state"] == "done"
+    for home in (north, south):
+        assert _spent(home, "autumn") == {1: 1, 2: 1, 3: 1}
