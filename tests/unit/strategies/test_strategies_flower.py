@@ -9,7 +9,7 @@ import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, MessageType, RecordDict
 from flwr.supercore.task_identity import TaskIdentity
 
-from privacy import keys, tensors
+from privacy import tensors
 from privacy.codes import ReleaseFault
 from strategies.flower import FedPathStrategy, RoundTask, Verdict, read_reply
 from strategies.mean import equal
