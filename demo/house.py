@@ -1,0 +1,121 @@
+"""Sets up the demo's consortium: homes, keys, policies, kits, the campaign, exactly as people would with the commands."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.home import Home as Hospital
+from client.home import Settings, create, join
+from client.model.base import Base
+from client.model.experts import attach
+from demo.cohort import MANIFEST, SITES
+from demo.processes import free_port
+from demo.recipe import BUDGET, DELTA, Recipe, Stage
+from privacy import tensors
+from privacy.experts import EXPERTS, SCALES, TASKS
+from server.campaign_file import state_file
+from server.home import Home as Consortium
+from server.provision.kit import Request, enroll
+
+CAMPAIGN = "demo"
+EVALUATOR = "public"
+EMBEDDED = Path(__file__).parents[1] / "client" / "model" / "embedded"
+
+
+@dataclass(frozen=True)
+class House:
+    """Where everything of one federation lies; `hospitals` in the order of SITES, the evaluator apart."""
+
+    folder: Path
+    consortium: Consortium
+    hospitals: tuple[Hospital, ...]
+    evaluator: Hospital
+    campaign: Path
+
+    @property
+    def homes(self) -> tuple[Hospital, ...]:
+        """Hospitals and evaluator."""
+        return (*self.hospitals, self.evaluator)
+
+
+def build(folder: Path, data: Path, recipe: Recipe) -> House:
+    """Makes all homes anew in `folder`, over the cohorts in `data`."""
+    consortium = Consortium.create(folder / "consortium", "fedpath-demo", "127.0.0.1", free_port())
+    for name, unlabelled in [(s.name, s.unlabelled) for s in SITES] + [(EVALUATOR, ())]:
+        own = data / name
+        home = create(folder / name, Settings(name, own / "slides", own / MANIFEST, EMBEDDED))
+        (home.folder / "policy.toml").write_text(policy(name, unlabelled, recipe), "utf-8")
+        request = Request.load(home.folder / "request.json")
+        join(home, enroll(consortium, name, request, evaluator=name == EVALUATOR))
+    base = Base.load(EMBEDDED)
+    experts = attach(base, EXPERTS, recipe.rank, recipe.alpha, recipe.seed)
+    (folder / "initial").mkdir()
+    for name in EXPERTS:
+        (folder / "initial" / state_file(name)).write_bytes(tensors.encode(experts.initial(name)))
+    (folder / "campaign.toml").write_text(campaign(base.hash, recipe), "utf-8")
+    return open_house(folder)
+
+
+def open_house(folder: Path) -> House:
+    """The homes that `build` made."""
+    hospitals = tuple(Hospital(folder / site.name) for site in SITES)
+    consortium = Consortium.open(folder / "consortium")
+    return House(folder, consortium, hospitals, Hospital(folder / EVALUATOR), folder / "campaign.toml")
+
+
+def policy(name: str, unlabelled: tuple[str, ...], recipe: Recipe) -> str:
+    """A hospital's policy file."""
+    tasks = [task for task in TASKS if task not in unlabelled]
+    lines = {
+        "hospital": name,
+        "epsilon_budget": BUDGET,
+        "delta": DELTA,
+        "nominal_patients": recipe.patients,
+        "minimum_noise_multiplier": 0.5,
+        "maximum_sampling_rate": 0.3,
+        "maximum_steps": 40,
+        "maximum_samples_per_patient": 8,
+        "tasks": tasks,
+        "scales": list(SCALES),
+        "campaigns": [CAMPAIGN],
+        "public_data": name == EVALUATOR,
+    }
+    return "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
+
+
+def campaign(base_hash: str, recipe: Recipe) -> str:
+    """The campaign file."""
+    top = {
+        "name": CAMPAIGN,
+        "seed": recipe.seed,
+        "base_hash": base_hash,
+        "expert_rank": recipe.rank,
+        "expert_alpha": recipe.alpha,
+        "initial": "initial",
+        "quorum": 2,
+        "round_deadline_s": 600.0,
+        "evaluate": "stages",
+        "weighting": "noise-aware",
+    }
+    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in top.items())
+    return text + "".join(_stage(stage) for stage in (recipe.sft, recipe.grpo))
+
+
+def _stage(stage: Stage) -> str:
+    mechanism = ", ".join(f"{key} = {json.dumps(value)}" for key, value in stage.mechanism.to_dict().items())
+    lines = {
+        "kind": stage.kind,
+        "rounds": stage.rounds,
+        "experts": list(stage.experts),
+        "learning_rate": stage.learning_rate,
+    }
+    if stage.kind == "grpo":
+        lines |= {
+            "rollouts": stage.rollouts,
+            "kl_beta": stage.kl_beta,
+            "max_answer_tokens": stage.max_answer_tokens,
+        }
+    body = "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
+    return f"\n[[stage]]\n{body}mechanism = {{ {mechanism} }}\n"

@@ -1,0 +1,73 @@
+"""What the demo and the study train: cohort sizes, stages and mechanisms, in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from demo.cohort import SITES, Cohort
+from privacy.experts import SCALE_EXPERTS, TASK_EXPERTS
+from privacy.mechanism import Mechanism
+
+BUDGET = 8.0  # epsilon of each hospital's policy
+DELTA = 1e-5
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a campaign, as a campaign file states it."""
+
+    kind: str
+    rounds: int
+    experts: tuple[str, ...]
+    mechanism: Mechanism
+    learning_rate: float
+    rollouts: int = 0
+    kl_beta: float = 0.0
+    max_answer_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole run."""
+
+    patients: int  # a hospital
+    regions_a_patient: int
+    public_patients: int  # of each site, in the validation set
+    rank: int
+    alpha: float
+    seed: int
+    sft: Stage
+    grpo: Stage
+
+
+DEMO = Recipe(
+    patients=800,
+    regions_a_patient=4,
+    public_patients=40,
+    rank=2,
+    alpha=8.0,
+    seed=7,
+    sft=Stage("sft", 2, SCALE_EXPERTS, Mechanism(0.5, 0.88, 0.15, 10, 6), 2e-2),
+    grpo=Stage(
+        "grpo",
+        2,
+        TASK_EXPERTS,
+        Mechanism(0.02, 0.88, 0.15, 5, 4),
+        1e-2,
+        rollouts=8,
+        kl_beta=0.0,
+        max_answer_tokens=64,
+    ),
+)
+
+STUDY = DEMO
+
+
+def cohorts(folder: Path, recipe: Recipe, seed: int) -> list[Cohort]:
+    """Each site's private cohort, and the public validation set of other patients of all sites."""
+    private = [Cohort(folder / s.name, (s,), recipe.patients, recipe.regions_a_patient, seed) for s in SITES]
+    return [
+        *private,
+        Cohort(folder / "public", SITES, recipe.public_patients, recipe.regions_a_patient, seed + 1000),
+    ]
