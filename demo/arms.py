@@ -1,0 +1,135 @@
+"""Training arms without a network: the very steps that agent and server take, in one process, for what-if studies.
+
+An arm is a list of hospitals, a recipe, and whether there is noise.  What differs from the real federation is the
+transport only: the same `train_round` at each hospital, the same quantised release, the same mean per expert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from client.model.base import Base
+from client.model.experts import Experts, attach
+from client.model.inputs import InputLoader
+from client.model.slide_features import SlideFeatures
+from client.slides.index import index_slides
+from client.tasks.manifest import read_manifest
+from client.tasks.sample import Sample
+from client.training.evaluate import Score, evaluate
+from client.training.round import train_round
+from demo.cohort import MANIFEST
+from demo.recipe import Recipe, Stage
+from privacy.experts import EXPERTS
+from privacy.plan import Plan
+from privacy.randomness import SeededRandom
+
+State = dict[str, dict[str, np.ndarray]]
+ANSWER_TOKENS = 96
+
+
+@dataclass(frozen=True)
+class Hospital:
+    """A hospital's data in memory: its samples, how their inputs are read, the experts that it may train."""
+
+    name: str
+    samples: Sequence[Sample]
+    inputs: InputLoader
+    experts: tuple[str, ...]
+    nominal_patients: int
+
+
+def open_hospital(folder: Path, base: Base, experts: Sequence[str], nominal_patients: int) -> Hospital:
+    """Reads a cohort folder as an agent does."""
+    index = index_slides(folder / "slides")
+    manifest = read_manifest(folder / MANIFEST, index.slides, index.skipped)
+    loader = InputLoader(base, index.slides, SlideFeatures(base, folder / "features"))
+    return Hospital(folder.name, manifest.samples, loader, tuple(experts), nominal_patients)
+
+
+def pooled(hospitals: Sequence[Hospital]) -> Hospital:
+    """All patients as if they were one hospital's."""
+    owner = {s.slide: h for h in hospitals for s in h.samples}
+
+    def load(samples: Sequence[Sample]) -> list:
+        return [owner[s.slide].inputs([s])[0] for s in samples]
+
+    return Hospital(
+        "pooled",
+        [s for h in hospitals for s in h.samples],
+        load,  # type: ignore[arg-type]
+        tuple(sorted({e for h in hospitals for e in h.experts})),
+        sum(h.nominal_patients for h in hospitals),
+    )
+
+
+def start(experts: Experts) -> State:
+    """The public start of every expert."""
+    return {name: experts.initial(name) for name in experts.names}
+
+
+def train_stage(
+    experts: Experts,
+    hospitals: Sequence[Hospital],
+    state: State,
+    stage: Stage,
+    recipe: Recipe,
+    first_round: int,
+    seed: int,
+) -> State:
+    """Runs a stage's rounds: each hospital trains from the same state, then each expert is averaged."""
+    for number in range(first_round, first_round + stage.rounds):
+        plan = plan_of(experts, state, stage, recipe, number)
+        deltas: dict[str, list[Mapping[str, np.ndarray]]] = {}
+        for hospital in hospitals:
+            for name, tensors in state.items():
+                experts.load(name, tensors)
+            random = SeededRandom(f"{seed}/{number}/{hospital.name}")
+            trained = plan.restricted(hospital.experts)
+            found = train_round(
+                experts, trained, hospital.samples, hospital.inputs, plan, hospital.nominal_patients, random,
+                lambda step, of: None,
+            )  # fmt: skip
+            for name, delta in found.items():
+                deltas.setdefault(name, []).append(delta.tensors)
+        state = {
+            name: {
+                key: value + np.mean([d[key] for d in deltas[name]], axis=0) if name in deltas else value
+                for key, value in tensors.items()
+            }
+            for name, tensors in state.items()
+        }
+    return state
+
+
+def plan_of(experts: Experts, state: State, stage: Stage, recipe: Recipe, number: int) -> Plan:
+    """The plan that the server would send for this round."""
+    return Plan(
+        campaign="study", round=number, stage=stage.kind, experts=tuple(sorted(stage.experts)), mechanism=stage.mechanism,
+        learning_rate=stage.learning_rate, base_hash=experts.base.hash, experts_hash=dict.fromkeys(state, "0" * 64),
+        expert_rank=recipe.rank, expert_alpha=recipe.alpha, expert_seed=recipe.seed, rollouts=stage.rollouts,
+        kl_beta=stage.kl_beta, max_answer_tokens=stage.max_answer_tokens,
+    )  # fmt: skip
+
+
+def score(experts: Experts, state: State, public: Hospital, stage: str) -> list[Score]:
+    """Scores on the public validation set: the base, the scale experts (direct), or both kinds (thinking)."""
+    for name, tensors in state.items():
+        experts.load(name, tensors)
+    return evaluate(
+        experts, public.samples, public.inputs, "thinking" if stage == "grpo" else "direct", ANSWER_TOKENS,
+        scale_experts=stage != "base", task_experts=stage == "grpo",
+    )  # fmt: skip
+
+
+def fresh(base: Base, recipe: Recipe) -> Experts:
+    """All experts, attached as the recipe says."""
+    return attach(base, [e for e in EXPERTS if e != "router"], recipe.rank, recipe.alpha, recipe.seed)
+
+
+def without_noise(stage: Stage) -> Stage:
+    """The same stage with the clip and no noise: no privacy at all."""
+    return replace(stage, mechanism=replace(stage.mechanism, noise_multiplier=0.0))
