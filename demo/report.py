@@ -22,6 +22,7 @@ STYLE = """
 h1{font-size:1.6rem;margin:0}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}p{max-width:44rem}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}caption{text-align:left;color:#52606d;padding:.3rem 0}
 th,td{padding:.35rem .6rem;border-bottom:1px solid #e3e7eb;text-align:right}th:first-child,td:first-child{text-align:left}
+td{white-space:nowrap}
 .scroll{overflow-x:auto}svg{max-width:100%;height:auto}
 .verdict{font-size:1.05rem;border-left:4px solid #1f6f8b;padding-left:.8rem}
 code{background:#f3f5f7;padding:.1em .3em;border-radius:3px}@media print{body{margin:0}}
@@ -186,6 +187,7 @@ def _epsilons(by_round: dict[str, list[float]], budget: float) -> Figure:
     axes.axhline(budget, color="#b3261e", linewidth=1.2)
     axes.annotate("budget", (0, budget), xytext=(2, 3), textcoords="offset points", color="#b3261e")
     axes.set_ylim(0, budget * 1.15)
+    axes.set_xticks(range(max(map(len, by_round.values())) + 1))
     axes.set_xlabel("round")
     axes.set_ylabel("epsilon")
     axes.grid(axis="y", color=GRID)

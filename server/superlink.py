@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import tomllib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
@@ -91,12 +93,26 @@ def submit(home: Home, app: Path, campaign: Path) -> str:
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
         file.writelines(f"{key} = {json.dumps(value)}\n" for key, value in config.items())
         file.flush()
-        arguments = ["run", str(app), CONNECTION, "--run-config", file.name, "--format", "json"]
-        values, said = _flwr(home, arguments)
+        with tempfile.TemporaryDirectory() as bundle:
+            stage(app, Path(bundle))
+            arguments = ["run", bundle, CONNECTION, "--run-config", file.name, "--format", "json"]
+            values, said = _flwr(home, arguments)
     run_id = values.get("run-id")
     if not isinstance(run_id, str):
         raise SuperLinkError(f"the run was not started: {said}")
     return run_id
+
+
+def stage(app: Path, bundle: Path) -> None:
+    """Copy what the Flower App in `app` ships (its `fab-include`) to the folder `bundle`, and nothing else.
+
+    Flower looks through the whole folder that it is given; a checkout holds environments and data as well.
+    """
+    ships = tomllib.loads((app / "pyproject.toml").read_text("utf-8"))["tool"]["flwr"]["app"]["fab-include"]
+    for path in (app / "pyproject.toml", *(found for pattern in ships for found in app.glob(pattern))):
+        target = bundle / path.relative_to(app)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
 
 
 def has_ended(home: Home, run_id: str) -> bool:

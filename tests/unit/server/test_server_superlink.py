@@ -119,3 +119,13 @@ def test_a_run_that_lives_is_waited_for(home: Home, store: Store, monkeypatch: p
 
     with home.only_runner("spring"):
         assert [state.state for state in follow(home, store, "spring", "1", sleep)] == ["running", "done"]
+
+
+def test_the_bundle_holds_the_courier_and_the_server_and_no_training_code(tmp_path: Path) -> None:
+    """A bundle with more would be slow to make, and would ship what hospitals install themselves."""
+    superlink.stage(superlink.app_folder(), tmp_path)
+    names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
+    assert {"pyproject.toml", "client/app.py", "client/rpc.py", "server/app.py", "privacy/plan.py"} <= names
+    assert not any(
+        name.startswith(("client/model", "client/training", "demo", "tests", ".")) for name in names
+    )
