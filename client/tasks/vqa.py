@@ -17,7 +17,7 @@ class Vqa:
     share."""
 
     name = "vqa"
-    metric = "accuracy (closed), token F1 (open)"
+    metric = "accuracy or token F1"
 
     def render(self, answer: Answer) -> str:
         """The text as it is."""
