@@ -22,10 +22,11 @@ from client.tasks.sample import Sample
 from client.training.evaluate import Score, evaluate
 from client.training.round import train_round
 from demo.cohort import MANIFEST
-from demo.recipe import Recipe, Stage
+from demo.recipe import Recipe
 from privacy.experts import EXPERTS
 from privacy.plan import Plan
 from privacy.randomness import SeededRandom
+from server.campaign import Stage
 
 State = dict[str, dict[str, np.ndarray]]
 ANSWER_TOKENS = 96

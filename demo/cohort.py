@@ -18,24 +18,11 @@ from zlib import crc32
 
 import numpy as np
 
+from client.tasks.manifest_row import COLUMNS, OPTIONAL
 from demo.questions import Question, Window, compose, regions, roi_questions, wsi_questions
 from demo.slide_writer import Identifiers, write_slide
 from demo.tissue import Organ, Stain, colour, draw
 
-COLUMNS = (
-    "patient",
-    "slide",
-    "x",
-    "y",
-    "width",
-    "height",
-    "task",
-    "question",
-    "answer",
-    "boxes",
-    "polygons",
-    "choices",
-)
 MARGIN, JITTER = 12, 12
 GRIDS = ((2, 2), (2, 3), (3, 2))
 MANIFEST = "manifest.csv"
@@ -110,7 +97,7 @@ def write_cohort(cohort: Cohort, processes: int, tell: Callable[[int, int], None
             rows += found
             tell(done, len(jobs))
     with (cohort.folder / MANIFEST).open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, restval="")
+        writer = csv.DictWriter(file, COLUMNS + OPTIONAL, restval="")
         writer.writeheader()
         writer.writerows(rows)
     stamp.write_text(json.dumps(wanted, indent=1) + "\n")

@@ -8,23 +8,10 @@ from pathlib import Path
 from demo.cohort import SITES, Cohort
 from privacy.experts import SCALE_EXPERTS, TASK_EXPERTS
 from privacy.mechanism import Mechanism
+from server.campaign import Stage
 
 BUDGET = 8.0  # epsilon of each hospital's policy
 DELTA = 1e-5
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of a campaign, as a campaign file states it."""
-
-    kind: str
-    rounds: int
-    experts: tuple[str, ...]
-    mechanism: Mechanism
-    learning_rate: float
-    rollouts: int = 0
-    kl_beta: float = 0.0
-    max_answer_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -48,13 +35,13 @@ DEMO = Recipe(
     rank=2,
     alpha=8.0,
     seed=7,
-    sft=Stage("sft", 2, SCALE_EXPERTS, Mechanism(0.5, 0.88, 0.15, 10, 6), 2e-2),
+    sft=Stage("sft", 2, SCALE_EXPERTS, 2e-2, Mechanism(0.5, 0.88, 0.15, 10, 6)),
     grpo=Stage(
         "grpo",
         2,
         TASK_EXPERTS,
-        Mechanism(0.02, 0.88, 0.15, 5, 4),
         1e-2,
+        Mechanism(0.02, 0.88, 0.15, 5, 4),
         rollouts=8,
         kl_beta=0.0,
         max_answer_tokens=64,
