@@ -116,6 +116,8 @@ def agent(home: HomeArgument) -> None:
     ended.wait()
     for server in servers:
         server.stop(grace=1).wait()
+    logging.shutdown()
+    os._exit(0)  # a training under way ends here too, unsent; the next start voids its reservation
 
 
 @app.command()

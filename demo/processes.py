@@ -114,7 +114,13 @@ def wait_until(ready: Callable[[], bool], child: Child, seconds: float) -> None:
 
 
 def start_superlink(processes: Processes, consortium: Path, port: int) -> Child:
-    """Start the consortium's SuperLink and wait until it accepts connections."""
+    """Start the consortium's SuperLink and wait until it accepts connections.
+
+    One that a killed demo left behind may still be ending: its port is waited for.
+    """
+    end = time.monotonic() + _GRACE_SECONDS
+    while accepts(port) and time.monotonic() < end:
+        time.sleep(0.2)
     child = processes.start("superlink", ["server.cli", "start", str(consortium)])
     wait_until(lambda: accepts(port), child, 120)
     return child
