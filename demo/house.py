@@ -98,7 +98,6 @@ def campaign(base_hash: str, recipe: Recipe) -> str:
         "quorum": 2,
         "round_deadline_s": 600.0,
         "evaluate": "stages",
-        "weighting": "noise-aware",
     }
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in top.items())
     return text + "".join(_stage(stage) for stage in (recipe.sft, recipe.grpo))
