@@ -1,7 +1,7 @@
 """Training arms without a network: the very steps that agent and server take, in one process, for what-if studies.
 
 An arm is a list of hospitals, a recipe, and whether there is noise.  What differs from the real federation is the
-transport only: the same `train_round` at each hospital, the same quantised release, the same mean per expert.
+transport and the rounding of a release to int8: the same `train_round` at each hospital, an equal mean per expert.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from client.agent import ANSWER_TOKENS
 from client.model.base import Base
 from client.model.experts import Experts, attach
 from client.model.inputs import InputLoader
@@ -29,7 +30,6 @@ from privacy.randomness import SeededRandom
 from server.campaign import Stage
 
 State = dict[str, dict[str, np.ndarray]]
-ANSWER_TOKENS = 96
 
 
 @dataclass(frozen=True)

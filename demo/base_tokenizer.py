@@ -49,7 +49,7 @@ def build(texts: list[str]) -> PreTrainedTokenizerFast:
         ]
     )
     tokenizer.decoder = decoders.ByteLevel()
-    words = [f"{a}{b}{c}" for a, b, c in product(("", " "), (*KINDS, *DIAGNOSES, *YES_NO, "none"), ("",))]
+    words = [a + b for a, b in product(("", " "), (*KINDS, *DIAGNOSES, *YES_NO, "none"))]
     corpus = (
         [f"{n},{end}" for n in COORDINATES for end in ("", " ")]
         + [f"{n} " for n in COORDINATES]

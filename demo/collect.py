@@ -12,7 +12,7 @@ from privacy import accounting, keys
 from privacy.egress import RELEASE
 from privacy.ledger.database import Database
 from privacy.ledger.entries import Kind
-from privacy.ledger.store import Ledger, read
+from privacy.ledger.store import read
 from server.status import status
 
 POINTS = {"base": "base", "sft": "sft", "federated": "grpo"}
@@ -32,10 +32,11 @@ def collect(house: House, seconds: float) -> dict[str, Any]:
                 | {key: value["mean"] for key, value in three.items()}
                 | {"ci95": last["ci95"], "n": last["n"]}
             )
+    spent = {home.settings.name: _by_round(home) for home in house.hospitals}
     return {
         "rows": rows,
-        "hospitals": [_hospital(home) for home in house.hospitals],
-        "epsilon_by_round": {home.settings.name: _by_round(home) for home in house.hospitals},
+        "hospitals": [_hospital(home, spent[home.settings.name][-1]) for home in house.hospitals],
+        "epsilon_by_round": spent,
         "rounds": [_round(found) for found in campaign["rounds"]],
         "network": ", ".join(
             sorted({(status_of(home) or {"network": "unknown"})["network"] for home in house.hospitals})
@@ -44,13 +45,14 @@ def collect(house: House, seconds: float) -> dict[str, Any]:
     }
 
 
-def _hospital(home: Hospital) -> dict[str, Any]:
+def _hospital(home: Hospital, epsilon: float) -> dict[str, Any]:
     policy = home.policy
-    left = Ledger(home.ledger, keys.load(home.release_key)).egress()
+    with Database(home.ledger, read_only=True).transaction() as ledger:
+        left = ledger.egress()
     own = status_of(home) or {}
     return {
         "name": home.settings.name,
-        "epsilon": _by_round(home)[-1],
+        "epsilon": epsilon,
         "epsilon_budget": policy.epsilon_budget,
         "delta": policy.delta,
         "patients_nominal": policy.nominal_patients,

@@ -29,6 +29,7 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import Progress
+from scipy import stats
 
 from client.model.base import Base
 from demo.arms import Hospital, fresh, open_hospital, pooled, score, start, train_stage, without_noise
@@ -104,7 +105,7 @@ def _hospitals(job: Job, data: Path, base: Base, recipe: Recipe) -> list[Hospita
 
 
 def summarise(out: Path, recipe: Recipe) -> dict[str, Any]:
-    """Means over seeds and rows, with a 95 % interval over seeds and questions (seeds resampled, then the rows' intervals)."""
+    """Means over the seeds whose runs are all done, by arm and row, with Student's 95 % interval over seeds."""
     done = {
         (s, r): json.loads(Job(r, s, out).file.read_text())
         for s in SEEDS
@@ -138,8 +139,6 @@ def _interval(values: list[float]) -> list[float]:
     """Student's 95 % interval of the mean over seeds."""
     if len(values) < 2:
         return [values[0], values[0]]
-    from scipy import stats
-
     half = float(stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values)))
     return [float(np.mean(values)) - half, float(np.mean(values)) + half]
 
