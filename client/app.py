@@ -6,6 +6,8 @@ states and sealed releases; slides, keys and the ledger are not in its file syst
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from flwr.app import ConfigRecord, Context, Message, RecordDict
@@ -16,6 +18,8 @@ from privacy import envelope
 from privacy.codes import Refusal
 from privacy.errors import WireError
 
+Agent = Callable[[str, bytes], bytes]  # method and request -> answer
+
 app = ClientApp()
 
 
@@ -24,19 +28,23 @@ app = ClientApp()
 @app.query()
 def carry(message: Message, context: Context) -> Message:
     """Hand each record to the agent's method of the same name, and its answer back under that name."""
-    socket = Path(str(context.node_config["agent-socket"]))
+    return reply(message, partial(call, Path(str(context.node_config["agent-socket"]))))
+
+
+def reply(message: Message, agent: Agent) -> Message:
+    """What the agent answers to a message's records, each in turn."""
     records = sorted(message.content.config_records.items())  # so a receipt goes before "train"
-    answers = RecordDict({name: _ask(socket, name, record) for name, record in records})
+    answers = RecordDict({name: _ask(agent, name, record) for name, record in records})
     return Message(answers, reply_to=message)
 
 
-def _ask(socket: Path, method: str, record: ConfigRecord) -> ConfigRecord:
+def _ask(agent: Agent, method: str, record: ConfigRecord) -> ConfigRecord:
     parts = {name: value for name, value in record.items() if isinstance(value, bytes)}
     code = Refusal.BAD_REQUEST
     if method in COURIER_METHODS and len(parts) == len(record):
         try:
             answer = ConfigRecord()
-            for name, value in envelope.unpack(call(socket, method, envelope.pack(parts)), LIMIT).items():
+            for name, value in envelope.unpack(agent(method, envelope.pack(parts)), LIMIT).items():
                 answer[name] = value
             return answer
         except AgentUnreachableError:

@@ -106,18 +106,17 @@ def agent(home: HomeArgument) -> None:
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    with _told_plainly():
-        place = Home(home.absolute())
+    with _told_plainly(), (place := Home(home.absolute())).only_agent():
         opened = Agent(place, network)
-    servers = [serve(place.socket, opened.courier_methods)]
-    place.open_socket()
-    servers.append(serve(place.status_socket, opened.local_methods))  # last: who sees it finds all ready
-    logging.getLogger("fedpath").info("serving %s", place.socket)
-    ended.wait()
-    for server in servers:
-        server.stop(grace=1).wait()
-    logging.shutdown()
-    os._exit(0)  # a training under way ends here too, unsent; the next start voids its reservation
+        servers = [serve(place.socket, opened.courier_methods)]
+        place.open_socket()
+        servers.append(serve(place.status_socket, opened.local_methods))  # last: who sees it finds all ready
+        logging.getLogger("fedpath").info("serving %s", place.socket)
+        ended.wait()
+        for server in servers:
+            server.stop(grace=1).wait()
+        logging.shutdown()
+        os._exit(0)  # a training under way ends here too, unsent; the next start voids its reservation
 
 
 @app.command()

@@ -1,11 +1,15 @@
 """A hospital's home: the folder that holds its settings, keys and ledger, and who may open what.
 
-    hospital.toml   name, slides, manifest, base            keys/release.key(.pub)   signs releases and ledger
-    policy.toml     what the hospital allows                trust/           the coordinator's kit: who may
-    sign plans ledger.db       what was spent and what left            features/                cached slide
-    features status.sock     the agent's door for local IT
-    socket/agent.sock   the agent's door for the courier: the courier's group may connect, and no more
-    courier/            the courier's own folder: supernode.key, ca.crt, Flower's files
+    hospital.toml          name, slides, manifest, base
+    policy.toml            what the hospital allows
+    keys/release.key       signs releases and ledger
+    trust/                 the coordinator's kit: who may sign plans
+    ledger.db              what was spent and what left
+    features/              cached slide features
+    agent.lock             held by the one agent that runs
+    status.sock            the agent's door for local IT
+    socket/agent.sock      the agent's door for the courier: the courier's group may connect, and no more
+    courier/               the courier's own folder: supernode.key, ca.crt, Flower's files
 
 Everything but `socket/` and `courier/` is for the agent's user alone (0700, 0600). Under root the courier is
 a user of its own, as systemd's DynamicUser would choose it, and owns `courier/` only.
@@ -13,14 +17,19 @@ a user of its own, as systemd's DynamicUser would choose it, and owns `courier/`
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import pwd
 import shutil
+import time
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -30,6 +39,8 @@ from privacy import keys
 from privacy.policy import Policy
 
 _DYNAMIC_USERS = range(61184, 65520)  # systemd's range for DynamicUser: never a person's
+
+_LOCK_SECONDS = 20.0
 
 KIT = ("coordinator.pub", "ca.crt", "kit.json")
 
@@ -144,6 +155,22 @@ class Home:
         owner = self.courier.stat().st_uid
         return owner if os.geteuid() == 0 and owner != 0 else None
 
+    @contextmanager
+    def only_agent(self) -> Iterator[None]:
+        """Be the one process that is this hospital's agent; the kernel lets go when it ends, however it ends.
+
+        Waits a while for one that is just ending, then raises `HomeError`: two agents would void each
+        other's reservations.
+        """
+        self.settings  # noqa: B018 - says what to do where there is no home
+        with (self.folder / "agent.lock").open("ab") as file:
+            end = time.monotonic() + _LOCK_SECONDS
+            while not _locked(file):
+                if time.monotonic() > end:
+                    raise HomeError(f"{self.folder}: another agent runs on this home: stop it first")
+                time.sleep(0.1)
+            yield
+
     def open_socket(self) -> None:
         """Let the courier's group connect to the agent's socket."""
         self.socket.chmod(0o660)
@@ -213,6 +240,14 @@ def _kit(folder: Path) -> dict[str, str]:
     if not isinstance(values, dict) or not {"name", "superlink"} <= set(values):
         raise HomeError(f"{path}: names no hospital or no SuperLink: ask the coordinator for the kit again")
     return {key: str(value) for key, value in values.items()}
+
+
+def _locked(file: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _folder(path: Path, mode: int) -> None:

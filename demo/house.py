@@ -11,13 +11,13 @@ from client.home import Settings, create, join
 from client.model.base import Base
 from client.model.experts import attach
 from demo.cohort import MANIFEST, SITES
-from demo.processes import free_port
 from demo.recipe import BUDGET, DELTA, Recipe
 from privacy import tensors
 from privacy.experts import EXPERTS, SCALES, TASKS
 from server.campaign import Stage
 from server.campaign_file import state_file
 from server.home import Home as Consortium
+from server.loopback import free_port
 from server.provision.kit import Request, enroll
 
 CAMPAIGN = "demo"

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from typing import Any
 
 from client.home import Home
 from client.rpc import AgentUnreachableError, call
+from server.loopback import accepts
 
 ROOT = Path(__file__).resolve().parent.parent
 # Several torch processes share the cores: with GNU OpenMP spinning, each ran four times slower.
@@ -159,17 +159,3 @@ def status_of(home: Home) -> dict[str, Any] | None:
     except AgentUnreachableError:
         return None
     return status
-
-
-def accepts(port: int) -> bool:
-    """Whether something listens on this port of loopback."""
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    """A port of loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -6,11 +6,12 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -18,9 +19,14 @@ from rich.console import Console
 from privacy.errors import PrivacyError
 from server.errors import ServerError, SuperLinkError
 
+if TYPE_CHECKING:
+    from server.flower_cli import FlowerCli
+    from server.home import Home
+
 app = typer.Typer(help="Coordinate a FedPath consortium.", no_args_is_help=True, add_completion=False)
 
 HomeArgument = Annotated[Path, typer.Argument(help="the consortium's home folder")]
+CampaignArgument = Annotated[Path, typer.Argument(help="a campaign file: docs/campaign.md")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 _WATCH_S = 2.0
 
@@ -75,23 +81,25 @@ def enroll(
 def start(home: HomeArgument) -> None:
     """Run the SuperLink in the foreground, and make the nodes of all that are enrolled known to it."""
     from server import superlink
+    from server.flower_cli import environment
     from server.home import Home
+    from server.loopback import accepts
 
     with _told_plainly():
         place = Home.open(home)
         store = place.store()
-        if superlink.is_up(place):
+        if accepts(place.port):
             raise SuperLinkError(f"port {place.port} is taken: is a SuperLink running already?")
         os.umask(0o077)
         link = subprocess.Popen(
-            superlink.superlink_command(place), env=superlink.environment(place, "superlink")
+            superlink.superlink_command(place), env=environment(place.folder / "flower" / "superlink")
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: link.terminate())
         known: set[str] = set()
         while link.poll() is None:
             new = [hospital for name, hospital in store.hospitals().items() if name not in known]
-            if new and superlink.is_up(place):
+            if new and accepts(place.port):
                 superlink.register_all(place, new)
                 known |= {hospital.name for hospital in new}
                 typer.echo(f"known to the SuperLink: {', '.join(sorted(known))}")
@@ -100,33 +108,66 @@ def start(home: HomeArgument) -> None:
 
 
 @app.command()
-def run(
-    home: HomeArgument,
-    campaign: Annotated[Path, typer.Argument(help="a campaign file: docs/campaign.md")],
-) -> None:
+def run(home: HomeArgument, campaign: CampaignArgument) -> None:
     """Run a campaign, or go on with it from its last committed round, and follow it to its end."""
     from server import superlink
-    from server.campaign_file import load_campaign, load_initial
-    from server.follow import follow
+    from server.flower_cli import checkout
     from server.home import Home
-    from server.runner import check_enrolled
+    from server.loopback import accepts
 
     with _told_plainly():
         place = Home.open(home)
-        asked = load_campaign(campaign)
-        load_initial(asked, campaign)
-        store = place.store()
-        check_enrolled(asked, store.hospitals())
-        if not superlink.is_up(place):
+        name = _checked(place, campaign)
+        if not accepts(place.port):
             raise SuperLinkError(
                 f"nothing listens on port {place.port}: run `fedpath-consortium start {home}` first"
             )
-        run_id = superlink.submit(place, superlink.app_folder(), campaign)
-        typer.echo(f"run {run_id} of campaign {asked.name}")
-        failure = None
-        for state in follow(place, store, asked.name, run_id):
-            typer.echo(f"{state.committed} of {state.rounds} rounds committed; {state.doing}")
-            failure = state.failure
+        cli = superlink.flower(place)
+        config = {"home": str(place.folder), "campaign": str(campaign.absolute())}
+        _follow(place, cli, name, cli.submit(checkout() / "pyproject.toml", config))
+
+
+@app.command()
+def simulate(
+    home: HomeArgument,
+    campaign: CampaignArgument,
+    hospitals: Annotated[list[Path], typer.Argument(help="the home of each enrolled hospital")],
+    workers: Annotated[int, typer.Option(min=1, help="hospitals at work at once")] = os.cpu_count() or 1,
+) -> None:
+    """What if: run a campaign in Flower's simulation engine, all hospitals on this machine, none protected.
+
+    The homes' ledgers pay as they would in earnest: give it homes of their own over synthetic or public data.
+    """
+    from server import simulation
+    from server.home import Home
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with _told_plainly():
+        place = Home.open(home)
+        name = _checked(place, campaign)
+        with simulation.engine(place) as cli:
+            _follow(place, cli, name, simulation.submit(cli, place, campaign, hospitals, workers))
+
+
+def _checked(place: Home, campaign: Path) -> str:
+    """The campaign's name; what is wrong with its file or its enrolment is said before anything starts."""
+    from server.campaign_file import load_campaign, load_initial
+    from server.runner import check_enrolled
+
+    asked = load_campaign(campaign)
+    load_initial(asked, campaign)
+    check_enrolled(asked, place.store().hospitals())
+    return asked.name
+
+
+def _follow(place: Home, cli: FlowerCli, campaign: str, run_id: str) -> None:
+    from server.follow import follow
+
+    typer.echo(f"run {run_id} of campaign {campaign}")
+    failure = None
+    for state in follow(place, place.store(), cli, campaign, run_id):
+        typer.echo(f"{state.committed} of {state.rounds} rounds committed; {state.doing}")
+        failure = state.failure
     if failure is not None:
         typer.echo(f"error: {failure}", err=True)
         raise typer.Exit(1)

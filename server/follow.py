@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 
-from server import superlink
 from server.errors import SuperLinkError
+from server.flower_cli import FlowerCli
 from server.home import Home
 from server.records import RunState
 from server.store import Store
@@ -16,7 +16,12 @@ _ASK_FLOWER_S = 15.0
 
 
 def follow(
-    home: Home, store: Store, campaign: str, run_id: str, sleep: Callable[[float], None] = time.sleep
+    home: Home,
+    store: Store,
+    cli: FlowerCli,
+    campaign: str,
+    run_id: str,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[RunState]:
     """Yield each new state of the campaign's run `run_id`, until it is done or failed.
 
@@ -32,11 +37,11 @@ def follow(
             continue
         sleep(_POLL_S)
         quiet += _POLL_S
-        if quiet % _ASK_FLOWER_S == 0 and not home.is_running(campaign) and superlink.has_ended(home, run_id):
+        if quiet % _ASK_FLOWER_S == 0 and not home.is_running(campaign) and cli.has_ended(run_id):
             if (state := store.run_state(campaign)) is not None and state.run_id == run_id and state != last:
                 continue  # it had its word just now
             raise SuperLinkError(
                 f"run {run_id} of {campaign} ended without a word. Flower's log ends with: "
-                f"{superlink.last_words(home, run_id)} -- mend the cause and run the campaign again: it goes on "
+                f"{cli.last_words(run_id)} -- mend the cause and run the campaign again: it goes on "
                 "from the last committed round"
             )

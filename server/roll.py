@@ -1,15 +1,17 @@
 """The roll: which enrolled hospitals are connected now, and what each says of itself.
 
 A node is known by the public key under which Flower authenticated it, and by nothing that it says. The
-description that its agent gives must agree with the enrolment.
+description that its agent gives must agree with the enrolment. (Flower's simulation engine authenticates no
+one: there, and only there, a node is who it says.)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
+from flwr.superlink.grid import InMemoryGrid
 
 from privacy.description import Description
 from privacy.errors import WireError
@@ -60,19 +62,22 @@ class Roll:
         return {node: name for node, name in self._met.items() if node in connected}
 
     def _here(self, wanted: Mapping[str, Hospital]) -> dict[int, str]:
-        by_key = {hospital.supernode_key: name for name, hospital in wanted.items()}
-        nodes = {node.node_id: by_key.get(bytes(node.public_key)) for node in self._grid.get_nodes()}
-        connected = {node: name for node, name in nodes.items() if name is not None}
+        connected = {
+            node: name for node, name in self._identified().items() if name is not None and name in wanted
+        }
         self._meet({node: name for node, name in connected.items() if node not in self._met}, wanted)
         return {node: name for node, name in connected.items() if node in self._met}
+
+    def _identified(self) -> dict[int, str | None]:
+        """Whose key each connected node was authenticated under."""
+        by_key = {hospital.supernode_key: name for name, hospital in self._store.hospitals().items()}
+        return {node.node_id: by_key.get(bytes(node.public_key)) for node in self._grid.get_nodes()}
 
     def _meet(self, strangers: Mapping[int, str], wanted: Mapping[str, Hospital]) -> None:
         """Ask each node that this run has not met to describe itself."""
         self.absent = {name: why for name, why in self.absent.items() if name not in strangers.values()}
-        content = RecordDict({"describe": ConfigRecord()})
-        messages = [Message(content, node, MessageType.QUERY) for node in strangers]
         silent = dict(strangers)
-        for reply in exchange(self._grid, messages, DESCRIBE_S, self._clock):
+        for reply in self._ask_to_describe(strangers):
             node = reply.metadata.src_node_id
             name = silent.pop(node, None)
             if name is None:
@@ -83,6 +88,11 @@ class Roll:
             else:
                 self.absent[name] = why
         self.absent |= dict.fromkeys(silent.values(), "no-answer")
+
+    def _ask_to_describe(self, nodes: Iterable[int]) -> Iterator[Message]:
+        content = RecordDict({"describe": ConfigRecord()})
+        messages = [Message(content, node, MessageType.QUERY) for node in nodes]
+        return exchange(self._grid, messages, DESCRIBE_S, self._clock)
 
     def _judge(self, hospital: Hospital, parts: Mapping[str, bytes]) -> str | None:
         """Keep a good description and return None; else say in a word what is wrong."""
@@ -106,3 +116,29 @@ class Roll:
             f"{len(here)} of at least {least} are here; missing: {reasons}. Start their courier and agent "
             "(`fedpath-hospital courier`, `fedpath-hospital agent`), then run the campaign again: it goes on"
         )
+
+
+class SimulatedRoll(Roll):
+    """The roll among the nodes of Flower's simulation engine: it makes up their keys, so each says who it
+    is.
+    """
+
+    def __init__(self, grid: Grid, store: Store, clock: Clock) -> None:
+        super().__init__(grid, store, clock)
+        self._said: dict[int, str | None] = {}
+
+    def _identified(self) -> dict[int, str | None]:
+        """Whom each node says it is; one that has answered is not asked again."""
+        silent = [node.node_id for node in self._grid.get_nodes() if node.node_id not in self._said]
+        for reply in self._ask_to_describe(silent):
+            try:
+                said = Description.from_bytes(read_reply(reply, "describe").get("description", b""))
+            except WireError:
+                continue
+            self._said[reply.metadata.src_node_id] = said.hospital
+        return self._said
+
+
+def roll_of(grid: Grid, store: Store, clock: Clock) -> Roll:
+    """The roll that suits the grid."""
+    return (SimulatedRoll if isinstance(grid, InMemoryGrid) else Roll)(grid, store, clock)

@@ -19,7 +19,7 @@ from server.evaluation import evaluate
 from server.home import Home
 from server.receipts import deliver
 from server.records import Hospital
-from server.roll import Roll
+from server.roll import roll_of
 from server.rounds import Federation, run_round
 
 
@@ -29,7 +29,7 @@ def run_campaign_file(grid: Grid, home: Home, path: Path, run_id: str, clock: Cl
     initial = load_initial(campaign, path)
     with home.only_runner(campaign.name):
         store = home.store(clock.now)
-        house = Federation(grid, store, home.coordinator(), clock, Roll(grid, store, clock))
+        house = Federation(grid, store, home.coordinator(), clock, roll_of(grid, store, clock))
         run_campaign(house, campaign, initial, run_id)
 
 

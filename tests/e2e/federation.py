@@ -14,11 +14,12 @@ from client.home import Settings, create, join
 from client.model.base import Base
 from client.model.experts import attach
 from demo.cohort import MANIFEST, SITES, Cohort, write_cohort
-from demo.processes import ROOT, free_port
+from demo.processes import ROOT
 from privacy import tensors
 from privacy.experts import EXPERTS
 from server.campaign_file import state_file
 from server.home import Home as Consortium
+from server.loopback import free_port
 from server.provision.kit import Request, enroll
 from tests.tiny_base import write_tiny_base
 

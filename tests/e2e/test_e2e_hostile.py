@@ -14,6 +14,7 @@ import pytest
 from client.home import Home
 from demo.processes import status_of, wait_until
 from server import superlink
+from server.flower_cli import CONNECTION
 from tests.e2e.conftest import Running
 
 pytestmark = pytest.mark.e2e
@@ -72,13 +73,13 @@ def test_a_hostile_bundle_reaches_nothing(running: Running, tmp_path: Path) -> N
     arguments = [
         "run",
         str(tmp_path / "bundle"),
-        superlink.CONNECTION,
+        CONNECTION,
         "--run-config",
         str(file),
         "--format",
         "json",
     ]
-    values, said = superlink._flwr(consortium, arguments)
+    values, said = superlink.flower(consortium).run(*arguments)
     assert values.get("success"), said
     wait_until(out.exists, running.superlink, 300)
     found = json.loads(out.read_text())

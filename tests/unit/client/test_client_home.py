@@ -115,3 +115,19 @@ def test_check_names_everything_that_is_wrong_at_once(house: MakeHouse, tmp_path
     assert len(problems) == 3
     for word in ("chmod 600", "coordinator.pub", "epsilon"):
         assert any(word in problem for problem in problems), word
+
+
+def test_a_home_has_one_agent_at_a_time(house: MakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches two agents on one ledger: the second's start would void what the first has reserved."""
+    monkeypatch.setattr("client.home._LOCK_SECONDS", 0.2)
+    home = house().home
+    with home.only_agent(), pytest.raises(HomeError, match="another agent"), home.only_agent():
+        pass
+    with home.only_agent():
+        pass
+
+
+def test_an_agent_without_a_home_is_told_what_to_do(tmp_path: Path) -> None:
+    """Catches a traceback about a lock file where the home's path is wrong."""
+    with pytest.raises(HomeError, match="fedpath-hospital init"), Home(tmp_path / "none").only_agent():
+        pass

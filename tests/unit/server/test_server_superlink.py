@@ -10,6 +10,8 @@ import pytest
 
 from server import superlink
 from server.errors import SuperLinkError
+from server.flower_cli import FlowerCli, checkout, stage
+from server.flower_cli import environment as environment_of
 from server.follow import follow
 from server.home import Home
 from server.store import Store
@@ -57,14 +59,14 @@ def test_loopback_stays_on_loopback(tmp_path: Path, host: str, address: str) -> 
 
 def test_flower_phones_nobody_and_keeps_to_the_home(home: Home) -> None:
     """Telemetry off, and no file of Flower's outside the home."""
-    environment = superlink.environment(home, "superlink")
+    environment = environment_of(home.folder / "flower")
     assert environment["FLWR_TELEMETRY_ENABLED"] == "0"
     assert Path(environment["FLWR_HOME"]).is_relative_to(home.folder)
 
 
 def test_the_app_takes_the_keys_that_a_run_gives_it() -> None:
     """Flower refuses a run configuration with a key that pyproject.toml does not have."""
-    values = tomllib.loads((superlink.app_folder() / "pyproject.toml").read_text("utf-8"))
+    values = tomllib.loads((checkout() / "pyproject.toml").read_text("utf-8"))
     assert set(values["tool"]["flwr"]["app"]["config"]) == {"home", "campaign"}
 
 
@@ -77,7 +79,10 @@ def test_following_tells_each_change_and_ends_with_the_run(home: Home, store: St
     def sleep(seconds: float) -> None:
         next(changes)()  # type: ignore[operator]
 
-    seen = [(state.state, state.doing, state.failure) for state in follow(home, store, "spring", "1", sleep)]
+    seen = [
+        (state.state, state.doing, state.failure)
+        for state in follow(home, store, superlink.flower(home), "spring", "1", sleep)
+    ]
     assert seen == [
         ("running", "starting", None),
         ("running", "round 1", None),
@@ -93,22 +98,24 @@ def test_another_runs_state_is_not_this_runs(home: Home, store: Store) -> None:
         store.begin(CAMPAIGN, initial(), "2")
         store.finished("spring")
 
-    assert [state.state for state in follow(home, store, "spring", "2", sleep)] == ["done"]
+    assert [state.state for state in follow(home, store, superlink.flower(home), "spring", "2", sleep)] == [
+        "done"
+    ]
 
 
 def test_a_run_that_died_without_a_word_is_an_error(
     home: Home, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A killed ServerApp leaves "running" behind: the command must not wait for ever."""
-    monkeypatch.setattr(superlink, "has_ended", lambda home, run_id: True)
-    monkeypatch.setattr(superlink, "last_words", lambda home, run_id: "ImportError: no module")
+    monkeypatch.setattr(FlowerCli, "has_ended", lambda cli, run_id: True)
+    monkeypatch.setattr(FlowerCli, "last_words", lambda cli, run_id: "ImportError: no module")
     with pytest.raises(SuperLinkError, match=r"ended without a word.*ImportError"):
-        list(follow(home, store, "spring", "1", lambda seconds: None))
+        list(follow(home, store, superlink.flower(home), "spring", "1", lambda seconds: None))
 
 
 def test_a_run_that_lives_is_waited_for(home: Home, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """While the runner holds its lock, silence is only a long round."""
-    monkeypatch.setattr(superlink, "has_ended", lambda home, run_id: pytest.fail("asked Flower for nothing"))
+    monkeypatch.setattr(FlowerCli, "has_ended", lambda cli, run_id: pytest.fail("asked Flower for nothing"))
     seconds = 0.0
 
     def sleep(more: float) -> None:
@@ -118,12 +125,14 @@ def test_a_run_that_lives_is_waited_for(home: Home, store: Store, monkeypatch: p
             store.finished("spring")
 
     with home.only_runner("spring"):
-        assert [state.state for state in follow(home, store, "spring", "1", sleep)] == ["running", "done"]
+        assert [
+            state.state for state in follow(home, store, superlink.flower(home), "spring", "1", sleep)
+        ] == ["running", "done"]
 
 
 def test_the_bundle_holds_the_courier_and_the_server_and_no_training_code(tmp_path: Path) -> None:
     """A bundle with more would be slow to make, and would ship what hospitals install themselves."""
-    superlink.stage(superlink.app_folder(), tmp_path)
+    stage(checkout() / "pyproject.toml", tmp_path)
     names = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
     assert {"pyproject.toml", "client/app.py", "client/rpc.py", "server/app.py", "privacy/plan.py"} <= names
     assert not any(
