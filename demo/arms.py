@@ -17,10 +17,12 @@ from client.model.base import Base
 from client.model.experts import Experts, attach
 from client.model.inputs import InputLoader
 from client.model.slide_features import SlideFeatures
+from client.model.visual import Visual
 from client.slides.index import index_slides
 from client.tasks.manifest import read_manifest
 from client.tasks.sample import Sample
-from client.training.evaluate import Score, evaluate
+from client.training.batch import LoadInputs
+from client.training.evaluate import Mode, Score, evaluate
 from client.training.round import train_round
 from demo.cohort import MANIFEST
 from demo.recipe import Recipe
@@ -38,7 +40,7 @@ class Hospital:
 
     name: str
     samples: Sequence[Sample]
-    inputs: InputLoader
+    inputs: LoadInputs
     experts: tuple[str, ...]
     nominal_patients: int
 
@@ -53,17 +55,21 @@ def open_hospital(folder: Path, base: Base, experts: Sequence[str], nominal_pati
 
 def pooled(hospitals: Sequence[Hospital]) -> Hospital:
     """All patients as if they were one hospital's."""
-    owner = {s.slide: h for h in hospitals for s in h.samples}
+    owner = {sample.slide: hospital for hospital in hospitals for sample in hospital.samples}
 
-    def load(samples: Sequence[Sample]) -> list:
-        return [owner[s.slide].inputs([s])[0] for s in samples]
+    def load(samples: Sequence[Sample]) -> list[Visual]:
+        visuals: dict[int, Visual] = {}
+        for hospital in hospitals:
+            own = [i for i, sample in enumerate(samples) if owner[sample.slide] is hospital]
+            visuals |= zip(own, hospital.inputs([samples[i] for i in own]), strict=True)
+        return [visuals[i] for i in range(len(samples))]
 
     return Hospital(
         "pooled",
-        [s for h in hospitals for s in h.samples],
-        load,  # type: ignore[arg-type]
-        tuple(sorted({e for h in hospitals for e in h.experts})),
-        sum(h.nominal_patients for h in hospitals),
+        [sample for hospital in hospitals for sample in hospital.samples],
+        load,
+        tuple(sorted({expert for hospital in hospitals for expert in hospital.experts})),
+        sum(hospital.nominal_patients for hospital in hospitals),
     )
 
 
@@ -116,12 +122,16 @@ def plan_of(experts: Experts, state: State, stage: Stage, recipe: Recipe, number
     )  # fmt: skip
 
 
-def score(experts: Experts, state: State, public: Hospital, stage: str) -> list[Score]:
-    """Scores on the public validation set: the base, the scale experts (direct), or both kinds (thinking)."""
+def score(
+    experts: Experts, state: State, public: Hospital, stage: str, mode: Mode | None = None
+) -> list[Score]:
+    """Scores on the public validation set: of the base, of the scale experts, or of both kinds; each in the form of
+    answer that its stage trains, unless `mode` says another.
+    """
     for name, tensors in state.items():
         experts.load(name, tensors)
     return evaluate(
-        experts, public.samples, public.inputs, "thinking" if stage == "grpo" else "direct", ANSWER_TOKENS,
+        experts, public.samples, public.inputs, mode or ("thinking" if stage == "grpo" else "direct"), ANSWER_TOKENS,
         scale_experts=stage != "base", task_experts=stage == "grpo",
     )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from demo.cohort import SITES, Cohort
@@ -29,26 +29,26 @@ class Recipe:
 
 
 DEMO = Recipe(
-    patients=800,
+    patients=1200,
     regions_a_patient=4,
     public_patients=60,
     rank=2,
     alpha=8.0,
     seed=7,
-    sft=Stage("sft", 2, SCALE_EXPERTS, 2e-2, Mechanism(0.5, 0.92, 0.15, 13, 6)),
+    sft=Stage("sft", 2, SCALE_EXPERTS, 2.5e-2, Mechanism(0.5, 0.95, 0.15, 8, 6)),
     grpo=Stage(
         "grpo",
         2,
         TASK_EXPERTS,
-        1e-2,
-        Mechanism(0.02, 0.92, 0.15, 5, 4),
+        2e-2,
+        Mechanism(0.02, 0.85, 0.3, 2, 4),
         rollouts=8,
         kl_beta=0.0,
         max_answer_tokens=64,
     ),
 )
 
-STUDY = DEMO
+STUDY = replace(DEMO, public_patients=150)  # scores that differ by a hundredth can be told apart
 
 
 def cohorts(folder: Path, recipe: Recipe, seed: int) -> list[Cohort]:

@@ -18,9 +18,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,9 @@ from rich.progress import Progress
 from scipy import stats
 
 from client.model.base import Base
-from demo.arms import Hospital, fresh, open_hospital, pooled, score, start, train_stage, without_noise
+from client.model.experts import Experts
+from client.training.evaluate import Mode
+from demo.arms import Hospital, State, fresh, open_hospital, pooled, score, start, train_stage, without_noise
 from demo.cohort import SITES, Site, write_cohort
 from demo.house import EMBEDDED
 from demo.recipe import DELTA, STUDY, Recipe, cohorts
@@ -40,14 +44,22 @@ from privacy.accounting import epsilon
 from privacy.experts import EXPERTS
 
 SEEDS = (11, 12, 13)
-RUNS = ("base", *(f"local {s.name}" for s in SITES), "federated", "no privacy", "pooled")
-ARMS = {
-    "base": ("base", "base"),
-    "local": ("local", "grpo"),
-    "federated SFT": ("federated", "sft"),
-    "federated": ("federated", "grpo"),
-    "no privacy": ("no privacy", "grpo"),
-    "pooled": ("pooled", "grpo"),
+RUNS = ("federated", "no privacy", "pooled", *(f"local {s.name}" for s in SITES), "base")  # the longest first
+ARMS = {  # arm: run, stage, form of answer
+    "base": ("base", "base", "direct"),
+    "local": ("local", "grpo", "thinking"),
+    "federated SFT": ("federated", "sft", "direct"),
+    "federated": ("federated", "grpo", "thinking"),
+    "no privacy": ("no privacy", "grpo", "thinking"),
+    "pooled": ("pooled", "grpo", "thinking"),
+    "base, asked to think": ("base", "base", "thinking"),
+    "federated SFT, asked to think": ("federated", "sft", "thinking"),
+    "federated, asked directly": ("federated", "grpo", "direct"),
+}
+DIFFERENCES = {
+    "federated over local": ("federated", "local"),
+    "SFT + GRPO over SFT": ("federated", "federated SFT"),
+    "what privacy costs": ("no privacy", "federated"),
 }
 
 
@@ -70,38 +82,56 @@ def experts_of(site: Site) -> list[str]:
     return [e for e in EXPERTS if e.removeprefix("task/") not in site.unlabelled]
 
 
-def run(job: Job, recipe: Recipe = STUDY) -> None:
-    """Trains one arm and writes its scores after each stage."""
-    torch.set_num_threads(1)
+_SHARED: dict[str, Hospital] = {}
+
+
+def _share(opened: Mapping[str, Hospital]) -> None:
+    """Begin a forked process: it sees the inputs that its parent has encoded."""
+    _SHARED.update(opened)
+
+
+def open_seed(data: Path) -> dict[str, Hospital]:
+    """The three hospitals and the public set of one seed, every input read and encoded once."""
+    torch.set_num_threads(1)  # no pool of threads that a fork would lose
     base = Base.load(EMBEDDED)
-    data = job.out / "data" / str(job.seed)
-    public = open_hospital(data / "public", base, EXPERTS, 1)
-    experts = fresh(base, recipe)
-    state = start(experts)
+    hospitals = [open_hospital(data / s.name, base, experts_of(s), STUDY.patients) for s in SITES]
+    opened = [*hospitals, open_hospital(data / "public", base, EXPERTS, 1)]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda hospital: hospital.inputs(hospital.samples), opened))
+    return {hospital.name: hospital for hospital in opened}
+
+
+def run(job: Job, recipe: Recipe = STUDY) -> None:
+    """Trains one arm on what `_share` gave this process, and writes its scores after each stage."""
+    torch.set_num_threads(1)
+    experts = fresh(Base.load(EMBEDDED), recipe)
+    state, public = start(experts), _SHARED["public"]
     found: dict[str, Any] = {"job": {"run": job.run, "seed": job.seed}}
     began = time.monotonic()
     if job.run == "base":
-        found["base"] = [asdict(row) for row in score(experts, state, public, "base")]
+        found["base"] = _scores(experts, state, public, "base")
     else:
-        hospitals = _hospitals(job, data, base, recipe)
+        hospitals = [
+            _SHARED[s.name] for s in SITES if not job.run.startswith("local") or job.run.endswith(s.name)
+        ]
+        trained = [pooled(hospitals)] if job.run == "pooled" else hospitals
         noisy = job.run not in ("no privacy", "pooled")
         first = 1
         for stage in (recipe.sft, recipe.grpo):
-            state = train_stage(
-                experts, hospitals, state, stage if noisy else without_noise(stage), recipe, first, job.seed
-            )
+            mechanism = stage if noisy else without_noise(stage)
+            state = train_stage(experts, trained, state, mechanism, recipe, first, job.seed)
             first += stage.rounds
-            found[stage.kind] = [asdict(row) for row in score(experts, state, public, stage.kind)]
+            found[stage.kind] = _scores(experts, state, public, stage.kind)
     found["seconds"] = round(time.monotonic() - began)
     part = job.file.with_suffix(".part")
     part.write_text(json.dumps(found, indent=1) + "\n")
     part.replace(job.file)
 
 
-def _hospitals(job: Job, data: Path, base: Base, recipe: Recipe) -> list[Hospital]:
-    sites = [s for s in SITES if not job.run.startswith("local") or job.run.endswith(s.name)]
-    opened = [open_hospital(data / s.name, base, experts_of(s), recipe.patients) for s in sites]
-    return [pooled(opened)] if job.run == "pooled" else opened
+def _scores(experts: Experts, state: State, public: Hospital, stage: str) -> dict[str, list[dict[str, Any]]]:
+    """Rows by form of answer."""
+    modes: tuple[Mode, ...] = ("direct", "thinking")
+    return {mode: [asdict(row) for row in score(experts, state, public, stage, mode)] for mode in modes}
 
 
 def summarise(out: Path, recipe: Recipe) -> dict[str, Any]:
@@ -114,12 +144,11 @@ def summarise(out: Path, recipe: Recipe) -> dict[str, Any]:
     }
     complete = [s for s in SEEDS if all((s, r) in done for r in RUNS)]
     arms: dict[str, Any] = {}
-    for arm, (name, stage) in ARMS.items():
+    for arm, (name, stage, mode) in ARMS.items():
         runs = [r for r in RUNS if r == name or r.startswith(f"{name} ")]
         cells: dict[str, list[float]] = {}
         for seed in complete:
-            for row in range(len(done[seed, runs[0]][stage])):
-                entries = [done[seed, r][stage][row] for r in runs]
+            for entries in zip(*(done[seed, r][stage][mode] for r in runs), strict=True):
                 key = f"{entries[0]['scale']}/{entries[0]['task']}"
                 cells.setdefault(key, []).append(float(np.mean([e["mean"] for e in entries])))
         means = [float(np.mean(seeds)) for seeds in zip(*cells.values(), strict=True)]
@@ -127,12 +156,21 @@ def summarise(out: Path, recipe: Recipe) -> dict[str, Any]:
             "rows": {key: {"mean": float(np.mean(v)), "seeds": v, "ci95": _interval(v)} for key, v in cells.items()},
             "mean": float(np.mean(means)), "seeds": means, "ci95": _interval(means),
         }  # fmt: skip
+    differences = {
+        name: [a - b for a, b in zip(arms[more]["seeds"], arms[less]["seeds"], strict=True)]
+        for name, (more, less) in DIFFERENCES.items()
+    }
     spent = epsilon(
         [recipe.sft.mechanism.event()] * recipe.sft.rounds
         + [recipe.grpo.mechanism.event()] * recipe.grpo.rounds,
         DELTA,
     )
-    return {"seeds": complete, "epsilon": spent, "delta": DELTA, "arms": arms}
+    return {
+        "seeds": complete, "epsilon": spent, "delta": DELTA, "arms": arms,
+        "differences": {
+            name: {"mean": float(np.mean(v)), "seeds": v, "ci95": _interval(v)} for name, v in differences.items()
+        },
+    }  # fmt: skip
 
 
 def _interval(values: list[float]) -> list[float]:
@@ -157,13 +195,22 @@ def table(result: dict[str, Any]) -> str:
             + f" | {found['mean']:.3f} ({found['ci95'][0]:.3f} to {found['ci95'][1]:.3f}) |"
         )
     seeds = ", ".join(map(str, result["seeds"]))
+    gains = [
+        f"| {name} | {found['mean']:+.3f} ({found['ci95'][0]:+.3f} to {found['ci95'][1]:+.3f}) | "
+        + ", ".join(f"{v:+.3f}" for v in found["seeds"])
+        + " |"
+        for name, found in result["differences"].items()
+    ]
     return (
         "# Results of the study\n\n"
         f"`make study`, seeds {seeds}; every private arm spends epsilon {result['epsilon']:.2f} at delta {result['delta']:g} "
         "a hospital, patient-level. Metrics: accuracy (classification, questions), AP50 (detection), Dice (segmentation), on "
-        "public validation patients of all three sites. Intervals: Student's 95 % over seeds.\n\n"
+        "public validation patients of all three sites. Intervals: Student's 95 % over seeds. Models that GRPO has trained "
+        "think first, all others answer directly, as they were trained; the last three lines show the other form.\n\n"
         + head
         + "\n".join(lines)
+        + "\n\n| difference of means | over seeds | each seed |\n|---|---|---|\n"
+        + "\n".join(gains)
         + "\n"
     )
 
@@ -178,17 +225,22 @@ def main() -> None:
     console = Console()
     asked.out.mkdir(parents=True, exist_ok=True)
     with Progress(console=console) as bar:
-        drawing = bar.add_task("drawing slides", total=len(SEEDS))
+        working = bar.add_task("training runs", total=len(SEEDS) * len(RUNS))
         for seed in SEEDS:
-            for cohort in cohorts(asked.out / "data" / str(seed), STUDY, seed):
+            jobs = [Job(r, seed, asked.out) for r in RUNS]
+            missing = [job for job in jobs if not job.file.exists()]
+            bar.advance(working, len(jobs) - len(missing))
+            if not missing:
+                continue
+            data = asked.out / "data" / str(seed)
+            for cohort in cohorts(data, STUDY, seed):
                 write_cohort(cohort, os.cpu_count() or 1, lambda done, of: None)
-            bar.advance(drawing)
-        jobs = [job for seed in SEEDS for r in RUNS if not (job := Job(r, seed, asked.out)).file.exists()]
-        training = bar.add_task("training runs", total=len(jobs))
-        with ProcessPoolExecutor(os.cpu_count() or 1) as pool:
-            for future in as_completed([pool.submit(run, job) for job in jobs]):
-                future.result()
-                bar.advance(training)
+            opened = open_seed(data)
+            fork = multiprocessing.get_context("fork")
+            with ProcessPoolExecutor(os.cpu_count(), fork, initializer=_share, initargs=(opened,)) as pool:
+                for future in as_completed([pool.submit(run, job) for job in missing]):
+                    future.result()
+                    bar.advance(working)
     result = summarise(asked.out, STUDY)
     (asked.out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
     text = table(result)

@@ -19,6 +19,10 @@ class Running:
     agents: dict[str, Child]
     couriers: dict[str, Child]
 
+    def restart_superlink(self) -> None:
+        home = self.federation.consortium
+        self.superlink = start_superlink(self.processes, home.folder, home.port)
+
     def restart_agent(self, name: str) -> None:
         home = self.federation.hospitals[name]
         self.agents[name] = start_agent(self.processes, home)

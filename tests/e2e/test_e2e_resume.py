@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 
+import psutil
 import pytest
 
 from client.home import Home
@@ -29,6 +31,13 @@ def _spent(home: Home, campaign: str) -> Counter[int]:
     )
 
 
+def _until(happened: Callable[[], bool], what: str, seconds: float = 300) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.02)
+
+
 def test_a_hospital_killed_in_mid_round_costs_no_double_spend(running: Running) -> None:
     """Catches a round that is lost with one hospital, and a hospital that pays twice for one round after a kill."""
     federation, north, south = (
@@ -40,11 +49,8 @@ def test_a_hospital_killed_in_mid_round_costs_no_double_spend(running: Running) 
     done: list[int] = []
     runner = threading.Thread(target=lambda: done.append(federation.run(campaign).returncode))
     runner.start()
-    deadline = time.monotonic() + 300
     ledger = Ledger(north.ledger, keys.load(north.release_key))
-    while ledger.summary().reserved == 0:
-        assert time.monotonic() < deadline, "north never trained"
-        time.sleep(0.02)
+    _until(lambda: ledger.summary().reserved == 1, "north trained")
     running.agents["north"].kill()
     assert ledger.summary().reserved == 1, "the kill came between reservation and spend"
     running.restart_agent("north")
@@ -58,3 +64,33 @@ def test_a_hospital_killed_in_mid_round_costs_no_double_spend(running: Running) 
     assert federation.status("autumn")["state"] == "done"
     for home in (north, south):
         assert _spent(home, "autumn") == {1: 1, 2: 1, 3: 1}
+
+
+@pytest.mark.parametrize("victim", ["everything of the server's", "the ServerApp alone"])
+def test_a_server_killed_in_mid_round_goes_on_from_the_last_commit(running: Running, victim: str) -> None:
+    """Catches a campaign that starts over, one that waits for ever, and hospitals that pay twice for a round."""
+    federation = running.federation
+    name = f"winter-{len(victim)}"
+    campaign = federation.campaign(name, sft_rounds=2)
+    ledger = Ledger((home := federation.hospitals["north"]).ledger, keys.load(home.release_key))
+    paid = len(ledger.summary().events)
+    said: list[str] = []
+    runner = threading.Thread(target=lambda: said.append(federation.run(campaign).stderr))
+    runner.start()
+    _until(lambda: len(ledger.summary().events) == paid + 2, "north paid for the second round")
+    if victim == "the ServerApp alone":
+        children = psutil.Process(running.superlink.process.pid).children(recursive=True)
+        (server_app,) = (child for child in children if "flwr-serverapp" in " ".join(child.cmdline()))
+        server_app.kill()
+    else:
+        running.superlink.kill()
+        running.restart_superlink()
+    runner.join()
+    assert federation.status(name)["rounds_committed"] >= 1
+    if "error" in said[0]:
+        again = federation.run(campaign)
+        assert again.returncode == 0, again.stdout + again.stderr
+    assert federation.status(name)["state"] == "done"
+    for home in federation.hospitals.values():
+        if home.policy.public_data is False:
+            assert _spent(home, name) == {1: 1, 2: 1, 3: 1}
