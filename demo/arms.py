@@ -20,7 +20,7 @@ from client.model.slide_features import SlideFeatures
 from client.model.visual import Visual
 from client.slides.index import index_slides
 from client.tasks.manifest import read_manifest
-from client.tasks.sample import Sample
+from client.tasks.sample import Region, Sample
 from client.training.batch import LoadInputs
 from client.training.evaluate import Mode, Score, evaluate
 from client.training.round import train_round
@@ -31,6 +31,7 @@ from privacy.plan import Plan
 from privacy.randomness import SeededRandom
 from server.campaign import Stage
 
+Encoded = dict[tuple[str, Region | None], Visual]
 State = dict[str, dict[str, np.ndarray]]
 
 
@@ -51,6 +52,18 @@ def open_hospital(folder: Path, base: Base, experts: Sequence[str], nominal_pati
     manifest = read_manifest(folder / MANIFEST, index.slides, index.skipped)
     loader = InputLoader(base, index.slides, SlideFeatures(base, folder / "features"))
     return Hospital(folder.name, manifest.samples, loader, tuple(experts), nominal_patients)
+
+
+def encoded(hospital: Hospital) -> Encoded:
+    """Every input of the hospital's samples, read and encoded once."""
+    where = list(dict.fromkeys((sample.slide, sample.region) for sample in hospital.samples))
+    first = {(sample.slide, sample.region): sample for sample in reversed(hospital.samples)}
+    return dict(zip(where, hospital.inputs([first[at] for at in where]), strict=True))
+
+
+def with_inputs(hospital: Hospital, held: Encoded) -> Hospital:
+    """The hospital with its inputs at hand."""
+    return replace(hospital, inputs=lambda samples: [held[sample.slide, sample.region] for sample in samples])
 
 
 def pooled(hospitals: Sequence[Hospital]) -> Hospital:

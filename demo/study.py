@@ -20,9 +20,10 @@ import argparse
 import json
 import multiprocessing
 import os
+import pickle
 import time
 from collections.abc import Mapping
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,19 @@ from scipy import stats
 from client.model.base import Base
 from client.model.experts import Experts
 from client.training.evaluate import Mode
-from demo.arms import Hospital, State, fresh, open_hospital, pooled, score, start, train_stage, without_noise
+from demo.arms import (
+    Hospital,
+    State,
+    encoded,
+    fresh,
+    open_hospital,
+    pooled,
+    score,
+    start,
+    train_stage,
+    with_inputs,
+    without_noise,
+)
 from demo.cohort import SITES, Site, write_cohort
 from demo.house import EMBEDDED
 from demo.recipe import DELTA, STUDY, Recipe, cohorts
@@ -91,14 +104,25 @@ def _share(opened: Mapping[str, Hospital]) -> None:
 
 
 def open_seed(data: Path) -> dict[str, Hospital]:
-    """The three hospitals and the public set of one seed, every input read and encoded once."""
+    """The three hospitals and the public set of one seed, every input read and encoded once, side by side."""
     torch.set_num_threads(1)  # no pool of threads that a fork would lose
     base = Base.load(EMBEDDED)
     hospitals = [open_hospital(data / s.name, base, experts_of(s), STUDY.patients) for s in SITES]
-    opened = [*hospitals, open_hospital(data / "public", base, EXPERTS, 1)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(lambda hospital: hospital.inputs(hospital.samples), opened))
-    return {hospital.name: hospital for hospital in opened}
+    read = (*hospitals, open_hospital(data / "public", base, EXPERTS, 1))
+    opened = {hospital.name: hospital for hospital in read}
+    with _forked(opened) as pool:
+        held = [pickle.loads(data) for data in pool.map(_encode, opened)]  # noqa: S301 - our own children's
+    return {name: with_inputs(opened[name], inputs) for name, inputs in zip(opened, held, strict=True)}
+
+
+def _encode(name: str) -> bytes:
+    return pickle.dumps(encoded(_SHARED[name]))
+
+
+def _forked(opened: Mapping[str, Hospital]) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(
+        os.cpu_count(), multiprocessing.get_context("fork"), initializer=_share, initargs=(opened,)
+    )
 
 
 def run(job: Job, recipe: Recipe = STUDY) -> None:
@@ -236,8 +260,7 @@ def main() -> None:
             for cohort in cohorts(data, STUDY, seed):
                 write_cohort(cohort, os.cpu_count() or 1, lambda done, of: None)
             opened = open_seed(data)
-            fork = multiprocessing.get_context("fork")
-            with ProcessPoolExecutor(os.cpu_count(), fork, initializer=_share, initargs=(opened,)) as pool:
+            with _forked(opened) as pool:
                 for future in as_completed([pool.submit(run, job) for job in missing]):
                     future.result()
                     bar.advance(working)
