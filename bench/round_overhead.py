@@ -27,7 +27,7 @@ from demo.recipe import DEMO
 from privacy import keys
 from privacy.ledger.database import Database
 from privacy.ledger.entries import Kind
-from privacy.ledger.store import read
+from privacy.ledger.reading import read
 from server.status import status
 
 PATIENTS = 12

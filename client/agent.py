@@ -33,11 +33,13 @@ from client.slides.index import index_slides
 from client.tasks.manifest import read_manifest
 from client.training.evaluate import evaluate
 from client.training.round import train_round
+from client.withdrawn import read_withdrawn
 from privacy import canonical, egress, envelope, keys, tensors
 from privacy.code_hash import code_hash
 from privacy.codes import Refusal
 from privacy.delta import ExpertDelta
 from privacy.description import Description
+from privacy.egress_record import RELEASE
 from privacy.errors import LedgerError, PlanError, PlanRefused, SignatureInvalid, WireError
 from privacy.evaluation import Evaluation
 from privacy.experts import EXPERTS
@@ -84,6 +86,8 @@ class Agent:
         self._experts: Experts | None = None
         self._ledger = Ledger(home.ledger, self._key)
         voided = self._ledger.void_unspent()
+        self._withdrawn = home.withdrawn
+        self._leave_out_withdrawn()
         self._busy = threading.Lock()
         self.progress = Progress(
             hospital=self._policy.hospital,
@@ -151,10 +155,11 @@ class Agent:
                 self._ledger.refuse(error.code, plan.hash)
                 raise Refused(error.code, str(error)) from error
             shapes = {name: self._attached(plan).shapes(name) for name in releases}
-            expected = Expectation(plan, {self._policy.hospital: self._key.public}, shapes, LIMIT, math.inf)
-            return self._reply(
-                {egress.RELEASE + name: data for name, data in releases.items()}, expected=expected
-            )
+            key = self._ledger.release_key(
+                plan.campaign, plan.round
+            )  # an older one, where it was rotated since
+            expected = Expectation(plan, {self._policy.hospital: key}, shapes, LIMIT, math.inf)
+            return self._reply({RELEASE + name: data for name, data in releases.items()}, expected=expected)
 
     def _open_plan(self, parts: Parts) -> Plan:
         try:
@@ -166,6 +171,7 @@ class Agent:
 
     def _train_anew(self, plan: Plan, parts: Parts) -> Mapping[str, bytes]:
         """Judge, reserve, train, seal, spend. Nothing is reserved for a plan that can't be trained."""
+        self._leave_out_withdrawn()
         code = refusal(self._policy, plan, self._base.hash)
         if code is None and not self._samples:
             code = Refusal.NO_DATA
@@ -204,6 +210,12 @@ class Agent:
                 self._samples = tuple(sample for sample in self._samples if sample.slide != error.name)
                 self.progress.skip(error.name, error.reason)
 
+    def _leave_out_withdrawn(self) -> None:
+        """From now on nothing is drawn from a patient who has withdrawn; the ledger says how many those are."""
+        withdrawn = read_withdrawn(self._withdrawn)
+        self._samples = tuple(sample for sample in self._samples if sample.patient not in withdrawn)
+        self._ledger.withdrawn(len(withdrawn))
+
     def _evaluate(self, parts: Parts) -> bytes:
         if not self._policy.public_data:
             raise Refused(Refusal.NOT_OFFERED, "metrics of private data never leave")
@@ -211,6 +223,7 @@ class Agent:
         if asked.base_hash != self._base.hash:
             raise Refused(Refusal.BASE_MISMATCH, f"the request is for base {asked.base_hash}")
         with self._working("evaluating"):
+            self._leave_out_withdrawn()
             experts = self._attached(asked)
             try:
                 self._load(experts, self._states(parts, asked.experts_hash))
@@ -276,6 +289,7 @@ class Agent:
             self._policy,
             limit=LIMIT,
             epsilon=self.progress.epsilon,
+            destination=self._coordinator,
             expected=expected,
             description=description,
         )

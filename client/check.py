@@ -11,8 +11,10 @@ from client.model.base import Base
 from client.model.errors import ModelError
 from client.slides.index import index_slides
 from client.tasks.manifest import read_manifest
+from client.withdrawn import read_withdrawn
 from privacy import keys
 from privacy.errors import PrivacyError
+from privacy.ledger.store import Ledger
 
 
 def findings(home: Home) -> tuple[list[str], list[str]]:
@@ -31,6 +33,8 @@ def findings(home: Home) -> tuple[list[str], list[str]]:
         lambda: home.policy,
         lambda: keys.load(home.release_key),
         lambda: home.coordinator,
+        lambda: Ledger(home.ledger, keys.load(home.release_key)),
+        lambda: notes.append(f"{len(read_withdrawn(home.withdrawn))} patients have withdrawn"),
         lambda: Base.load(home.settings.base),
         lambda: notes.extend(_data(home)),
     )

@@ -152,17 +152,29 @@ def budget(home: HomeArgument, as_json: JsonOption = False) -> None:
     with _told_plainly():
         place = Home(home.absolute())
         policy, ledger = place.policy, Ledger(place.ledger, keys.load(place.release_key))
-        events = ledger.summary().events
-        spent = accounting.epsilon(events, policy.delta)
-        budget, delta = policy.epsilon_budget, policy.delta
-        left = accounting.rounds_left(events, events[-1], budget, delta) if events else None
-    figures = {"epsilon": spent, "epsilon_budget": budget, "delta": delta, "rounds": len(events)}
-    _print({**figures, "rounds_left_like_the_last": left}, as_json)
+        left = ledger.rounds_left_like_the_last(policy)
+        limits = {
+            limit.scope: (accounting.epsilon(limit.events, policy.delta), limit.epsilon)
+            for limit in ledger.limits(policy)
+        }
+        figures = {
+            "epsilon": ledger.epsilon(policy.delta),
+            "epsilon_budget": policy.epsilon_budget,
+            "delta": policy.delta,
+            "rounds": len(ledger.summary().events),
+            "rounds_left_like_the_last": left,
+        }
+    if as_json:
+        table = {scope: {"epsilon": spent, "limit": limit} for scope, (spent, limit) in limits.items()}
+        _print({**figures, "limits": table}, as_json)
+    else:
+        words = {f"epsilon {scope}": f"{spent:.3f} of {limit:g}" for scope, (spent, limit) in limits.items()}
+        _print({**figures, **words}, as_json)
 
 
 @app.command()
 def egress(home: HomeArgument, as_json: JsonOption = False) -> None:
-    """List everything that ever left: time, name, SHA-256, bytes, total epsilon then."""
+    """List everything that ever left: time, name, SHA-256, bytes, total epsilon then, to whose key."""
     from dataclasses import asdict
 
     from client.home import Home
@@ -178,4 +190,65 @@ def egress(home: HomeArgument, as_json: JsonOption = False) -> None:
     for at, record in left:
         typer.echo(
             f"{at}  {record.name:26} {record.sha256}  {record.bytes:>9} B  epsilon {record.epsilon:.3f}"
+            f"  to {record.destination[:16]}"
         )
+
+
+@app.command()
+def withdraw(home: HomeArgument) -> None:
+    """Leave patients out of every later draw: reads their keys from standard input, one a line."""
+    import sys
+
+    from client.home import Home
+    from client.slides.index import index_slides
+    from client.tasks.manifest import read_manifest
+    from client.withdrawn import add_withdrawn
+    from privacy import keys
+    from privacy.ledger.store import Ledger
+
+    with _told_plainly():
+        place = Home(home.absolute())
+        asked = {line.strip() for line in sys.stdin if line.strip()}
+        index = index_slides(place.settings.slides)
+        manifest = read_manifest(place.settings.manifest, index.slides, index.skipped)
+        out = add_withdrawn(place.withdrawn, asked)
+        Ledger(place.ledger, keys.load(place.release_key)).withdrawn(len(out))
+    left_out = sum(sample.patient in asked for sample in manifest.samples)
+    typer.echo(f"{left_out} questions are left out from the next round on; {len(out)} withdrawn in all")
+    if unknown := len(asked - {sample.patient for sample in manifest.samples}):
+        typer.echo(f"of {unknown} the manifest has no question: is the spelling the manifest's?", err=True)
+
+
+@app.command()
+def rotate_key(home: HomeArgument) -> None:
+    """Make a new release key, signed in by the old one; then send request.json to the coordinator again."""
+    from client.home import Home
+    from client.key_rotation import rotate_key as rotate
+
+    with _told_plainly(), (place := Home(home.absolute())).only_agent():
+        new = rotate(place)
+    typer.echo(
+        f"the release key is {new.fingerprint}: have the coordinator enrol {place.folder / 'request.json'}"
+    )
+
+
+@app.command()
+def export(
+    home: HomeArgument, file: Annotated[Path, typer.Argument(help="the file to write, for an auditor")]
+) -> None:
+    """Write the whole ledger to a file that can be verified offline with the hospital's public key."""
+    from datetime import UTC, datetime
+
+    from client.home import Home
+    from privacy import keys
+    from privacy.ledger.export import write_export
+    from privacy.ledger.store import Ledger
+
+    with _told_plainly():
+        place = Home(home.absolute())
+        key = keys.load(place.release_key)
+        entries = Ledger(place.ledger, key).entries()
+        write_export(file, entries, key, datetime.now(UTC).isoformat(timespec="seconds"))
+    typer.echo(
+        f"{len(entries)} entries, head {entries[-1].hash}: verify with the key {key.public.fingerprint}"
+    )

@@ -1,8 +1,10 @@
 """A hospital's home: the folder that holds its settings, keys and ledger, and who may open what.
 
-    hospital.toml          name, slides, manifest, base
+    hospital.toml          name, slides, manifest, base; ledger, where it is not ledger.db
     policy.toml            what the hospital allows
     keys/release.key       signs releases and ledger
+    keys/ledger.pgpass     the password of a ledger in PostgreSQL, where it takes one
+    withdrawn.txt          patients who withdrew their consent, one a line
     trust/                 the coordinator's kit: who may sign plans
     ledger.db              what was spent and what left
     features/              cached slide features
@@ -35,6 +37,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from client.errors import HomeError
+from client.ledger_place import ledger_place
 from privacy import keys
 from privacy.policy import Policy
 
@@ -62,12 +65,16 @@ campaigns = ["*"]
 
 @dataclass(frozen=True)
 class Settings:
-    """`hospital.toml`: where the hospital's data and base model lie. Relative paths start from the home."""
+    """`hospital.toml`: where the hospital's data and base model lie. Relative paths start from the home.
+
+    `ledger` is a PostgreSQL database's URL, without a password; None keeps the ledger in the home.
+    """
 
     name: str
     slides: Path
     manifest: Path
     base: Path
+    ledger: str | None = None
 
 
 @dataclass(frozen=True)
@@ -86,12 +93,15 @@ class Home:
             raise HomeError(f"{path}: {error.strerror}: make the home with `fedpath-hospital init`") from None
         except ValueError as error:
             raise HomeError(f"{path}: not TOML: {error}") from None
-        known = set(Settings.__dataclass_fields__)
-        if set(values) != known or not all(isinstance(value, str) for value in values.values()):
-            odd = ", ".join(sorted(set(values) ^ known)) or "a value that is no text"
-            raise HomeError(f"{path}: has {odd}: it holds exactly the texts {', '.join(sorted(known))}")
+        needed = {"name", "slides", "manifest", "base"}
+        odd = sorted(set(values) - {"ledger"} ^ needed)
+        if odd or not all(isinstance(value, str) for value in values.values()):
+            what = ", ".join(odd) or "a value that is no text"
+            raise HomeError(
+                f"{path}: has {what}: it holds exactly the texts {', '.join(sorted(needed))}, and may hold ledger"
+            )
         where = {key: self.folder / values[key] for key in ("slides", "manifest", "base")}
-        return Settings(name=values["name"], **where)
+        return Settings(name=values["name"], ledger=values.get("ledger"), **where)
 
     @property
     def policy(self) -> Policy:
@@ -120,9 +130,14 @@ class Home:
         return _kit(self.folder / "trust")["superlink"]
 
     @property
-    def ledger(self) -> Path:
-        """The ledger's SQLite file."""
-        return self.folder / "ledger.db"
+    def ledger(self) -> Path | str:
+        """The ledger's SQLite file, or its PostgreSQL database's URL: `client.ledger_place`."""
+        return ledger_place(self.folder, self.settings.ledger)
+
+    @property
+    def withdrawn(self) -> Path:
+        """Patients who withdrew their consent, one a line."""
+        return self.folder / "withdrawn.txt"
 
     @property
     def features(self) -> Path:
@@ -190,8 +205,8 @@ def create(folder: Path, settings: Settings) -> Home:
     _folder(home.socket.parent, 0o750)
     for path in (home.release_key.parent, home.folder / "trust", home.features, home.courier):
         _folder(path, 0o700)
-    texts = {key: str(getattr(settings, key)) for key in Settings.__dataclass_fields__}
-    lines = [f"{key} = {json.dumps(text)}\n" for key, text in texts.items()]
+    values = {key: getattr(settings, key) for key in Settings.__dataclass_fields__}
+    lines = [f"{key} = {json.dumps(str(value))}\n" for key, value in values.items() if value is not None]
     release = keys.generate(home.release_key)
     supernode = _supernode_key(home.courier)
     _write(home.folder / "policy.toml", _POLICY.format(name=settings.name))

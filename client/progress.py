@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from privacy.egress import RELEASE, EgressRecord
+from privacy.egress_record import RELEASE, EgressRecord
 
 
 class Progress:

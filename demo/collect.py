@@ -9,10 +9,10 @@ from client.home import Home as Hospital
 from demo.house import CAMPAIGN, House
 from demo.processes import status_of
 from privacy import accounting, keys
-from privacy.egress import RELEASE
+from privacy.egress_record import RELEASE
 from privacy.ledger.database import Database
 from privacy.ledger.entries import Kind
-from privacy.ledger.store import read
+from privacy.ledger.reading import departures, read
 from server.status import status
 
 POINTS = {"base": "base", "sft": "sft", "federated": "grpo"}
@@ -47,8 +47,8 @@ def collect(house: House, seconds: float) -> dict[str, Any]:
 
 def _hospital(home: Hospital, epsilon: float) -> dict[str, Any]:
     policy = home.policy
-    with Database(home.ledger, read_only=True).transaction() as ledger:
-        left = ledger.egress()
+    entries, _ = read(Database(home.ledger, read_only=True), keys.load(home.release_key).public)
+    left = departures(entries)
     own = status_of(home) or {}
     return {
         "name": home.settings.name,

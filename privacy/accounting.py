@@ -1,13 +1,15 @@
 """Epsilon from events: the privacy loss distribution (PLD) accountant of dp-accounting.
 
 Every figure is an upper bound (pessimistic discretisation), for adjacency "add or remove one patient".
-PLD at an interval of 1e-3 is as tight as at 1e-4 (Doroshenko et al., arXiv 2207.04380).
+PLD at an interval of 1e-3 is as tight as at 1e-4 (Doroshenko et al., arXiv 2207.04380).  A second accountant,
+of other origin and another method, checks it: `privacy.second_accountant`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 from dp_accounting.pld import privacy_loss_distribution as pld
@@ -19,39 +21,94 @@ _INTERVAL = 1e-3
 _LEAST_NOISE = 0.2
 _MOST_LOSS = 2000.0
 
-# (noise multiplier, sampling rate, steps in all)
-_Steps = tuple[float, float, int]
+Steps = tuple[float, float, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Composition:
+    """The loss distribution of everything done so far.  Immutable: `plus` gives the next.
+
+    `Composition.of(events)` composes a history; `plus` adds one event to it for the price of one convolution,
+    however long the history is.  Both give the same epsilon for the same events, to 1e-3.
+    """
+
+    _losses: pld.PrivacyLossDistribution | None = None  # None where nothing was done, or no budget holds it
+    _expected_loss: float = 0.0  # inf where some event's noise is under the least
+
+    @classmethod
+    def of(cls, events: Sequence[Event]) -> Composition:
+        """All of `events`: those of one noise multiplier and sampling rate are merged, so a campaign of a
+        thousand like rounds costs as much as one.
+        """
+        expected = sum(map(_expected_loss, events))
+        known = events and expected <= _MOST_LOSS
+        return cls(_composed(merged(events)) if known else None, expected)
+
+    def plus(self, event: Event) -> Composition:
+        """All this, and `event`."""
+        expected = self._expected_loss + _expected_loss(event)
+        if expected > _MOST_LOSS:
+            return Composition(None, expected)
+        more = _repeated(event.noise_multiplier, event.sampling_rate, event.steps)
+        return Composition(more if self._losses is None else self._losses.compose(more), expected)
+
+    def epsilon(self, delta: float) -> float:
+        """The epsilon at `delta`; 0.0 where nothing was done.
+
+        `inf` for a noise multiplier under 0.2, or where epsilon would be beyond about 2,000.
+        Raises `ValueError` unless 0 < delta < 1.
+        """
+        if not 0 < delta < 1:
+            raise ValueError(f"delta must lie between 0 and 1, not {delta}")
+        if self._expected_loss > _MOST_LOSS:
+            return math.inf
+        return 0.0 if self._losses is None else float(self._losses.get_epsilon_for_delta(delta))
+
+
+NOTHING = Composition()
 
 
 def epsilon(events: Sequence[Event], delta: float) -> float:
-    """The epsilon of all `events` together at `delta`; 0.0 for none.
+    """The epsilon of all `events` together at `delta`: see `Composition.epsilon`.
 
-    `inf` for a noise multiplier under 0.2, or where epsilon would be beyond about 2,000.
-
-    Events of one noise multiplier and sampling rate are merged, so a campaign of a thousand like rounds costs
-    as much as one.  Deterministic: the order of the events changes the result by rounding at most.
-    Raises `ValueError` unless 0 < delta < 1.
+    Deterministic: the order of the events changes the result by rounding at most.
     """
-    if not 0 < delta < 1:
-        raise ValueError(f"delta must lie between 0 and 1, not {delta}")
-    if not events:
-        return 0.0
-    if min(event.noise_multiplier for event in events) < _LEAST_NOISE or _expected_loss(events) > _MOST_LOSS:
-        return math.inf
-    return float(_composed(_merged(events)).get_epsilon_for_delta(delta))
+    return Composition.of(events).epsilon(delta)
+
+
+def merged(events: Sequence[Event]) -> tuple[Steps, ...]:
+    """(noise multiplier, sampling rate, steps in all), in order of first appearance."""
+    steps: dict[tuple[float, float], int] = {}
+    for event in events:
+        key = (event.noise_multiplier, event.sampling_rate)
+        steps[key] = steps.get(key, 0) + event.steps
+    return tuple((noise, rate, count) for (noise, rate), count in steps.items())
+
+
+def beyond_all_budgets(events: Sequence[Event]) -> bool:
+    """Whether `epsilon(events)` counts as infinite: an event's noise is under 0.2, or the loss beyond 2,000."""
+    return sum(map(_expected_loss, events)) > _MOST_LOSS
 
 
 def rounds_left(
-    spent: Sequence[Event], next_round: Event, epsilon_budget: float, delta: float, at_most: int = 1000
+    spent: Composition | Sequence[Event],
+    next_round: Event,
+    epsilon_budget: float,
+    delta: float,
+    at_most: int = 1000,
 ) -> int:
     """How many rounds like `next_round` the budget still holds after `spent`, counted up to `at_most`."""
+    so_far = spent if isinstance(spent, Composition) else Composition.of(spent)
 
     def fits(rounds: int) -> bool:
-        if rounds == 0:
-            return True
         more = Event(next_round.noise_multiplier, next_round.sampling_rate, next_round.steps * rounds)
-        return epsilon([*spent, more], delta) <= epsilon_budget
+        return so_far.plus(more).epsilon(delta) <= epsilon_budget
 
+    return most_that_fit(fits, at_most)
+
+
+def most_that_fit(fits: Callable[[int], bool], at_most: int) -> int:
+    """The largest n <= at_most for which `fits(n)`, which must be monotone; 0 where not even 1 fits."""
     fitting, too_many = 0, 1
     while too_many <= at_most and fits(too_many):
         fitting, too_many = too_many, 2 * too_many
@@ -62,53 +119,49 @@ def rounds_left(
     return fitting
 
 
-def calibrate(sampling_rate: float, steps: int, epsilon_target: float, delta: float) -> float:
-    """The least noise multiplier, to 0.1 %, under which `steps` steps stay within `epsilon_target`.
+def calibrate(
+    sampling_rate: float,
+    steps: int,
+    epsilon_target: float,
+    delta: float,
+    spent: Composition = NOTHING,
+) -> float:
+    """The least noise multiplier, to 0.1 %, under which `steps` steps after `spent` stay within the target.
 
-    The result always meets the target.  Raises `ValueError` for a target that no noise multiplier from
-    0.2 to 10,000 meets or that is not above 0.
+    The result always meets the target.  Raises `ValueError` for a target that is not above 0, or that no noise
+    multiplier from 0.2 to 10,000 meets.
     """
     if not epsilon_target > 0:
         raise ValueError(f"epsilon_target must be above 0, not {epsilon_target}")
+
+    def meets(noise: float) -> bool:
+        return spent.plus(Event(noise, sampling_rate, steps)).epsilon(delta) <= epsilon_target
+
     low, high = _LEAST_NOISE, 2 * _LEAST_NOISE
-    while epsilon([Event(high, sampling_rate, steps)], delta) > epsilon_target:
+    while not meets(high):
         low, high = high, 2 * high
         if high > 10_000:
             raise ValueError(f"no noise multiplier up to 10,000 keeps {steps} steps within {epsilon_target}")
     while high / low > 1.001:
         middle = math.sqrt(low * high)
-        if epsilon([Event(middle, sampling_rate, steps)], delta) <= epsilon_target:
-            high = middle
-        else:
-            low = middle
+        low, high = (low, middle) if meets(middle) else (middle, high)
     return high
 
 
-def _expected_loss(events: Sequence[Event]) -> float:
+def _expected_loss(event: Event) -> float:
     """A bound on the expected privacy loss, by convexity and by chi-square; epsilon is not far above it."""
-    return sum(
-        event.steps
-        * min(
-            event.sampling_rate / (2 * event.noise_multiplier**2),
-            event.sampling_rate**2 * math.expm1(event.noise_multiplier**-2),
-        )
-        for event in events
-    )
-
-
-def _merged(events: Sequence[Event]) -> tuple[_Steps, ...]:
-    """Steps by (noise, rate) in order of first appearance, so that growing ledgers share a cached prefix."""
-    steps: dict[tuple[float, float], int] = {}
-    for event in events:
-        key = (event.noise_multiplier, event.sampling_rate)
-        steps[key] = steps.get(key, 0) + event.steps
-    return tuple((noise, rate, count) for (noise, rate), count in steps.items())
+    noise, rate = event.noise_multiplier, event.sampling_rate
+    if noise < _LEAST_NOISE:
+        return math.inf
+    return event.steps * min(rate / (2 * noise**2), rate**2 * math.expm1(noise**-2))
 
 
 @lru_cache(maxsize=16)
-def _composed(groups: tuple[_Steps, ...]) -> pld.PrivacyLossDistribution:
-    last = _repeated(*groups[-1])
-    return last if len(groups) == 1 else _composed(groups[:-1]).compose(last)
+def _composed(groups: tuple[Steps, ...]) -> pld.PrivacyLossDistribution:
+    losses = _repeated(*groups[0])
+    for group in groups[1:]:
+        losses = losses.compose(_repeated(*group))
+    return losses
 
 
 @lru_cache(maxsize=16)

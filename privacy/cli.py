@@ -10,11 +10,13 @@ from typing import Annotated
 import typer
 
 from privacy import accounting, keys
+from privacy.cli_plan import plan
 from privacy.errors import PrivacyError
 from privacy.ledger.database import Database
-from privacy.ledger.store import read, summarise
+from privacy.ledger.reading import read, summarise
 
 app = typer.Typer(help="Check a hospital's ledger offline.", no_args_is_help=True, add_completion=False)
+app.command()(plan)
 
 
 @app.callback()

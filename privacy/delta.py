@@ -20,7 +20,8 @@ class ExpertDelta:
     """An expert's new weights less its old ones, float32.
 
     It is a function of public values and of `steps` noised steps of `mechanism`, and of nothing else.
-    `noise_std` is that of one step's mean gradient (public).  Made by `PrivateDescent` only.
+    `noise_std` is that of one step's mean gradient (public); `secure` tells whether all the noise came from
+    sources that nobody can repeat.  Made by `PrivateDescent` only.
     """
 
     expert: str
@@ -28,6 +29,7 @@ class ExpertDelta:
     noise_std: float
     mechanism: Mechanism
     steps: int
+    secure: bool
     made_by: object = field(repr=False, compare=False)
 
     def __post_init__(self) -> None:

@@ -27,6 +27,12 @@ class PrivateDescent:
 
     `start` names parameters "expert::tensor" and is copied; `learning_rate` is the plan's.  Never sees a
     gradient that was not noised, so all that it holds is safe to look at.
+
+    | a noised mean              | what the step does                                                       |
+    |----------------------------|--------------------------------------------------------------------------|
+    | zero in a coordinate       | leaves it where it was (0 / tiny), or lets it drift on by its momentum   |
+    | infinite or NaN            | makes that coordinate NaN for good: `seal` refuses the delta by name     |
+    | whatever its size          | moves a coordinate by no more than `strategies.bounds` says              |
     """
 
     def __init__(self, start: Mapping[str, Tensor], learning_rate: float) -> None:
@@ -44,6 +50,7 @@ class PrivateDescent:
         self._second = {name: torch.zeros_like(value) for name, value in self._start.items()}
         self._learning_rate = learning_rate
         self._last: Noised | None = None
+        self._secure = True
         self.steps_taken = 0
 
     @property
@@ -67,6 +74,7 @@ class PrivateDescent:
         if self.steps_taken == noised.mechanism.steps:
             raise MechanismError(f"all {noised.mechanism.steps} steps that the mechanism pays for are taken")
         self._last = noised
+        self._secure = self._secure and noised.secure
         self.steps_taken += 1
         correct1 = 1.0 - _BETA1**self.steps_taken
         correct2 = 1.0 - _BETA2**self.steps_taken
@@ -87,7 +95,13 @@ class PrivateDescent:
             split.setdefault(expert, {})[tensor] = (self._now[name] - start).cpu().numpy()
         return {
             expert: ExpertDelta(
-                expert, tensors, self._last.noise_std, self._last.mechanism, self.steps_taken, FROM_DESCENT
+                expert=expert,
+                tensors=tensors,
+                noise_std=self._last.noise_std,
+                mechanism=self._last.mechanism,
+                steps=self.steps_taken,
+                secure=self._secure,
+                made_by=FROM_DESCENT,
             )
             for expert, tensors in split.items()
         }

@@ -7,28 +7,18 @@ hospital's public description (`description`), or, where the policy declares the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from privacy import canonical
 from privacy.codes import Refusal
+from privacy.egress_record import RELEASE, EgressRecord
 from privacy.errors import EgressError, ReleaseRefused, WireError
+from privacy.keys import PublicKey
 from privacy.policy import Policy
 from privacy.release import Expectation, check
 
-RELEASE = "release/"
 CODE = "code"
 DESCRIPTION = "description"
 METRICS = "metrics"
-
-
-@dataclass(frozen=True)
-class EgressRecord:
-    """A line of the egress log: what left, and the hospital's total epsilon when it did."""
-
-    name: str
-    sha256: str
-    bytes: int
-    epsilon: float
 
 
 def check_reply(
@@ -37,12 +27,14 @@ def check_reply(
     *,
     limit: int,
     epsilon: float,
+    destination: PublicKey,
     expected: Expectation | None = None,
     description: bytes | None = None,
 ) -> tuple[EgressRecord, ...]:
     """Return a log record for each part of a reply that may leave; raise `EgressError` for any other reply.
 
-    `limit` bounds the reply's bytes in all; `epsilon` is the ledger's total, for the log.  Releases may leave
+    `limit` bounds the reply's bytes in all; `epsilon` is the ledger's total and `destination` the
+    coordinator's key, for the log.  Releases may leave
     only where `expected` is given: each must pass `privacy.release.check` (signature by this hospital's own
     key, names, dtypes, shapes, size) for the plan being answered.  A description must equal `description`.
     """
@@ -63,7 +55,7 @@ def check_reply(
     else:
         raise EgressError(f"a reply may not hold {', '.join(map(repr, sorted(reply))) or 'nothing'}")
     return tuple(
-        EgressRecord(name, canonical.digest(value), len(value), epsilon)
+        EgressRecord(name, canonical.digest(value), len(value), epsilon, destination.raw.hex())
         for name, value in sorted(reply.items())
     )
 

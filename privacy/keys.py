@@ -25,6 +25,8 @@ class Purpose(StrEnum):
     RELEASE = "release"
     LEDGER = "ledger"
     RECEIPT = "receipt"
+    ROTATION = "rotation"
+    EXPORT = "export"
 
 
 @dataclass(frozen=True)

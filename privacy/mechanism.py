@@ -13,6 +13,8 @@ MECHANISM = "poisson-subsampled-gaussian"
 UNIT = "patient"
 ADJACENCY = "add-or-remove-one"
 
+_MOST = 2**53  # a count that a float still holds exactly
+
 
 @dataclass(frozen=True)
 class Mechanism:
@@ -108,14 +110,17 @@ def _check_step(noise_multiplier: float, sampling_rate: float, steps: int) -> No
 
 
 def _check_count(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise MechanismError(f"{name} must be a whole number of at least 1, not {value!r}")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST:
+        raise MechanismError(f"{name} must be a whole number from 1 to 2**53, not {value!r}")
 
 
 def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < math.inf:
         raise MechanismError(f"{name} must be a finite number, not {value!r}")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond every float
+        raise MechanismError(f"{name} must be a finite number, not a whole one beyond 1e308") from None
 
 
 def _exactly(fields: Mapping[str, Any], names: tuple[str, ...], what: str) -> dict[str, Any]:

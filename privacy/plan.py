@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +21,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 # Ceilings against a plan that would hold a hospital's machine for ever; far above any sensible value.
 _CEILINGS = {"round": 1_000_000, "expert_rank": 1024, "rollouts": 256, "max_answer_tokens": 8192}
+_LARGEST = sys.float_info.max
 _GRPO_ONLY = ("rollouts", "kl_beta", "max_answer_tokens")
 
 
@@ -160,7 +161,7 @@ def _whole(name: str, value: object, least: int) -> None:
 
 
 def _positive(name: str, value: object, *, zero: bool) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
         raise PlanError(f"{name} must be a finite number, not {value!r}")
     if value < 0 or (value == 0 and not zero):
         raise PlanError(f"{name} must be {'at least' if zero else 'above'} 0, not {value}")

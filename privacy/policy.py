@@ -18,6 +18,7 @@ from privacy.experts import SCALES, TASKS
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
 
+_OPTIONAL = ("public_data", "epsilon_per_campaign", "epsilon_per_day")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
@@ -27,6 +28,7 @@ class Policy:
 
     `nominal_patients` is a public constant in place of the private cohort size: a step divides by
     `sampling_rate * nominal_patients`, so state a round figure near the truth, not the truth.
+    `epsilon_per_campaign` and `epsilon_per_day` (UTC) limit a part of the budget further; None leaves it whole.
     `maximum_steps` is per round.  `campaigns = ["*"]` allows any campaign of the pinned coordinator.
     `public_data = true` (the consortium's evaluator) lets metrics leave as they are, and refuses to train.
     """
@@ -43,12 +45,15 @@ class Policy:
     scales: tuple[str, ...]
     campaigns: tuple[str, ...]
     public_data: bool = False
+    epsilon_per_campaign: float | None = None
+    epsilon_per_day: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.hospital, str) or not _NAME.fullmatch(self.hospital):
             raise PolicyError(f'hospital = {self.hospital!r}: use lower-case letters, digits and "-"')
         for name, above, at_most in _NUMBERS:
-            object.__setattr__(self, name, _number(name, getattr(self, name), above, at_most))
+            if name not in _OPTIONAL or getattr(self, name) is not None:
+                object.__setattr__(self, name, _number(name, getattr(self, name), above, at_most))
         for name in ("nominal_patients", "maximum_steps", "maximum_samples_per_patient"):
             _count(name, getattr(self, name))
         for name, known in (("tasks", TASKS), ("scales", SCALES), ("campaigns", None)):
@@ -84,14 +89,14 @@ class Policy:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Policy:
-        """Read a parsed file.  All keys but `public_data` are needed; no other is known (`PolicyError`)."""
+        """Read a parsed file.  The last three keys may be missing; no other is known (`PolicyError`)."""
         known = list(cls.__dataclass_fields__)
         for name in fields:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1)
                 cure = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
                 raise PolicyError(f"unknown key {name!r}: {cure}")
-        missing = [name for name in known if name not in fields and name != "public_data"]
+        missing = [name for name in known if name not in fields and name not in _OPTIONAL]
         if missing:
             raise PolicyError(f"missing {', '.join(missing)}: state each limit; none has a default")
         return cls(**fields)
@@ -151,6 +156,8 @@ def refusal(policy: Policy, plan: Plan, base_hash: str) -> Refusal | None:
 # key, must be above, must be at most
 _NUMBERS = (
     ("epsilon_budget", 0.0, 1000.0),
+    ("epsilon_per_campaign", 0.0, 1000.0),
+    ("epsilon_per_day", 0.0, 1000.0),
     ("delta", 0.0, 0.1),
     ("minimum_noise_multiplier", 0.0, 1000.0),
     ("maximum_sampling_rate", 0.0, 1.0),

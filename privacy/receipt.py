@@ -21,7 +21,10 @@ class Receipt:
     """Countersigned proof for the hospital's ledger.
 
     `releases` maps each expert to the SHA-256 of the release's bytes as they arrived, `outcomes` to
-    "accepted" or a `ReleaseFault`.  Raises `WireError` for other outcomes or where the two disagree.
+    "accepted" or a `ReleaseFault`.  `reservation` is the entry of the hospital's ledger that the accepted
+    releases name (None where none was accepted): its hash covers that ledger up to there, so a hospital that
+    rewrites its ledger contradicts what the coordinator holds.  Raises `WireError` for other outcomes or where
+    the tables disagree.
     """
 
     hospital: str
@@ -30,6 +33,7 @@ class Receipt:
     plan_hash: str
     releases: Mapping[str, str]
     outcomes: Mapping[str, str]
+    reservation: str | None
 
     def __post_init__(self) -> None:
         tables = (self.releases, self.outcomes)
@@ -40,7 +44,9 @@ class Receipt:
             and all(isinstance(table, Mapping) for table in tables)
             and set(self.releases) == set(self.outcomes)
             and all(canonical.is_digest(value) for value in self.releases.values())
-            and all(value in _OUTCOMES for value in self.outcomes.values())
+            and all(isinstance(value, str) and value in _OUTCOMES for value in self.outcomes.values())
+            and (self.reservation is None or canonical.is_digest(self.reservation))
+            and (self.reservation is None) == (ACCEPTED not in self.outcomes.values())
         )
         if not well_formed:
             raise WireError("not a receipt: a field is of a wrong form")
@@ -54,6 +60,7 @@ class Receipt:
             "plan_hash": self.plan_hash,
             "releases": dict(self.releases),
             "outcomes": {name: str(value) for name, value in self.outcomes.items()},
+            "reservation": self.reservation,
         }
 
     def sign(self, key: PrivateKey) -> bytes:
@@ -66,7 +73,11 @@ class Receipt:
         """Read hostile bytes.  Raises `SignatureInvalid`, then `WireError`."""
         payload = data[SIGNATURE_BYTES:]
         coordinator.verify(data[:SIGNATURE_BYTES], payload, Purpose.RECEIPT)
-        values = canonical.decode(payload, MAX_BYTES)
+        return cls.from_dict(canonical.decode(payload, MAX_BYTES))
+
+    @classmethod
+    def from_dict(cls, values: object) -> Receipt:
+        """Read `to_dict`'s form.  Raises `WireError`."""
         if not isinstance(values, dict) or set(values) != set(cls.__dataclass_fields__):
             raise WireError("not a receipt: its fields are others")
         return cls(**values)

@@ -2,15 +2,16 @@
 
     ExpertDelta + Reservation --seal--> bytes --check--> Release, or a refusal by name
 
-Layout: magic `FPR1`, an Ed25519 signature over all that follows it, then a safetensors file.  Its metadata
-holds the header (canonical JSON); each tensor t is `q/t` (int8, t's shape) and `s/t` (float32 scales): of a
-matrix one scale for each slice along its shorter axis, of anything else one scale in all.
+Layout: magic `FPR2`, an Ed25519 signature over all that follows it, then a safetensors file.  Its metadata
+holds the header (canonical JSON: `Header`'s fields); each tensor t is `q/t` (int8, t's shape) and `s/t`
+(float32 scales), as `privacy.quantise` makes them, the nonce being the seed of its rounding.
 Quantising is post-processing of what was noised, and costs no privacy.
 """
 
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -21,22 +22,34 @@ from numpy.typing import NDArray
 from privacy import canonical, tensors
 from privacy.codes import ReleaseFault
 from privacy.delta import ExpertDelta
-from privacy.errors import ReleaseRefused, SealError, SignatureInvalid, WireError
+from privacy.errors import MechanismError, ReleaseRefused, SealError, SignatureInvalid, WireError
 from privacy.keys import SIGNATURE_BYTES, PrivateKey, PublicKey, Purpose
 from privacy.ledger.account import Reservation
+from privacy.mechanism import Event
 from privacy.plan import Plan
+from privacy.quantise import dequantise, quantise, scales_shape
 
-MAGIC = b"FPR1"
+MAGIC = b"FPR2"
 _PAYLOAD = len(MAGIC) + SIGNATURE_BYTES
-_LEVELS = 127
-_HASHES = ("base_hash", "parent_hash", "plan_hash", "code_hash", "reservation")
+_TEXTS = ("hospital", "key", "campaign", "expert")
+_DIGESTS = ("base_hash", "parent_hash", "plan_hash", "code_hash", "reservation", "nonce")
+
+Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a release is bound to; signed with it."""
+    """What a release is bound to; signed with it.
+
+    `key` is the fingerprint of the hospital's release key; `parent_hash` names the expert state that the change
+    is relative to; `reservation` the entry of the hospital's ledger that paid, and `event` what it paid for
+    (one event for all of the round's experts together); `noise_variance` is that of the noise in each
+    coordinate of one step's mean gradient; `shapes` are those of the expert's tensors; `nonce` is drawn
+    anew for each release, so no two are alike.
+    """
 
     hospital: str
+    key: str
     campaign: str
     round: int
     expert: str
@@ -45,16 +58,50 @@ class Header:
     plan_hash: str
     code_hash: str
     reservation: str
-    noise_std: float
+    event: Event
+    noise_variance: float
+    shapes: Mapping[str, Shape]
+    nonce: str
+
+    @property
+    def noise_std(self) -> float:
+        """The standard deviation that `noise_variance` is the square of."""
+        return math.sqrt(self.noise_variance)
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON."""
+        values = {field.name: getattr(self, field.name) for field in fields(Header)}
+        shapes = {name: list(shape) for name, shape in self.shapes.items()}
+        return canonical.encode({**values, "event": self.event.to_dict(), "shapes": shapes})
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Header:
+        """Read hostile bytes.  Raises `WireError` for a missing, unknown or misshapen field."""
+        values = canonical.decode(data, tensors.MAX_HEADER_BYTES)
+        if not isinstance(values, dict) or set(values) != {field.name for field in fields(Header)}:
+            raise WireError("the header's fields are not a release's")
+        well_formed = (
+            all(isinstance(values[name], str) for name in _TEXTS)
+            and all(canonical.is_digest(values[name]) for name in _DIGESTS)
+            and type(values["round"]) is int
+            and type(values["noise_variance"]) is float
+            and values["noise_variance"] >= 0
+            and isinstance(values["shapes"], dict)
+            and all(_is_shape(shape) for shape in values["shapes"].values())
+        )
+        if not well_formed:
+            raise WireError("a field of the header has a wrong form")
+        try:
+            event = Event.from_dict(values["event"])
+        except MechanismError as error:
+            raise WireError(str(error)) from error
+        shapes = {name: tuple(shape) for name, shape in values["shapes"].items()}
+        return cls(**{**values, "event": event, "shapes": shapes})
 
 
 @dataclass(frozen=True)
 class Release(Header):
-    """A checked release.  `tensors` are the expert's change, float32, dequantised.
-
-    `parent_hash` names the expert state that the change is relative to, `reservation` the entry of the
-    hospital's ledger that paid, and `noise_std` the noise in one step's mean gradient, as stated there.
-    """
+    """A checked release.  `tensors` are the expert's change, float32, dequantised."""
 
     tensors: Mapping[str, NDArray[np.float32]]
 
@@ -64,32 +111,30 @@ class Expectation:
     """What a release must match: made by the consortium for a round, by a hospital for its egress guard.
 
     `hospitals` maps names to release keys; `shapes` gives the tensor shapes of each expert; `max_norm` bounds
-    the L2 norm of one expert's change (`math.inf` for no bound); `max_bytes` bounds one release.
+    the L2 norm of one expert's change (`math.inf` for no bound); `max_bytes` bounds one release; `code_hashes`
+    are the installations whose releases are taken (None for any); `taken` are the nonces of releases that were
+    taken before.
     """
 
     plan: Plan
     hospitals: Mapping[str, PublicKey]
-    shapes: Mapping[str, Mapping[str, tuple[int, ...]]]
+    shapes: Mapping[str, Mapping[str, Shape]]
     max_bytes: int
     max_norm: float
+    code_hashes: frozenset[str] | None = None
+    taken: frozenset[str] = frozenset()
 
 
 def seal(delta: ExpertDelta, reservation: Reservation, plan: Plan, hospital: str, key: PrivateKey) -> bytes:
     """Quantise, bind and sign one expert's delta.
 
     Raises `SealError` unless the delta was made by exactly the steps of the plan's mechanism that the
-    reservation pays for, for an expert that the plan trains.
+    reservation pays for, for an expert that the plan trains, with noise from a secure source.
     """
-    if reservation.plan_hash != plan.hash or reservation.event != plan.event():
-        raise SealError("the reservation pays for another plan")
-    if delta.mechanism != plan.mechanism or delta.steps != plan.mechanism.steps:
-        raise SealError(
-            f"the delta took {delta.steps} steps of {delta.mechanism}, but the plan pays for {plan.mechanism}"
-        )
-    if delta.expert not in plan.experts:
-        raise SealError(f"the plan does not train {delta.expert}")
+    _check_paid(delta, reservation, plan)
     header = Header(
         hospital=hospital,
+        key=key.public.fingerprint,
         campaign=plan.campaign,
         round=plan.round,
         expert=delta.expert,
@@ -98,23 +143,26 @@ def seal(delta: ExpertDelta, reservation: Reservation, plan: Plan, hospital: str
         plan_hash=plan.hash,
         code_hash=reservation.code_hash,
         reservation=reservation.hash,
-        noise_std=delta.noise_std,
+        event=reservation.event,
+        noise_variance=delta.noise_std**2,
+        shapes={name: value.shape for name, value in delta.tensors.items()},
+        nonce=secrets.token_hex(32),
     )
     parts: dict[str, NDArray[Any]] = {}
     for name, value in delta.tensors.items():
         if not np.isfinite(value).all():
             raise SealError(f"{delta.expert}: {name} diverged to NaN or infinity: lower the learning rate")
-        parts[f"q/{name}"], parts[f"s/{name}"] = _quantise(value)
-    metadata = canonical.encode({field.name: getattr(header, field.name) for field in fields(Header)})
-    payload = tensors.serialize(parts, metadata.decode("utf-8"))
+        parts[f"q/{name}"], parts[f"s/{name}"] = quantise(value, f"{header.nonce}/{name}")
+    payload = tensors.serialize(parts, header.to_bytes().decode("utf-8"))
     return MAGIC + key.sign(payload, Purpose.RELEASE) + payload
 
 
 def check(data: bytes, expected: Expectation) -> Release:
     """Read hostile bytes into a `Release`, or raise `ReleaseRefused` with the first check that fails.
 
-    The order: size, form of the header, hospital, signature; then, now that we know who wrote it: campaign,
-    round, plan, base, expert, parent, form of the tensors, shapes, finiteness, norm.
+    The order: size, form of the header, hospital, key, signature; then, now that we know who wrote it:
+    campaign, round, plan, event, base, code, expert, parent, shapes, replay; then the tensors: form, dtypes,
+    shapes, finiteness, norm.  No other error is raised, whatever `data` holds.
     """
     if len(data) > expected.max_bytes:
         raise _refused(ReleaseFault.TOO_LARGE, f"{len(data)} bytes are over {expected.max_bytes}")
@@ -123,38 +171,44 @@ def check(data: bytes, expected: Expectation) -> Release:
     key = expected.hospitals.get(header.hospital)
     if key is None:
         raise _refused(ReleaseFault.UNKNOWN_HOSPITAL, f"no hospital {header.hospital!r} is enrolled")
+    if header.key != key.fingerprint:
+        raise _refused(
+            ReleaseFault.UNKNOWN_KEY,
+            f"{header.hospital} is enrolled with the key {key.fingerprint}, not {header.key!r}: enrol a new key",
+        )
     try:
         key.verify(data[len(MAGIC) : _PAYLOAD], payload, Purpose.RELEASE)
     except SignatureInvalid as error:
         raise _refused(ReleaseFault.BAD_SIGNATURE, str(error)) from None
     _check_binding(header, expected)
-    values = _tensors(payload, expected)
-    _check_values(values, expected.shapes[header.expert], expected.max_norm)
+    values = _tensors(payload, header, expected.max_bytes)
+    _check_values(values, expected.max_norm)
     return Release(**{field.name: getattr(header, field.name) for field in fields(Header)}, tensors=values)
+
+
+def _check_paid(delta: ExpertDelta, reservation: Reservation, plan: Plan) -> None:
+    if reservation.plan_hash != plan.hash or reservation.event != plan.event():
+        raise SealError("the reservation pays for another plan")
+    if delta.mechanism != plan.mechanism or delta.steps != plan.mechanism.steps:
+        raise SealError(
+            f"the delta took {delta.steps} steps of {delta.mechanism}, but the plan pays for {plan.mechanism}"
+        )
+    if delta.expert not in plan.experts:
+        raise SealError(f"the plan does not train {delta.expert}")
+    if not delta.secure:
+        raise SealError(
+            f"{delta.expert}: some noise came from a seeded generator, and whoever knows the seed can take it "
+            "off again: train with SecureRandom"
+        )
 
 
 def _header(data: bytes, payload: bytes) -> Header:
     if not data.startswith(MAGIC) or not payload:
         raise _refused(ReleaseFault.NOT_A_RELEASE, "it does not begin as a release does")
     try:
-        metadata = tensors.read_metadata(payload, len(payload)).encode("utf-8")
-        values = canonical.decode(metadata, tensors.MAX_HEADER_BYTES)
+        return Header.from_bytes(tensors.read_metadata(payload, len(payload)).encode("utf-8"))
     except (WireError, UnicodeEncodeError) as error:
         raise _refused(ReleaseFault.NOT_A_RELEASE, f"header: {error}") from None
-    if not isinstance(values, dict) or set(values) != {field.name for field in fields(Header)}:
-        raise _refused(ReleaseFault.NOT_A_RELEASE, "the header's fields are not a release's")
-    header = Header(**values)
-    std = header.noise_std
-    well_formed = (
-        all(isinstance(getattr(header, name), str) for name in ("hospital", "campaign", "expert"))
-        and all(canonical.is_digest(getattr(header, name)) for name in _HASHES)
-        and type(header.round) is int
-        and type(std) is float
-        and std >= 0
-    )
-    if not well_formed:
-        raise _refused(ReleaseFault.NOT_A_RELEASE, "a field of the header has a wrong type")
-    return header
 
 
 def _check_binding(header: Header, expected: Expectation) -> None:
@@ -163,42 +217,44 @@ def _check_binding(header: Header, expected: Expectation) -> None:
         (ReleaseFault.WRONG_CAMPAIGN, header.campaign, plan.campaign),
         (ReleaseFault.WRONG_ROUND, header.round, plan.round),
         (ReleaseFault.WRONG_PLAN, header.plan_hash, plan.hash),
+        (ReleaseFault.WRONG_EVENT, header.event, plan.event()),
         (ReleaseFault.WRONG_BASE, header.base_hash, plan.base_hash),
     ):
         if found != wanted:
             raise _refused(code, f"it is bound to {found}, not to {wanted}")
+    if expected.code_hashes is not None and header.code_hash not in expected.code_hashes:
+        raise _refused(
+            ReleaseFault.WRONG_CODE, f"it was made by code {header.code_hash}, which is not trusted"
+        )
     if header.expert not in plan.experts or header.expert not in expected.shapes:
         raise _refused(ReleaseFault.UNKNOWN_EXPERT, f"this round does not train {header.expert!r}")
     if header.parent_hash != plan.experts_hash[header.expert]:
         raise _refused(ReleaseFault.WRONG_PARENT, f"it continues {header.parent_hash}, not the round's start")
+    if header.shapes != {name: tuple(shape) for name, shape in expected.shapes[header.expert].items()}:
+        raise _refused(ReleaseFault.WRONG_SHAPE, "its tensors are not the expert's")
+    if header.nonce in expected.taken:
+        raise _refused(ReleaseFault.REPLAYED, f"the release {header.nonce} was taken before")
 
 
-def _tensors(payload: bytes, expected: Expectation) -> dict[str, NDArray[np.float32]]:
+def _tensors(payload: bytes, header: Header, limit: int) -> dict[str, NDArray[np.float32]]:
     try:
-        parts, _ = tensors.deserialize(payload, expected.max_bytes)
+        parts, _ = tensors.deserialize(payload, limit)
     except WireError as error:
         raise _refused(ReleaseFault.NOT_A_RELEASE, str(error)) from None
-    names = {name[2:] for name in parts if name.startswith("q/")}
-    if set(parts) != {f"{kind}/{name}" for name in names for kind in "qs"}:
-        raise _refused(ReleaseFault.NOT_A_RELEASE, "values and scales don't pair up")
+    if set(parts) != {f"{kind}/{name}" for name in header.shapes for kind in "qs"}:
+        raise _refused(ReleaseFault.NOT_A_RELEASE, "it holds other tensors than its header says")
     values = {}
-    for name in sorted(names):
+    for name, shape in sorted(header.shapes.items()):
         levels, scales = parts[f"q/{name}"], parts[f"s/{name}"]
         if levels.dtype != np.int8 or scales.dtype != np.float32:
-            raise _refused(ReleaseFault.NOT_A_RELEASE, f"{name} is not int8 with float32 scales")
-        if scales.shape != _scales_shape(levels.shape):
-            raise _refused(ReleaseFault.WRONG_SHAPE, f"{name} has scales of shape {scales.shape}")
-        with np.errstate(over="ignore", invalid="ignore"):
-            values[name] = levels.astype(np.float32) * scales
+            raise _refused(ReleaseFault.WRONG_DTYPE, f"{name} is not int8 with float32 scales")
+        if levels.shape != shape or scales.shape != scales_shape(shape):
+            raise _refused(ReleaseFault.WRONG_SHAPE, f"{name} is {levels.shape} with scales {scales.shape}")
+        values[name] = dequantise(levels, scales)
     return values
 
 
-def _check_values(
-    values: Mapping[str, NDArray[np.float32]], shapes: Mapping[str, tuple[int, ...]], max_norm: float
-) -> None:
-    found = {name: value.shape for name, value in values.items()}
-    if found != {name: tuple(shape) for name, shape in shapes.items()}:
-        raise _refused(ReleaseFault.WRONG_SHAPE, "its tensors are not the expert's")
+def _check_values(values: Mapping[str, NDArray[np.float32]], max_norm: float) -> None:
     if not all(np.isfinite(value).all() for value in values.values()):
         raise _refused(ReleaseFault.NOT_FINITE, "it holds NaN or infinity")
     norm = math.sqrt(sum(float(np.square(value, dtype=np.float64).sum()) for value in values.values()))
@@ -206,22 +262,8 @@ def _check_values(
         raise _refused(ReleaseFault.NORM_TOO_LARGE, f"its norm {norm:.4g} is over {max_norm:.4g}")
 
 
-def _scales_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape, broadcastable against the tensor's, of its scales."""
-    if len(shape) != 2:
-        return (1,) * len(shape)
-    return (shape[0], 1) if shape[0] <= shape[1] else (1, shape[1])
-
-
-def _quantise(value: NDArray[np.float32]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Round to 255 levels, symmetric about zero: |value - levels * scale| <= scale / 2 = max|slice| / 254."""
-    shape = _scales_shape(value.shape)
-    together = tuple(axis for axis, size in enumerate(shape) if size == 1)
-    most = np.abs(value).max(axis=together, keepdims=True, initial=0.0).reshape(shape)
-    scales = (most / _LEVELS).astype(np.float32)
-    safe = np.where(scales > 0, scales, np.float32(1))
-    levels = np.clip(np.rint(value / safe), -_LEVELS, _LEVELS)
-    return np.where(scales > 0, levels, 0).astype(np.int8), scales
+def _is_shape(value: object) -> bool:
+    return isinstance(value, list) and all(type(size) is int and size >= 0 for size in value)
 
 
 def _refused(code: ReleaseFault, message: str) -> ReleaseRefused:

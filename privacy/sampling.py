@@ -14,7 +14,16 @@ def draw_patients(patients: Sequence[str], rate: float, random: RandomSource) ->
     """Draw each patient with probability `rate`, independently; the result may be empty, and keeps the order.
 
     Never truncate or pad the result to fit a batch: the accounting holds for Poisson draws only (a cap of 20
-    on an expected 20 takes epsilon from 16 to 68).  Raises `MechanismError` for a patient listed twice, who
+    on an expected 20 takes epsilon from 16 to 68).
+
+    | patients, rate     | drawn                                                              |
+    |--------------------|--------------------------------------------------------------------|
+    | none at all        | nobody; the step is taken and noised all the same                  |
+    | one                | that one, or nobody                                                |
+    | rate 1             | everybody, always                                                  |
+    | rate 0, NaN, > 1   | `MechanismError`                                                   |
+
+    Raises `MechanismError` for a patient listed twice, who
     would otherwise count as two.
     """
     if not 0 < rate <= 1:
@@ -28,7 +37,7 @@ def draw_patients(patients: Sequence[str], rate: float, random: RandomSource) ->
 def draw_samples(count: int, at_most: int, random: RandomSource) -> list[int]:
     """Choose `at_most` of a patient's `count` samples without replacement (all, where there are no more).
 
-    Returns sorted indices.  The choice concerns one patient alone and the clip bounds that patient whatever
+    Returns sorted indices; none of 0 samples.  The choice concerns one patient alone and the clip bounds that patient whatever
     was chosen, so it costs no privacy.
     """
     if count < 0 or at_most < 1:

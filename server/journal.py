@@ -37,7 +37,7 @@ def record(
     """Add an entry, in the transaction of what it records."""
     row = connection.execute(sql.select(journal).order_by(journal.c.sequence.desc()).limit(1)).one_or_none()
     entry = follow(None if row is None else _entry(row), kind, at, body, key)
-    fields = {name: getattr(entry, name) for name in entry.__dataclass_fields__}
+    fields = {column.name: getattr(entry, column.name) for column in journal.columns}
     connection.execute(journal.insert(), [{**fields, "body": canonical.encode(entry.body)}])
 
 

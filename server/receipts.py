@@ -64,6 +64,7 @@ def _receipt(hospital: str, plan: Plan, verdicts: Sequence[Verdict]) -> Receipt:
         plan_hash=plan.hash,
         releases={str(v.expert): v.digest for v in verdicts},
         outcomes={str(v.expert): _outcome(v.fault) for v in verdicts},
+        reservation=next((v.reservation for v in verdicts if v.fault is None), None),
     )
 
 

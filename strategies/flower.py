@@ -61,6 +61,7 @@ class Verdict:
     digest: str
     size: int
     noise_std: float | None = None
+    reservation: str | None = None  # the entry of the hospital's ledger that paid for it
 
 
 @dataclass
@@ -99,6 +100,7 @@ class FedPathStrategy(Strategy):
             expert: tensors.decode(task.states[expert], MAX_STATE_BYTES) for expert in task.plan.experts
         }
         self.outcome = Outcome([], {expert: mean.init(expert, start) for expert, start in starts.items()})
+        self._taken: set[str] = set()  # nonces
         self._shapes = {
             expert: {name: value.shape for name, value in start.items()} for expert, start in starts.items()
         }
@@ -183,7 +185,7 @@ class FedPathStrategy(Strategy):
             return Verdict(name, expert, error.code, digest, size)
         except AggregationError:  # a weight that is no number: the release states no usable noise
             return Verdict(name, expert, ReleaseFault.NOT_FINITE, digest, size)
-        return Verdict(name, expert, None, digest, size, release.noise_std)
+        return Verdict(name, expert, None, digest, size, release.noise_std, release.reservation)
 
     def _expectation(self, name: str, expert: str) -> Expectation:
         shapes = self._shapes[expert]
@@ -194,11 +196,13 @@ class FedPathStrategy(Strategy):
             shapes={expert: shapes},
             max_bytes=2 * values + _LOOSE_BYTES,
             max_norm=norm_bound(self._task.plan, shapes),
+            taken=frozenset(self._taken),
         )
 
     def _add(self, release: Release) -> None:
         sums = self.outcome.sums
         sums[release.expert] = mean.add(sums[release.expert], release, self._weighting(release))
+        self._taken.add(release.nonce)
 
 
 def read_reply(reply: Message, method: str) -> dict[str, bytes]:

@@ -89,11 +89,11 @@ def noise_aware(release: Release) -> float:
 
     Raises `AggregationError` for a release that states no noise: its weight would be infinite.
     """
-    if release.noise_std <= 0:
+    if release.noise_variance <= 0:
         raise AggregationError(
             f"{release.hospital}'s {release.expert} states no noise; weigh such releases equally"
         )
-    return 1.0 / release.noise_std**2
+    return 1.0 / release.noise_variance
 
 
 WEIGHTINGS: Mapping[str, Weighting] = {"equal": equal, "noise-aware": noise_aware}

@@ -12,7 +12,7 @@ from privacy.ledger.store import Ledger
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
 from privacy.policy import Policy
-from privacy.randomness import SeededRandom
+from privacy.randomness import RandomSource, SecureRandom
 from privacy.release import Expectation, seal
 
 BASE = canonical.digest(b"base")
@@ -52,7 +52,7 @@ POLICY = Policy(
 
 
 def deltas(
-    mechanism: Mechanism = MECHANISM, steps: int | None = None, seed: int = 0
+    mechanism: Mechanism = MECHANISM, steps: int | None = None, random: RandomSource | None = None
 ) -> dict[str, ExpertDelta]:
     """What a round of noise-only steps makes of SHAPES."""
     import torch  # only here: the processes that the crash tests kill start faster without it
@@ -62,7 +62,7 @@ def deltas(
     from privacy.noise import add_noise
 
     start = {f"{e}::{n}": torch.zeros(shape) for e, tensors in SHAPES.items() for n, shape in tensors.items()}
-    descent, random = PrivateDescent(start, 0.01), SeededRandom(seed)
+    descent, random = PrivateDescent(start, 0.01), random or SecureRandom()
     for _ in range(mechanism.steps if steps is None else steps):
         empty = {name: torch.zeros((0, *value.shape)) for name, value in start.items()}
         descent.step(add_noise(clip_and_sum(empty, mechanism.clip_norm), mechanism, 100.0, random))
@@ -71,17 +71,22 @@ def deltas(
 
 @dataclass(frozen=True)
 class Hospital:
-    """A hospital with a key and a ledger in a folder."""
+    """A hospital with a key and a ledger: in its folder, or in the PostgreSQL database at `url`."""
 
     folder: Path
     key: keys.PrivateKey
+    url: str | None = None
 
     @property
     def path(self) -> Path:
         return self.folder / "ledger.db"
 
+    @property
+    def place(self) -> Path | str:
+        return self.url or self.path
+
     def ledger(self) -> Ledger:
-        return Ledger(self.path, self.key)
+        return Ledger(self.place, self.key)
 
     def releases(self, plan: Plan = PLAN) -> dict[str, bytes]:
         """Reserve, seal and spend one round, as an agent does."""
@@ -89,7 +94,7 @@ class Hospital:
         reservation = ledger.reserve(plan, POLICY, CODE)
         sealed = {
             expert: seal(delta, reservation, plan, "north", self.key)
-            for expert, delta in deltas(plan.mechanism, seed=plan.round).items()
+            for expert, delta in deltas(plan.mechanism).items()
             if expert in plan.experts
         }
         ledger.spend(reservation, sealed)
@@ -99,9 +104,9 @@ class Hospital:
         return Expectation(plan, {"north": self.key.public}, SHAPES, max_bytes=10_000, max_norm=math.inf)
 
 
-def hospital(folder: Path) -> Hospital:
+def hospital(folder: Path, url: str | None = None) -> Hospital:
     """A hospital made anew in `folder`."""
-    return Hospital(folder, keys.generate(folder / "release.key"))
+    return Hospital(folder, keys.generate(folder / "release.key"), url)
 
 
 def round_of(number: int, **changes: object) -> Plan:

@@ -5,6 +5,7 @@ expert.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -25,6 +26,42 @@ SEEDS_BELOW = 2**53
 DEFAULT = Performance()
 
 
+class PatientGradients(Protocol):
+    """What gives each drawn patient's gradient, [P, ...] a parameter: `stage_gradients`, or an audit's stand-in.
+
+    Row p must depend on patient p alone; clipping is none of its business.
+    """
+
+    def __call__(
+        self,
+        experts: Experts,
+        parameters: Mapping[str, Tensor],
+        drawn: Sequence[Sequence[Sample]],
+        seeds: Sequence[int],
+        plan: Plan,
+        load_inputs: LoadInputs,
+        performance: Performance,
+    ) -> dict[str, Tensor]:
+        """drawn[p] are patient p's samples, at least one, and seeds[p] that patient's randomness."""
+        ...
+
+
+def stage_gradients(
+    experts: Experts,
+    parameters: Mapping[str, Tensor],
+    drawn: Sequence[Sequence[Sample]],
+    seeds: Sequence[int],
+    plan: Plan,
+    load_inputs: LoadInputs,
+    performance: Performance,
+) -> dict[str, Tensor]:
+    """Each patient's gradient of the loss of the plan's stage."""
+    if plan.stage == "sft":
+        return sft.gradients(experts, parameters, drawn, load_inputs, performance)
+    settings = grpo.Settings(plan.rollouts, plan.kl_beta, plan.max_answer_tokens)
+    return grpo.gradients(experts, parameters, drawn, seeds, settings, load_inputs, performance)
+
+
 def train_round(
     experts: Experts,
     trained: Sequence[str],
@@ -35,6 +72,7 @@ def train_round(
     random: RandomSource,
     progress: Progress,
     performance: Performance = DEFAULT,
+    gradients: PatientGradients = stage_gradients,
 ) -> dict[str, ExpertDelta]:
     """Train the `trained` experts (those of the plan that the hospital allows) by the plan's mechanism.
 
@@ -56,7 +94,7 @@ def train_round(
             for patient in draw_patients(patients, mechanism.sampling_rate, random)
         ]
         seeds = random.integers(len(drawn), SEEDS_BELOW).tolist()
-        clipped = clipped_sum(experts, parameters, drawn, seeds, plan, load_inputs, performance)
+        clipped = clipped_sum(experts, parameters, drawn, seeds, plan, load_inputs, performance, gradients)
         descent.step(add_noise(clipped, mechanism, mechanism.sampling_rate * nominal_patients, random))
         experts.write(descent.parameters)
         progress(step + 1, mechanism.steps)
@@ -71,6 +109,7 @@ def clipped_sum(
     plan: Plan,
     load_inputs: LoadInputs,
     performance: Performance,
+    gradients: PatientGradients = stage_gradients,
 ) -> Clipped:
     """The sum over the drawn patients of each one's gradient, clipped to the plan's norm over all
     parameters together.
@@ -84,14 +123,8 @@ def clipped_sum(
     )
     for start in range(0, len(drawn), performance.patients):
         chunk = slice(start, start + performance.patients)
-        if plan.stage == "sft":
-            gradients = sft.gradients(experts, parameters, drawn[chunk], load_inputs, performance)
-        else:
-            settings = grpo.Settings(plan.rollouts, plan.kl_beta, plan.max_answer_tokens)
-            gradients = grpo.gradients(
-                experts, parameters, drawn[chunk], seeds[chunk], settings, load_inputs, performance
-            )
-        total = add(total, clip_and_sum(gradients, clip_norm))
+        given = gradients(experts, parameters, drawn[chunk], seeds[chunk], plan, load_inputs, performance)
+        total = add(total, clip_and_sum(given, clip_norm))
     return total
 
 

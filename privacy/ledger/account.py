@@ -2,8 +2,9 @@
 
 The legal order, for each campaign's round:
 
-    reservation ──> spend        the releases' bytes are stored with it; only then may they be sent
-         └────────> void         certain that nothing was sent; the round may be reserved again
+    reservation ──> spend ──> release, any number of times: always the bytes that were paid for
+         │                └─> receipt, once
+         └────────> void      certain that nothing was sent; the round may be reserved again
 
 A reservation counts against the budget from the moment it is written until it is voided.
 """
@@ -14,25 +15,34 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from privacy import accounting
-from privacy.errors import BudgetError, LedgerError, MechanismError, PlanRefused, RoundConflict
+from privacy import canonical
+from privacy.egress_record import RELEASE
+from privacy.errors import KeyFileError, LedgerError, MechanismError, SignatureInvalid, WireError
+from privacy.keys import PublicKey
 from privacy.ledger.entries import Entry, Kind
+from privacy.ledger.forms import check_form
 from privacy.mechanism import Event
-from privacy.plan import Plan
-from privacy.policy import Policy, refusal
+from privacy.receipt import Receipt
 
 _HERE = object()
 
 
 @dataclass(frozen=True)
 class Reservation:
-    """Leave to train one plan, paid for.  `hash` is its ledger entry's.  Made from ledger entries only."""
+    """Leave to train one plan, paid for.  `hash` is its ledger entry's.  Made from ledger entries only.
+
+    `day` is the date (UTC) on which it was reserved, which is the day that it counts against.
+    """
 
     hash: str
     campaign: str
     round: int
+    stage: str
+    experts: tuple[str, ...]
+    base_hash: str
     plan_hash: str
     code_hash: str
+    day: str
     event: Event
     made_by: object = field(repr=False, compare=False)
 
@@ -43,10 +53,22 @@ class Reservation:
 
 @dataclass(frozen=True)
 class Spend:
-    """A paid and answered round: the releases' SHA-256 by expert."""
+    """A paid and answered round: the releases' SHA-256 and bytes by expert, and its entry's place."""
 
     reservation: Reservation
     releases: Mapping[str, str]
+    sizes: Mapping[str, int]
+    sequence: int
+
+
+@dataclass(frozen=True)
+class Selftest:
+    """What a self-test of the release path found, for the code that it ran under."""
+
+    passed: bool
+    code_hash: str
+    findings: tuple[str, ...]
+    at: str
 
 
 @dataclass(frozen=True)
@@ -55,70 +77,68 @@ class Account:
 
     last: Entry | None = None
     policy: Mapping[str, Any] | None = None
+    policy_hash: str | None = None
     open: Mapping[str, Reservation] = field(default_factory=dict)  # by reservation hash
     spent: Mapping[tuple[str, int], Spend] = field(default_factory=dict)  # by campaign and round
+    paid: frozenset[tuple[str, str]] = frozenset()  # expert and SHA-256 of every release that was paid for
     voided: int = 0
     refused: int = 0
+    replies: int = 0
+    withdrawn: int = 0
     receipts: frozenset[tuple[str, int]] = frozenset()
+    rotations: tuple[
+        tuple[int, str], ...
+    ] = ()  # the place of each, and the key that held the ledger until then
+    selftest: Selftest | None = None
 
     def after(self, entry: Entry) -> Account:
         """The state after one more entry, whose place in the chain was checked.  Raises `LedgerError`."""
-        step = _STEPS.get(entry.kind)
-        if step is None:
-            raise LedgerError(
-                f"ledger entry {entry.sequence} is of an unknown kind {entry.kind!r}: update fedpath"
-            )
+        check_form(entry)
         try:
-            return replace(step(self, entry), last=entry)
-        except (KeyError, TypeError, AttributeError, MechanismError) as error:
+            return replace(_STEPS[entry.kind](self, entry), last=entry)
+        except (KeyError, TypeError, AttributeError, MechanismError, WireError, KeyFileError) as error:
             raise LedgerError(
                 f"ledger entry {entry.sequence} ({entry.kind}) is malformed: {error!r}"
             ) from error
 
+    def charges(self) -> tuple[Reservation, ...]:
+        """All that counts against the budget: spent, in the order of the spends, then what is reserved."""
+        return (*(spend.reservation for spend in self.spent.values()), *self.open.values())
+
+    def campaigns(self) -> tuple[str, ...]:
+        """Every campaign that was paid for, in order of its first round."""
+        return tuple(dict.fromkeys(charge.campaign for charge in self.charges()))
+
     def events(self) -> tuple[Event, ...]:
-        """All that counts against the budget: spent, and reserved but not voided."""
-        spent = [spend.reservation.event for spend in self.spent.values()]
-        return (*spent, *(reservation.event for reservation in self.open.values()))
-
-    def admit(self, plan: Plan, policy: Policy) -> None:
-        """Return if the plan may be reserved now; else raise `PlanRefused` (`RoundConflict`, `BudgetError`).
-
-        The policy's limits are checked again here, so that no way to a reservation leads past them.
-        """
-        code = refusal(policy, plan, plan.base_hash)
-        if code is not None:
-            raise PlanRefused(
-                code, f"the policy of {policy.hospital} does not allow plan {plan.hash}: {code}"
-            )
-        if (plan.campaign, plan.round) in self.spent:
-            raise RoundConflict(f"round {plan.round} of {plan.campaign} was answered already")
-        if any((held.campaign, held.round) == (plan.campaign, plan.round) for held in self.open.values()):
-            raise RoundConflict(f"round {plan.round} of {plan.campaign} is being trained already")
-        spent = accounting.epsilon(self.events(), policy.delta)
-        then = accounting.epsilon([*self.events(), plan.event()], policy.delta)
-        if then > policy.epsilon_budget:
-            raise BudgetError(
-                f"round {plan.round} of {plan.campaign} takes epsilon from {spent:.3f} to {then:.3f}, over "
-                f"the budget of {policy.epsilon_budget:g} (delta {policy.delta:g}): 0 such rounds are left",
-                rounds_left=0,
-            )
+        """The events of `charges`."""
+        return tuple(charge.event for charge in self.charges())
 
 
 def _policy(account: Account, entry: Entry) -> Account:
-    return replace(account, policy=entry.body["policy"])
+    policy = entry.body["policy"]
+    return replace(account, policy=policy, policy_hash=canonical.digest(canonical.encode(policy)))
 
 
 def _reservation(account: Account, entry: Entry) -> Account:
     body = entry.body
+    if body["policy"] != account.policy_hash:
+        raise LedgerError(f"ledger entry {entry.sequence} reserves under a policy that was not adopted")
     reservation = Reservation(
         hash=entry.hash,
         campaign=body["campaign"],
         round=body["round"],
+        stage=body["stage"],
+        experts=tuple(body["experts"]),
+        base_hash=body["base"],
         plan_hash=body["plan"],
         code_hash=body["code"],
+        day=entry.at[:10],
         event=Event.from_dict(body["event"]),
         made_by=_HERE,
     )
+    taken = {(held.campaign, held.round) for held in account.open.values()} | account.spent.keys()
+    if (reservation.campaign, reservation.round) in taken:
+        raise LedgerError(f"ledger entry {entry.sequence} reserves a round that is reserved or spent")
     return replace(account, open={**account.open, entry.hash: reservation})
 
 
@@ -134,11 +154,15 @@ def _close(account: Account, entry: Entry) -> tuple[Reservation, dict[str, Reser
 
 def _spend(account: Account, entry: Entry) -> Account:
     reservation, still_open = _close(account, entry)
-    key = (reservation.campaign, reservation.round)
-    if key in account.spent:
-        raise LedgerError(f"ledger entry {entry.sequence} spends a round that was spent before")
-    spend = Spend(reservation, dict(entry.body["releases"]))
-    return replace(account, open=still_open, spent={**account.spent, key: spend})
+    parts = entry.body["releases"]
+    spend = Spend(
+        reservation,
+        {expert: part["sha256"] for expert, part in parts.items()},
+        {expert: part["bytes"] for expert, part in parts.items()},
+        entry.sequence,
+    )
+    spent = {**account.spent, (reservation.campaign, reservation.round): spend}
+    return replace(account, open=still_open, spent=spent, paid=account.paid | spend.releases.items())
 
 
 def _void(account: Account, entry: Entry) -> Account:
@@ -146,13 +170,55 @@ def _void(account: Account, entry: Entry) -> Account:
     return replace(account, open=still_open, voided=account.voided + 1)
 
 
+def _release(account: Account, entry: Entry) -> Account:
+    for part in entry.body["parts"]:
+        name = part["name"]
+        if name.startswith(RELEASE) and (name.removeprefix(RELEASE), part["sha256"]) not in account.paid:
+            raise LedgerError(f"ledger entry {entry.sequence} lets {name!r} leave, which was not paid for")
+    return replace(account, replies=account.replies + 1)
+
+
 def _receipt(account: Account, entry: Entry) -> Account:
-    receipt = entry.body["receipt"]
-    return replace(account, receipts=account.receipts | {(receipt["campaign"], receipt["round"])})
+    body = entry.body
+    try:
+        receipt = Receipt.open(bytes.fromhex(body["signed"]), PublicKey(bytes.fromhex(body["coordinator"])))
+    except SignatureInvalid as error:
+        raise LedgerError(f"ledger entry {entry.sequence} holds a forged receipt: {error}") from error
+    if receipt.to_dict() != body["receipt"]:
+        raise LedgerError(f"ledger entry {entry.sequence} says another thing than the receipt that it holds")
+    key = (receipt.campaign, receipt.round)
+    spend = account.spent.get(key)
+    if (
+        spend is None
+        or account.policy is None
+        or receipt.hospital != account.policy["hospital"]
+        or receipt.plan_hash != spend.reservation.plan_hash
+        or not receipt.releases.items() <= spend.releases.items()
+        or receipt.reservation not in (None, spend.reservation.hash)
+    ):
+        raise LedgerError(
+            f"ledger entry {entry.sequence}: a receipt for round {receipt.round} of {receipt.campaign} "
+            "that was not sent so"
+        )
+    return replace(account, receipts=account.receipts | {key})
 
 
 def _refusal(account: Account, entry: Entry) -> Account:
     return replace(account, refused=account.refused + 1)
+
+
+def _rotation(account: Account, entry: Entry) -> Account:
+    return replace(account, rotations=(*account.rotations, (entry.sequence, entry.body["old"])))
+
+
+def _withdrawal(account: Account, entry: Entry) -> Account:
+    return replace(account, withdrawn=entry.body["withdrawn"])
+
+
+def _selftest(account: Account, entry: Entry) -> Account:
+    body = entry.body
+    found = Selftest(body["passed"], body["code"], tuple(body["findings"]), entry.at)
+    return replace(account, selftest=found)
 
 
 _STEPS: Mapping[str, Callable[[Account, Entry], Account]] = {
@@ -160,6 +226,10 @@ _STEPS: Mapping[str, Callable[[Account, Entry], Account]] = {
     Kind.RESERVATION: _reservation,
     Kind.SPEND: _spend,
     Kind.VOID: _void,
+    Kind.RELEASE: _release,
     Kind.RECEIPT: _receipt,
     Kind.REFUSAL: _refusal,
+    Kind.ROTATION: _rotation,
+    Kind.WITHDRAWAL: _withdrawal,
+    Kind.SELFTEST: _selftest,
 }

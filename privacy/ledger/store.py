@@ -1,6 +1,6 @@
 """The hospital's ledger: `Account` made durable.
 
-    reserve -> (train, seal) -> spend -> (check, log, reply)
+    reserve -> (train, seal) -> spend -> (check, log) -> reply
 
 `reserve` is durable before training and `spend`, with the releases' bytes, before the reply; so whatever
 instant the process dies at, what was sent is on record, and what is on record as unspent was never sent.
@@ -8,57 +8,52 @@ instant the process dies at, what was sent is on record, and what is on record a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from privacy import accounting, canonical
+from privacy import canonical
 from privacy.codes import Refusal
-from privacy.egress import EgressRecord
+from privacy.egress_record import EgressRecord
 from privacy.errors import LedgerError, RoundConflict
 from privacy.keys import PrivateKey, PublicKey
+from privacy.ledger import budget
 from privacy.ledger.account import Account, Reservation
 from privacy.ledger.database import Database, Transaction
-from privacy.ledger.entries import Entry, Kind, check_chain, follow
-from privacy.mechanism import Event
+from privacy.ledger.entries import Entry, Kind, follow, moment, rotation
+from privacy.ledger.reading import Book, Summary, departures, read, summarise
 from privacy.plan import Plan
 from privacy.policy import Policy
 from privacy.receipt import Receipt
 
 
-@dataclass(frozen=True)
-class Summary:
-    """A ledger in figures.  `head` is the last entry's hash; `events` all that counts against the budget."""
-
-    entries: int
-    head: str | None
-    spent: int
-    reserved: int
-    voided: int
-    refused: int
-    receipts: int
-    events: tuple[Event, ...]
-
-
 class Ledger:
     """One hospital's ledger.  Opening it verifies every entry (`LedgerError` names the first bad one).
 
-    Any number of processes may open the same file; each change is one transaction that first reads what
-    others wrote.
+    `place` is a SQLite file, made where there is none, or a PostgreSQL database's URL.  Any number of processes
+    may open the same one; each change is one transaction that first reads what others wrote.  `key` must be
+    the one that holds the ledger: the first, or the one that it was last rotated to.
     """
 
     def __init__(
-        self, path: Path, key: PrivateKey, clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        place: Path | str,
+        key: PrivateKey,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._database = Database(path)
+        self._database = Database(place)
         self._key = key
         self._clock = clock
-        self._account = Account()
-        with self._current() as (transaction, account):
-            _check_outbox(transaction, account)
+        self._composed = budget.Compositions()
+        with self._database.transaction() as transaction:
+            self._book = Book.open(transaction, key.public)
+            self._book.check_outbox(transaction)
+        self._check_key()
+
+    # --- a round
 
     def reserve(self, plan: Plan, policy: Policy, code_hash: str) -> Reservation:
         """Charge the plan's round, durably, before training.
@@ -66,15 +61,16 @@ class Ledger:
         Raises `PlanRefused` (`BudgetError` with `rounds_left`, `RoundConflict`) and then writes nothing.
         """
         with self._current() as (transaction, account):
-            account.admit(plan, policy)
+            budget.admit(account, plan, policy, self._now(account), self._composed)
             current = account
-            if current.policy != policy.to_dict():
+            if current.policy_hash != policy.hash:
                 current = self._append(transaction, current, Kind.POLICY, {"policy": policy.to_dict()})
             body = {
                 "campaign": plan.campaign,
                 "round": plan.round,
                 "stage": plan.stage,
                 "experts": list(plan.restricted(policy.experts)),
+                "base": plan.base_hash,
                 "plan": plan.hash,
                 "policy": policy.hash,
                 "code": code_hash,
@@ -92,8 +88,11 @@ class Ledger:
         if not releases:
             raise LedgerError("nothing to spend on: void the reservation instead")
         with self._current() as (transaction, account):
-            digests = {expert: canonical.digest(data) for expert, data in releases.items()}
-            body = {"reservation": reservation.hash, "releases": digests}
+            parts = {
+                expert: {"sha256": canonical.digest(data), "bytes": len(data)}
+                for expert, data in releases.items()
+            }
+            body = {"reservation": reservation.hash, "releases": parts}
             self._append(transaction, account, Kind.SPEND, body)
             for expert, data in releases.items():
                 transaction.put_release(reservation.hash, expert, data)
@@ -134,10 +133,29 @@ class Ledger:
             )
         return releases
 
-    def refuse(self, code: Refusal, plan_hash: str | None) -> None:
-        """Record that a plan was refused (None: there was no readable plan)."""
-        with self._current() as (transaction, account):
-            self._append(transaction, account, Kind.REFUSAL, {"code": str(code), "plan": plan_hash})
+    def release_key(self, campaign: str, number: int) -> PublicKey:
+        """The key that sealed the releases of a spent round: the one that held the ledger then.
+
+        Raises `LedgerError` for a round that was not spent.
+        """
+        account = self._read()
+        spend = account.spent.get((campaign, number))
+        if spend is None:
+            raise LedgerError(f"round {number} of {campaign} was not spent")
+        older = [old for sequence, old in account.rotations if sequence > spend.sequence]
+        return PublicKey(bytes.fromhex(older[0])) if older else self._key.public
+
+    def log_egress(self, records: Sequence[EgressRecord]) -> None:
+        """Write what is about to leave in one reply.  Raises `LedgerError` for a release that nothing paid for."""
+        if not records:
+            return
+        epsilon = records[0].epsilon
+        body = {
+            "destination": records[0].destination,
+            "epsilon": epsilon if math.isfinite(epsilon) else None,
+            "parts": [{"name": r.name, "sha256": r.sha256, "bytes": r.bytes} for r in records],
+        }
+        self._write(Kind.RELEASE, body)
 
     def receipt(self, data: bytes, coordinator: PublicKey) -> None:
         """Keep the coordinator's signed receipt; the same one again changes nothing.
@@ -146,61 +164,103 @@ class Ledger:
         """
         receipt = Receipt.open(data, coordinator)
         with self._current() as (transaction, account):
-            key = (receipt.campaign, receipt.round)
-            if key in account.receipts:
-                return
-            spend = account.spent.get(key)
-            if spend is None or not receipt.releases.items() <= spend.releases.items():
-                raise LedgerError(
-                    f"a receipt for round {receipt.round} of {receipt.campaign} that was not sent so"
-                )
-            body = {
-                "receipt": receipt.to_dict(),
-                "signed": data.hex(),
-                "coordinator": coordinator.fingerprint,
-            }
-            self._append(transaction, account, Kind.RECEIPT, body)
+            if (receipt.campaign, receipt.round) not in account.receipts:
+                body = {
+                    "receipt": receipt.to_dict(),
+                    "signed": data.hex(),
+                    "coordinator": coordinator.raw.hex(),
+                }
+                self._append(transaction, account, Kind.RECEIPT, body)
 
-    def log_egress(self, records: Sequence[EgressRecord]) -> None:
-        """Write to the egress log what is about to leave."""
-        with self._database.transaction() as transaction:
-            transaction.log_egress(self._clock(), records)
+    # --- what else happened
+
+    def refuse(self, code: Refusal, plan_hash: str | None) -> None:
+        """Record that a plan was refused (None: there was no readable plan)."""
+        self._write(Kind.REFUSAL, {"code": str(code), "plan": plan_hash})
+
+    def withdrawn(self, patients: int) -> None:
+        """Record how many patients have withdrawn by now; nothing where that is on record.  No identity."""
+        with self._current() as (transaction, account):
+            if patients != account.withdrawn:
+                self._append(transaction, account, Kind.WITHDRAWAL, {"withdrawn": patients})
+
+    def selftest(self, passed: bool, code_hash: str, findings: Sequence[str]) -> None:
+        """Record a self-test's verdict on the code that it ran under; `findings` are names, not texts."""
+        self._write(Kind.SELFTEST, {"passed": passed, "code": code_hash, "findings": list(findings)})
+
+    def rotate(self, new: PrivateKey) -> None:
+        """Hand the ledger over to a new key, under the old one's signature and the new one's."""
+        with self._current() as (transaction, account):
+            self._append(transaction, account, Kind.ROTATION, rotation(account.last, self._key.public, new))
+        self._key = new
+
+    # --- reading
 
     def egress(self) -> list[tuple[str, EgressRecord]]:
         """All that left this hospital, oldest first, with its time."""
-        with self._database.transaction() as transaction:
-            return transaction.egress()
+        return departures(self.entries())
 
     def entries(self) -> list[Entry]:
         """All entries, verified."""
-        return list(read(self._database, self._key.public)[0])
+        return read(self._database, self._key.public)[0]
 
     def verify(self, public_key: PublicKey) -> None:
-        """Raise `LedgerError`, naming the first bad entry, unless all are signed by this key and in order."""
+        """Raise `LedgerError`, naming the first bad entry, unless all are in order under this hospital's key."""
         read(self._database, public_key)
 
     def epsilon(self, delta: float) -> float:
         """Epsilon of all that was spent or is reserved."""
-        with self._current() as (_, account):
-            return accounting.epsilon(account.events(), delta)
+        return self._composed.of(budget.TOTAL, self._read().events()).epsilon(delta)
 
     def rounds_left(self, plan: Plan, policy: Policy) -> int:
-        """How many rounds under the plan's mechanism the policy's budget still holds."""
-        with self._current() as (_, account):
-            events = account.events()
-        return accounting.rounds_left(events, plan.event(), policy.epsilon_budget, policy.delta)
+        """How many rounds like the plan's the policy's budgets still hold today."""
+        account = self._read()
+        now = self._now(account)
+        return budget.rounds_left(account, plan.campaign, plan.event(), policy, now, self._composed)
+
+    def rounds_left_like_the_last(self, policy: Policy) -> int | None:
+        """How many rounds like the last one paid for, of its campaign, may still follow today; None before one."""
+        account = self._read()
+        if not (charges := account.charges()):
+            return None
+        now, last = self._now(account), charges[-1]
+        return budget.rounds_left(account, last.campaign, last.event, policy, now, self._composed)
+
+    def limits(self, policy: Policy) -> tuple[budget.Limit, ...]:
+        """The policy's limits today, each with what counts against it, for every campaign that there was."""
+        account = self._read()
+        return budget.limits(account, policy, account.campaigns(), self._now(account))
 
     def summary(self) -> Summary:
         """The ledger in figures, for the hospital's own eyes."""
-        with self._current() as (_, account):
-            return summarise(account)
+        return summarise(self._read())
 
     @contextmanager
     def _current(self) -> Iterator[tuple[Transaction, Account]]:
-        """A transaction, and the account after all entries that are in the file."""
+        """A transaction, and the account after all entries that are in the database."""
         with self._database.transaction() as transaction:
-            self._account = _advance(transaction, self._account, self._key.public)
-            yield transaction, self._account
+            self._book = self._book.continued(transaction)
+            self._check_key()
+            yield transaction, self._book.account
+
+    def _read(self) -> Account:
+        """The account now; what is computed from it holds up no writer."""
+        with self._current() as (_, account):
+            return account
+
+    def _check_key(self) -> None:
+        if self._book.signer != self._key.public:
+            raise LedgerError(
+                f"the ledger was handed over to the key {self._book.signer.fingerprint}, but this is "
+                f"{self._key.public.fingerprint}: finish `fedpath-hospital rotate-key`, then start again"
+            )
+
+    def _now(self, account: Account) -> datetime:
+        return moment(account.last, self._clock())
+
+    def _write(self, kind: Kind, body: Mapping[str, Any]) -> None:
+        with self._current() as (transaction, account):
+            self._append(transaction, account, kind, body)
 
     def _append(
         self, transaction: Transaction, account: Account, kind: Kind, body: Mapping[str, Any]
@@ -209,43 +269,3 @@ class Ledger:
         after = account.after(entry)  # refuses before anything is written
         transaction.append(entry)
         return after
-
-
-def read(database: Database, public_key: PublicKey) -> tuple[list[Entry], Account]:
-    """Read and verify a whole ledger: chain, signatures, legal order, releases.  Raises `LedgerError`."""
-    with database.transaction() as transaction:
-        entries = transaction.entries_after(0)
-        account = _advance(transaction, Account(), public_key)
-        _check_outbox(transaction, account)
-        return entries, account
-
-
-def summarise(account: Account) -> Summary:
-    """An account in figures."""
-    return Summary(
-        entries=0 if account.last is None else account.last.sequence,
-        head=None if account.last is None else account.last.hash,
-        spent=len(account.spent),
-        reserved=len(account.open),
-        voided=account.voided,
-        refused=account.refused,
-        receipts=len(account.receipts),
-        events=account.events(),
-    )
-
-
-def _advance(transaction: Transaction, account: Account, public_key: PublicKey) -> Account:
-    entries = transaction.entries_after(0 if account.last is None else account.last.sequence)
-    check_chain(entries, public_key, account.last)
-    for entry in entries:
-        account = account.after(entry)
-    return account
-
-
-def _check_outbox(transaction: Transaction, account: Account) -> None:
-    """Releases are stored together with their spend, so one without the other shows a ledger cut short."""
-    paid = {spend.reservation.hash for spend in account.spent.values()}
-    if transaction.reservations_in_outbox() != paid:
-        raise LedgerError(
-            "kept releases and spend entries don't match: entries were removed; restore a backup"
-        )

@@ -34,7 +34,7 @@ from privacy.ledger.store import Ledger
 from privacy.noise import add_noise
 from privacy.plan import Plan
 from privacy.policy import Policy, refusal
-from privacy.randomness import SeededRandom
+from privacy.randomness import SecureRandom
 from privacy.release import seal
 
 BASE = canonical.digest(b"base")
@@ -191,16 +191,16 @@ class SimulatedHospital:
     def _release(self, plan: Plan) -> dict[str, bytes]:
         reservation = self.ledger.reserve(plan, self.policy, CODE)
         key = keys.generate(self.folder / f"other-{plan.round}.key") if self.faults.forged else self.key
-        deltas = noise_deltas(plan, plan.restricted(self.policy.experts), f"{self.name}/{plan.round}")
+        deltas = noise_deltas(plan, plan.restricted(self.policy.experts))
         sealed = {name: seal(delta, reservation, plan, self.name, key) for name, delta in deltas.items()}
         self.ledger.spend(reservation, sealed)
         return sealed
 
 
-def noise_deltas(plan: Plan, experts: Iterable[str], seed: str) -> dict[str, ExpertDelta]:
+def noise_deltas(plan: Plan, experts: Iterable[str]) -> dict[str, ExpertDelta]:
     """What a round of noise-only steps makes of `experts`."""
     start = {f"{e}::{n}": torch.full(shape, 0.25) for e in experts for n, shape in SHAPES[e].items()}
-    descent, random = PrivateDescent(start, plan.learning_rate), SeededRandom(seed)
+    descent, random = PrivateDescent(start, plan.learning_rate), SecureRandom()
     for _ in range(plan.mechanism.steps):
         empty = {name: torch.zeros((0, *value.shape)) for name, value in start.items()}
         summed = clip_and_sum(empty, plan.mechanism.clip_norm)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +19,8 @@ from privacy import canonical, envelope, keys, tensors
 from privacy.errors import PlanError, ReleaseRefused, WireError
 from privacy.keys import Purpose
 from privacy.plan import Plan
-from privacy.release import MAGIC, Expectation, _quantise, check
+from privacy.quantise import dequantise, quantise
+from privacy.release import MAGIC, Expectation, Header, check
 from tests.privacy_cases import PLAN, SHAPES, Hospital, hospital
 
 LIMIT = 1 << 20
@@ -151,14 +155,18 @@ def test_hostile_plans_are_read_or_refused(noise: bytes, how: tuple[int, int, in
 
 
 @given(arrays)
-def test_quantising_is_within_half_a_level(value: NDArray[np.float32]) -> None:
-    """Catches int8 overflow, a scale of zero, the wrong axis; half a level is 1/254 of the slice's most."""
-    levels, scales = _quantise(value)
+def test_quantising_is_within_one_level(value: NDArray[np.float32]) -> None:
+    """Catches int8 overflow, a scale of zero, the wrong axis, and a value pushed out of its slice's range."""
+    levels, scales = quantise(value, "seed")
     assert levels.shape == value.shape
     assert scales.size == (min(value.shape) if value.ndim == 2 else 1)
-    error = np.abs(levels.astype(np.float64) * scales - value)
-    tiny = 130 * float(np.finfo(np.float32).smallest_subnormal)  # where the scale itself has no digits left
-    assert (error <= scales.astype(np.float64) * 0.5001 + tiny).all()
+    again = levels.astype(np.float64) * scales
+    assert (np.abs(again - value) <= scales.astype(np.float64)).all()
+    assert (again[value == 0] == 0).all()
+    tiny = 2**7 * float(np.finfo(np.float32).smallest_subnormal)  # where a scale has few digits or one
+    most = np.abs(value).max(initial=0)
+    assert np.abs(again).max(initial=0) <= most * (1 + 2.0**-22) + tiny
+    assert dequantise(levels, scales).shape == value.shape
 
 
 @pytest.fixture(scope="module")
@@ -192,9 +200,59 @@ def test_hostile_releases_are_refused(
         assert all(np.isfinite(value).all() for value in release.tensors.values())
 
 
+# A header field's value, from nearly right to absurd.
+odd = json_values | st.sampled_from(
+    [10**400, -(10**400), 2**63, "0" * 64, "north", PLAN.event().to_dict(), {}]
+)
+fields = st.sampled_from([field.name for field in dataclasses.fields(Header)])
+
+
+@settings(max_examples=300)
+@given(changes=st.dictionaries(fields, odd, min_size=1, max_size=3))
+def test_releases_with_odd_headers_are_refused(
+    sealed: tuple[Hospital, bytes], changes: dict[str, object]
+) -> None:
+    """Catches any error but ReleaseRefused on a header that the hospital itself signed, and a binding that is
+    not checked: only what nobody can know beforehand may differ.
+    """
+    north, good = sealed
+    parts, metadata = tensors.deserialize(good[len(MAGIC) + 64 :], len(good))
+    was = json.loads(metadata)
+    header = canonical.encode({**was, **changes}).decode()
+    payload = tensors.serialize(parts, header)
+    try:
+        check(MAGIC + north.key.sign(payload, Purpose.RELEASE) + payload, north.expectation())
+    except ReleaseRefused:
+        return
+    differs = {name for name, value in changes.items() if was[name] != value}
+    assert differs <= {"code_hash", "nonce", "reservation", "noise_variance"}
+
+
+@settings(max_examples=200)
+@given(
+    parts=st.dictionaries(
+        st.sampled_from([f"{kind}/{name}" for kind in "qs" for name in SHAPES["scale/roi"]]),
+        arrays | hnp.arrays(np.int8, shapes),
+        max_size=4,
+    )
+)
+def test_releases_with_odd_tensors_are_refused(
+    sealed: tuple[Hospital, bytes], parts: dict[str, NDArray[Any]]
+) -> None:
+    """Catches any error but ReleaseRefused on tensors of any shape and dtype under a good header."""
+    north, good = sealed
+    held, metadata = tensors.deserialize(good[len(MAGIC) + 64 :], len(good))
+    payload = tensors.serialize({**held, **parts}, metadata)
+    try:
+        release = check(MAGIC + north.key.sign(payload, Purpose.RELEASE) + payload, north.expectation())
+    except ReleaseRefused:
+        return
+    assert {name: value.shape for name, value in release.tensors.items()} == SHAPES["scale/roi"]
+
+
 def test_keys_of_others_open_nothing(sealed: tuple[Hospital, bytes], tmp_path: Path) -> None:
     """Catches an expectation that takes any key for any name."""
     _, good = sealed
     stranger = keys.generate(tmp_path / "k").public
-    with pytest.raises(ReleaseRefused, match="bad-signature"):
+    with pytest.raises(ReleaseRefused, match="unknown-key"):
         check(good, Expectation(PLAN, {"north": stranger}, SHAPES, 10_000, math.inf))

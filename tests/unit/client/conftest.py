@@ -20,7 +20,6 @@ from privacy.experts import EXPERTS
 from privacy.ledger.store import Ledger
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
-from privacy.randomness import SeededRandom
 
 POLICY = """\
 hospital = "north"
@@ -70,7 +69,7 @@ class House:
         return parts | {f"expert/{name}": self.states[name] for name in plan.experts_hash}
 
     def agent(self) -> Agent:
-        return Agent(self.home, Network(False, "not cut off: a test"), SeededRandom(4))
+        return Agent(self.home, Network(False, "not cut off: a test"))
 
     def ledger(self) -> Ledger:
         return Ledger(self.home.ledger, keys.load(self.home.release_key))

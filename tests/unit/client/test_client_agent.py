@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from client import agent as agents
 from client.agent import Agent
+from client.key_rotation import rotate_key
+from client.tasks.sample import Sample
+from client.withdrawn import add_withdrawn
 from privacy import canonical, envelope, keys, tensors
 from privacy.codes import Refusal
 from privacy.description import Description
+from privacy.errors import SignatureInvalid
 from privacy.evaluation import Evaluation
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
@@ -252,11 +257,52 @@ def test_keeps_genuine_receipts_and_answers_them_with_nothing(house: MakeHouse) 
     agent, plan = place.agent(), place.plan()
     sent = ask(agent, "train", place.request(plan))
     digests = {name.removeprefix("release/"): tensors.digest(data) for name, data in sent.items()}
-    receipt = Receipt("north", "spring", 1, plan.hash, digests, dict.fromkeys(digests, ACCEPTED))
+    paid = place.ledger().entries()[1].hash
+    receipt = Receipt("north", "spring", 1, plan.hash, digests, dict.fromkeys(digests, ACCEPTED), paid)
     stranger = keys.generate(place.home.folder / "stranger.key")
     assert code(ask(agent, "receipt", {"receipt": receipt.sign(stranger)})) == Refusal.BAD_REQUEST
     assert ask(agent, "receipt", {"receipt": receipt.sign(place.coordinator)}) == {}
     assert place.ledger().summary().receipts == 1
+
+
+def test_a_patient_who_withdrew_is_drawn_no_more(house: MakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a withdrawal that waits for a restart, or that is forgotten by one; and a name in the ledger."""
+    place = house()
+    drawn: list[set[str]] = []
+    real = agents.train_round
+
+    def watched(experts: object, trained: object, samples: Sequence[Sample], *others: object) -> object:
+        drawn.append({sample.patient for sample in samples})
+        return real(experts, trained, samples, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("client.agent.train_round", watched)
+    agent = place.agent()
+    ask(agent, "train", place.request(place.plan()))
+    leaver, *stayed = sorted(drawn[0])
+    add_withdrawn(place.home.withdrawn, [leaver])
+    ask(agent, "train", place.request(place.plan(2)))
+    ask(place.agent(), "train", place.request(place.plan(3)))
+    assert drawn[1:] == [set(stayed), set(stayed)]
+    entries = place.ledger().entries()
+    assert [entry.body for entry in entries if entry.kind == "withdrawal"] == [{"withdrawn": 1}]
+    assert leaver not in str(entries)
+
+
+def test_a_round_from_before_a_key_rotation_is_sent_again_as_it_was(house: MakeHouse) -> None:
+    """Catches a guard that takes its own older releases for forged ones, and an agent on a stale key."""
+    place = house()
+    first = ask(place.agent(), "train", place.request(place.plan()))
+    new = rotate_key(place.home)
+    agent = place.agent()
+    assert ask(agent, "train", place.request(place.plan())) == first
+    release = ask(agent, "train", place.request(place.plan(2)))["release/scale/roi"]
+    for data, key in ((first["release/scale/roi"], None), (release, new)):
+        signature, payload = data[4:68], data[68:]
+        if key is None:
+            with pytest.raises(SignatureInvalid):
+                new.verify(signature, payload, keys.Purpose.RELEASE)
+        else:
+            key.verify(signature, payload, keys.Purpose.RELEASE)
 
 
 def test_an_agent_that_died_in_training_gives_the_round_back_at_its_next_start(house: MakeHouse) -> None:

@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from client.cli import app
-from privacy.egress import EgressRecord
+from privacy import canonical
+from privacy.egress_record import EgressRecord
 from tests.unit.client.conftest import House
 
 MakeHouse = Callable[..., House]
@@ -56,7 +57,7 @@ def test_budget_and_egress_read_the_ledger(house: MakeHouse) -> None:
     ledger = place.ledger()
     reservation = ledger.reserve(place.plan(), place.home.policy, "0" * 64)
     ledger.spend(reservation, {"scale/roi": b"bytes"})
-    ledger.log_egress([EgressRecord("release/scale/roi", "0" * 64, 5, 1.5)])
+    ledger.log_egress([EgressRecord("release/scale/roi", canonical.digest(b"bytes"), 5, 1.5, "0" * 64)])
     figures = json.loads(run("budget", place.home.folder, "--json").stdout)
     assert figures["epsilon"] == pytest.approx(ledger.epsilon(1e-5))
     assert figures["rounds_left_like_the_last"] == ledger.rounds_left(place.plan(), place.home.policy)

@@ -6,8 +6,10 @@ import math
 
 import pytest
 
-from privacy.accounting import calibrate, epsilon, rounds_left
+from privacy.accounting import Composition, calibrate, epsilon, rounds_left
 from privacy.mechanism import Event
+from privacy.second_accountant import AGREEMENT
+from privacy.second_accountant import epsilon as second_epsilon
 
 DELTA = 1e-5
 
@@ -88,3 +90,69 @@ def test_a_senseless_target_is_refused(target: float) -> None:
     """Catches a search without an end."""
     with pytest.raises(ValueError, match="epsilon_target"):
         calibrate(0.1, 10, target, DELTA)
+
+
+MIXED = [Event(0.8 + 0.05 * n, 0.02 + 0.004 * n, 10 + n) for n in range(15)]
+
+
+def test_one_by_one_composes_as_all_at_once() -> None:
+    """Catches a cached history that drifts from the events: fifteen unlike rounds, in either order."""
+    at_once = epsilon(MIXED, DELTA)
+    for order in (MIXED, MIXED[::-1]):
+        so_far = Composition()
+        for event in order:
+            so_far = so_far.plus(event)
+        assert so_far.epsilon(DELTA) == pytest.approx(at_once, abs=1e-3)
+    assert Composition.of(MIXED[:-1]).plus(MIXED[-1]).epsilon(DELTA) == pytest.approx(at_once, abs=1e-3)
+
+
+def test_a_composition_is_left_as_it_was() -> None:
+    """Catches a shared history: asking what one more round would cost must not spend it."""
+    so_far = Composition.of(MIXED[:2])
+    before = so_far.epsilon(DELTA)
+    assert so_far.plus(MIXED[2]).epsilon(DELTA) > before
+    assert so_far.epsilon(DELTA) == before
+
+
+def test_an_infinite_composition_stays_so() -> None:
+    """Catches an event without noise that is forgotten once others follow."""
+    so_far = Composition.of(MIXED[:1]).plus(Event(0.0, 0.1, 1)).plus(MIXED[1])
+    assert so_far.epsilon(DELTA) == math.inf
+    assert Composition().plus(Event(0.1, 0.1, 1)).plus(MIXED[1]).epsilon(DELTA) == math.inf
+
+
+def test_many_unlike_rounds_compose() -> None:
+    """Catches an error that grows with the history: forty unlike Gaussians are one, exactly."""
+    events = [Event(20.0 + n, 1.0, 1) for n in range(40)]
+    together = sum(event.noise_multiplier**-2 for event in events) ** -0.5
+    assert epsilon(events, DELTA) == pytest.approx(epsilon([Event(together, 1.0, 1)], DELTA), abs=0.005)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [Event(1.0, 0.05, 2000)],
+        [Event(1.0, 0.05, 1000)],
+        [Event(2.0, 0.05, 2000)],
+        [Event(4.0, 1.0, 1)],
+        [Event(0.3, 0.1, 10)],
+        [Event(4.0, 1.0, 3), Event(1.0, 0.1, 40)],
+        MIXED,
+    ],
+    ids=["16.489", "10.987", "5.472", "0.926", "35.66", "evaluations-and-rounds", "fifteen-unlike-rounds"],
+)
+def test_the_two_accountants_agree(events: list[Event]) -> None:
+    """Catches a slip in either: other code and another method must say the same to 0.02, and PRV's upper bound
+    (at most 0.01 above the truth) is never under PLD's figure by more than its grid.
+    """
+    first, second = epsilon(events, DELTA), second_epsilon(events, DELTA)
+    assert abs(first - second) <= AGREEMENT
+    assert second > first - 1e-3
+
+
+@pytest.mark.parametrize("events", [[], [Event(0.1, 0.1, 1)], [Event(0.5, 0.5, 10_000)]])
+def test_the_second_accountant_ends_where_the_first_does(events: list[Event]) -> None:
+    """Catches a check that hangs or fails on what the first accountant calls nothing, or infinite."""
+    assert second_epsilon(events, DELTA) == epsilon(events, DELTA)
+    with pytest.raises(ValueError, match="delta"):
+        second_epsilon(events, 0.0)

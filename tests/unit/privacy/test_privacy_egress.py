@@ -9,11 +9,14 @@ import pytest
 from privacy import canonical
 from privacy.codes import Refusal
 from privacy.description import Description
-from privacy.egress import EgressRecord, check_reply
+from privacy.egress import check_reply
+from privacy.egress_record import EgressRecord
 from privacy.errors import EgressError, WireError
+from privacy.keys import PublicKey
 from tests.privacy_cases import CODE, POLICY, Hospital, hospital, round_of
 
 LIMIT = 100_000
+TO = PublicKey(bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"))  # RFC 8032
 DESCRIPTION = Description.of(POLICY, CODE).to_bytes()
 METRICS = canonical.encode({"accuracy": 0.5})
 
@@ -30,9 +33,12 @@ def reply(north: Hospital) -> dict[str, bytes]:
 
 def test_releases_pass_and_are_logged(north: Hospital, reply: dict[str, bytes]) -> None:
     """Catches a log that misses a byte that left, or its price."""
-    records = check_reply(reply, POLICY, limit=LIMIT, epsilon=1.5, expected=north.expectation())
+    records = check_reply(
+        reply, POLICY, limit=LIMIT, epsilon=1.5, destination=TO, expected=north.expectation()
+    )
     assert records == tuple(
-        EgressRecord(name, canonical.digest(data), len(data), 1.5) for name, data in sorted(reply.items())
+        EgressRecord(name, canonical.digest(data), len(data), 1.5, TO.raw.hex())
+        for name, data in sorted(reply.items())
     )
     ledger = north.ledger()
     ledger.log_egress(records)
@@ -42,15 +48,22 @@ def test_releases_pass_and_are_logged(north: Hospital, reply: dict[str, bytes]) 
 @pytest.mark.parametrize("code", list(Refusal))
 def test_every_code_passes(code: Refusal) -> None:
     """Catches a refusal that could not be told."""
-    assert check_reply({"code": code.value.encode()}, POLICY, limit=LIMIT, epsilon=0.0)
+    assert check_reply({"code": code.value.encode()}, POLICY, limit=LIMIT, epsilon=0.0, destination=TO)
 
 
 def test_description_and_public_metrics_pass_where_they_may() -> None:
     """Catches an evaluator that can't report, or a hospital that can't name itself."""
     assert check_reply(
-        {"description": DESCRIPTION}, POLICY, limit=LIMIT, epsilon=0.0, description=DESCRIPTION
+        {"description": DESCRIPTION},
+        POLICY,
+        limit=LIMIT,
+        epsilon=0.0,
+        destination=TO,
+        description=DESCRIPTION,
     )
-    assert check_reply({"metrics": METRICS}, replace(POLICY, public_data=True), limit=LIMIT, epsilon=0.0)
+    assert check_reply(
+        {"metrics": METRICS}, replace(POLICY, public_data=True), limit=LIMIT, epsilon=0.0, destination=TO
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,7 +86,7 @@ def test_description_and_public_metrics_pass_where_they_may() -> None:
 def test_anything_else_stays(north: Hospital, bad: dict[str, bytes]) -> None:
     """Catches losses, counts, texts and metrics of private data on their way out."""
     with pytest.raises(EgressError):
-        check_reply(bad, POLICY, limit=LIMIT, epsilon=0.0, expected=north.expectation())
+        check_reply(bad, POLICY, limit=LIMIT, epsilon=0.0, destination=TO, expected=north.expectation())
 
 
 def test_releases_stay_unless_they_answer_the_plan(north: Hospital, reply: dict[str, bytes]) -> None:
@@ -89,25 +102,32 @@ def test_releases_stay_unless_they_answer_the_plan(north: Hospital, reply: dict[
     ]
     for bad, expected in cases:
         with pytest.raises(EgressError):
-            check_reply(bad, POLICY, limit=LIMIT, epsilon=0.0, expected=expected)
+            check_reply(bad, POLICY, limit=LIMIT, epsilon=0.0, destination=TO, expected=expected)
 
 
 def test_another_description_and_malformed_metrics_stay() -> None:
     """Catches a description with something private added, and metrics that are no canonical JSON."""
     with pytest.raises(EgressError):
         check_reply(
-            {"description": DESCRIPTION + b" "}, POLICY, limit=LIMIT, epsilon=0.0, description=DESCRIPTION
+            {"description": DESCRIPTION + b" "},
+            POLICY,
+            limit=LIMIT,
+            epsilon=0.0,
+            destination=TO,
+            description=DESCRIPTION,
         )
     with pytest.raises(EgressError):
-        check_reply({"metrics": b"{} "}, replace(POLICY, public_data=True), limit=LIMIT, epsilon=0.0)
+        check_reply(
+            {"metrics": b"{} "}, replace(POLICY, public_data=True), limit=LIMIT, epsilon=0.0, destination=TO
+        )
 
 
 def test_a_reply_over_the_limit_stays(north: Hospital, reply: dict[str, bytes]) -> None:
     """Catches a flood."""
     size = sum(map(len, reply.values()))
-    check_reply(reply, POLICY, limit=size, epsilon=0.0, expected=north.expectation())
+    check_reply(reply, POLICY, limit=size, epsilon=0.0, destination=TO, expected=north.expectation())
     with pytest.raises(EgressError, match="over the limit"):
-        check_reply(reply, POLICY, limit=size - 1, epsilon=0.0, expected=north.expectation())
+        check_reply(reply, POLICY, limit=size - 1, epsilon=0.0, destination=TO, expected=north.expectation())
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from privacy.descent import PrivateDescent
 from privacy.errors import MechanismError
 from privacy.mechanism import Mechanism
 from privacy.noise import Noised, add_noise
-from privacy.randomness import SecureRandom, SeededRandom
+from privacy.randomness import RandomSource, SecureRandom, SeededRandom
 from tests.privacy_cases import MECHANISM
 
 EXPECTED = 40.0
@@ -93,12 +93,64 @@ def test_a_senseless_public_number_is_refused(expected: float) -> None:
         add_noise(clip_and_sum({"a": torch.ones(2, 3)}, 0.5), STRONG, expected, SecureRandom())
 
 
+def noised(gradients: dict[str, torch.Tensor], sigma: float, random: RandomSource) -> Noised:
+    """One step with clip norm 1 and a public number of 40."""
+    mechanism = replace(STRONG, clip_norm=1.0, noise_multiplier=sigma)
+    return add_noise(clip_and_sum(gradients, 1.0), mechanism, EXPECTED, random)
+
+
+@pytest.mark.parametrize("patients", [0, 1, 3], ids=["empty-draw", "one-patient", "three"])
+@pytest.mark.parametrize("shape", [(0,), (), (1,), (5, 3)], ids=["no-elements", "scalar", "one", "matrix"])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
+def test_every_draw_and_form_gets_the_same_noise(
+    patients: int, shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    """Catches, for each row of add_noise's table, noise that depends on the draw, on the number of patients or
+    on the gradients' dtype: from one seed it is the very same, in every coordinate.
+    """
+    gradients = {"a": torch.ones((patients, *shape), dtype=dtype)}
+    with_noise = noised(gradients, 2.0, SeededRandom(1)).mean["a"]
+    bare = noised(gradients, 0.0, SeededRandom(1)).mean["a"]
+    empty = noised({"a": torch.zeros((0, *shape))}, 2.0, SeededRandom(1)).mean["a"]
+    assert with_noise.dtype == torch.float32
+    assert with_noise.shape == shape
+    assert bool((empty != 0).all())
+    torch.testing.assert_close(with_noise - bare, empty, rtol=1e-5, atol=1e-7)
+
+
+def test_no_noise_is_said_to_be_none() -> None:
+    """Catches a bare mean that claims some noise."""
+    bare = noised({"a": torch.full((2, 4), 0.1)}, 0.0, SecureRandom())
+    assert bare.noise_std == 0.0
+    torch.testing.assert_close(bare.mean["a"], torch.full((4,), 0.2 / EXPECTED))
+
+
+def test_a_mean_beyond_float32_is_infinite_and_stops_there() -> None:
+    """Catches a rounding that would hide a diverged coordinate: one infinite mean makes that coordinate NaN."""
+    mechanism = replace(STRONG, clip_norm=1e40)
+    mean = add_noise(clip_and_sum({NAMES[0]: torch.zeros(0, 6)}, 1e40), mechanism, 1.0, SecureRandom())
+    assert bool(mean.mean[NAMES[0]].isinf().all())
+    descent = PrivateDescent({NAMES[0]: torch.zeros(6)}, 0.01)
+    descent.step(mean)
+    assert np.isnan(descent.deltas()["scale/roi"].tensors["a"]).all()
+
+
+def test_noise_from_a_seed_is_never_forgotten() -> None:
+    """Catches a delta that passes for secure after one seeded step among secure ones, in either order."""
+    for sources in ((SeededRandom(0), SecureRandom()), (SecureRandom(), SeededRandom(0))):
+        descent = PrivateDescent({NAMES[0]: torch.zeros(6)}, 0.01)
+        for random in sources:
+            empty = clip_and_sum({NAMES[0]: torch.zeros(0, 6)}, 0.5)
+            descent.step(add_noise(empty, replace(STRONG, steps=2), EXPECTED, random))
+        assert not descent.deltas()["scale/roi"].secure
+
+
 def test_nobody_else_makes_a_noised_or_a_delta() -> None:
     """Catches raw gradients or raw weights handed on as if they were hidden."""
     with pytest.raises(MechanismError, match="add_noise"):
-        Noised({"a": torch.ones(3)}, 1.0, MECHANISM, made_by=None)
+        Noised({"a": torch.ones(3)}, 1.0, MECHANISM, True, made_by=None)
     with pytest.raises(MechanismError, match="PrivateDescent"):
-        ExpertDelta("scale/roi", {"a": np.ones(3, np.float32)}, 1.0, MECHANISM, 1, made_by=None)
+        ExpertDelta("scale/roi", {"a": np.ones(3, np.float32)}, 1.0, MECHANISM, 1, True, made_by=None)
 
 
 def test_descent_is_adam() -> None:

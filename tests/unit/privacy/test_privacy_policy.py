@@ -38,6 +38,17 @@ def test_a_policy_file_is_read(tmp_path: Path) -> None:
     assert policy.expected_patients(MECHANISM) == pytest.approx(100.0)
 
 
+def test_limits_on_a_part_of_the_budget_are_read_and_may_be_left_out(tmp_path: Path) -> None:
+    """Catches a limit that is lost on its way into the ledger, or that has a default."""
+    assert (POLICY.epsilon_per_campaign, POLICY.epsilon_per_day) == (None, None)
+    (tmp_path / "policy.toml").write_text(TEXT + "epsilon_per_campaign = 4\nepsilon_per_day = 0.5\n")
+    policy = Policy.load(tmp_path / "policy.toml")
+    assert (policy.epsilon_per_campaign, policy.epsilon_per_day) == (4.0, 0.5)
+    assert Policy.from_dict(policy.to_dict()) == policy
+    assert Policy.from_dict(POLICY.to_dict()) == POLICY
+    assert policy.hash != POLICY.hash
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -60,6 +71,8 @@ def test_a_policy_file_is_read(tmp_path: Path) -> None:
         ('hospital = "north"', 'hospital = "St. North"', "hospital"),
         ('hospital = "north"', "hospital = north", "not TOML"),
         ("delta = 1e-5", "delta = 1e-5\npublic_data = 1", "public_data"),
+        ("delta = 1e-5", "delta = 1e-5\nepsilon_per_day = 0", "epsilon_per_day = 0"),
+        ("delta = 1e-5", 'delta = 1e-5\nepsilon_per_campaign = "4"', "epsilon_per_campaign = '4'"),
     ],
 )
 def test_a_wrong_policy_file_is_named_with_key_and_cure(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from privacy.mechanism import Event
 from privacy.release import Release
 from strategies import mean
 from strategies.errors import AggregationError
@@ -19,7 +20,23 @@ START = {"a": np.full((2, 3), 1.0, np.float32), "b": np.zeros(2, np.float32)}
 
 def release(values: float, std: float = 0.1, expert: str = "scale/roi", hospital: str = "north") -> Release:
     tensors = {name: np.full(value.shape, values, np.float32) for name, value in START.items()}
-    return Release(hospital, "spring", 1, expert, HASH, HASH, HASH, HASH, HASH, std, tensors)
+    return Release(
+        hospital=hospital,
+        key="0" * 16,
+        campaign="spring",
+        round=1,
+        expert=expert,
+        base_hash=HASH,
+        parent_hash=HASH,
+        plan_hash=HASH,
+        code_hash=HASH,
+        reservation=HASH,
+        event=Event(1.0, 0.1, 2),
+        noise_variance=std**2,
+        shapes={name: value.shape for name, value in tensors.items()},
+        nonce=HASH,
+        tensors=tensors,
+    )
 
 
 @given(st.lists(st.tuples(st.floats(-1e3, 1e3, width=32), st.floats(1e-3, 10)), min_size=1, max_size=8))

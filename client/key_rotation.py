@@ -1,0 +1,62 @@
+"""A new release key in the old one's place, so that a crash at any point can be taken up again.
+
+    next.key made -> ledger handed over -> request.json and release.key.pub rewritten -> next.key becomes release.key
+
+The old private key is gone with the last step; its public half stays in the ledger, and verifies what it signed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from client.home import Home
+from privacy import keys
+from privacy.ledger.database import Database
+from privacy.ledger.reading import holder
+from privacy.ledger.store import Ledger
+
+
+def rotate_key(home: Home) -> keys.PublicKey:
+    """Make and take up a new release key, or finish a rotation that a crash cut short; returns the new key.
+
+    The agent must not run (`Home.only_agent`). Until the coordinator has enrolled the new request.json, it refuses
+    this hospital's releases. Raises `HomeError`, `KeyFileError`, `LedgerError`.
+    """
+    old, waiting = keys.load(home.release_key), home.release_key.with_name("next.key")
+    if holder(Database(home.ledger), old.public) == old.public:
+        for left_over in (waiting, keys.public_path(waiting)):  # of an attempt that never reached the ledger
+            left_over.unlink(missing_ok=True)
+        new = keys.generate(waiting)
+        Ledger(home.ledger, old).rotate(new)
+    else:
+        new = keys.load(waiting)
+    request = home.folder / "request.json"
+    fields = json.loads(request.read_text("utf-8"))
+    pem = new.public.to_pem()
+    _replace(request, json.dumps({**fields, "release_key": pem.decode()}, indent=2).encode() + b"\n", 0o600)
+    _replace(keys.public_path(home.release_key), pem, 0o644)
+    keys.public_path(waiting).unlink(missing_ok=True)
+    waiting.replace(home.release_key)
+    _sync(home.release_key.parent)
+    return new.public
+
+
+def _replace(path: Path, data: bytes, mode: int) -> None:
+    """Write a file anew, so that a crash leaves the old one or the new."""
+    new = path.with_name(path.name + ".new")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+    _sync(path.parent)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

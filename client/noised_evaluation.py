@@ -1,0 +1,58 @@
+"""How good the experts are on this hospital's own patients, in noised counts: what may leave, at a price."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from client.model.experts import Experts
+from client.tasks.registry import TASKS
+from client.tasks.sample import Sample
+from client.training.batch import LoadInputs
+from client.training.evaluate import Mode, answer
+from privacy.noised_counts import Kind, NoisedCounts, noised_counts
+from privacy.randomness import RandomSource
+
+
+def noised_evaluation(
+    experts: Experts,
+    samples: Sequence[Sample],
+    load_inputs: LoadInputs,
+    kinds: Sequence[Kind],
+    mode: Mode,
+    most_tokens: int,
+    noise_multiplier: float,
+    random: RandomSource,
+    *,
+    scale_experts: bool = True,
+    task_experts: bool = True,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> NoisedCounts:
+    """Ask every sample of the public `kinds` (scale, task), score the answers, and count them patient by patient.
+
+    Guarantee: adding or removing one patient, with any number of samples, changes what is returned as one
+    Gaussian step of `noise_multiplier` does: it spends `privacy.noised_counts.charge(noise_multiplier)`, which
+    the caller reserves first. Answers are greedy and each sample's own, so no patient's depends on another's.
+    Kinds of which there are no samples are counted too: their absence is as private as their number.
+    """
+    asked = [sample for sample in samples if (sample.scale, sample.task) in kinds]
+    texts = answer(
+        experts,
+        asked,
+        load_inputs,
+        mode,
+        most_tokens,
+        scale_experts=scale_experts,
+        task_experts=task_experts,
+        progress=progress,
+    )
+    return noised_counts(kinds, patient_scores(asked, texts), noise_multiplier, random)
+
+
+def patient_scores(samples: Sequence[Sample], texts: Sequence[str | None]) -> list[dict[Kind, list[float]]]:
+    """Each patient's scores by kind; texts[i] answers samples[i], None being no answer."""
+    by_patient: dict[str, dict[Kind, list[float]]] = {}
+    for sample, text in zip(samples, texts, strict=True):
+        (score,) = TASKS[sample.task].score([(text, sample)])
+        kinds = by_patient.setdefault(sample.patient, {})
+        kinds.setdefault((sample.scale, sample.task), []).append(score)
+    return list(by_patient.values())

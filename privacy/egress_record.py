@@ -1,0 +1,21 @@
+"""A line of the egress log.  Apart from the guard, which knows releases, because the ledger keeps these lines."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RELEASE = "release/"  # begins the name of a reply's part that is a release
+
+
+@dataclass(frozen=True)
+class EgressRecord:
+    """What left: a part of a reply, the hospital's total epsilon when it did, and whose key it went to.
+
+    `destination` is the coordinator's public key in hex: the courier hands replies to nobody else.
+    """
+
+    name: str
+    sha256: str
+    bytes: int
+    epsilon: float
+    destination: str

@@ -1,0 +1,122 @@
+"""The two databases that may hold a ledger, opened so that an ended transaction is durable, and writers queue.
+
+SQLite: write-ahead log, synchronous=FULL, BEGIN IMMEDIATE.  PostgreSQL: synchronous commit whatever the
+server's default, READ COMMITTED behind an advisory lock, so that each transaction reads all that those before it
+wrote.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import sqlalchemy as sql
+from sqlalchemy.exc import ArgumentError
+
+from privacy.errors import LedgerError
+
+POSTGRESQL = "postgresql+psycopg"
+_WAIT_SECONDS = 60
+_CONNECT_SECONDS = 10
+_LOCK = 0x66656470617468  # "fedpath": one writer at a time in each PostgreSQL database
+
+
+def open_engine(place: Path | str, *, read_only: bool) -> sql.Engine:
+    """An engine on a ledger's SQLite file (a `Path`) or PostgreSQL database (a URL).
+
+    A missing file is made (mode 0600) unless `read_only`.  Raises `LedgerError`: no such file or folder, another
+    kind of database, a password in the URL.
+    """
+    return _sqlite(place, read_only) if isinstance(place, Path) else _postgresql(place, read_only)
+
+
+def named(place: Path | str) -> str:
+    """The place, as an error may name it."""
+    return str(place) if isinstance(place, Path) else sql.make_url(place).render_as_string()
+
+
+def _sqlite(path: Path, read_only: bool) -> sql.Engine:
+    if read_only and not path.is_file():
+        raise LedgerError(f"{path}: there is no ledger here")
+    if not read_only:
+        _touch(path)
+    engine = sql.create_engine(_sqlite_url(path, read_only), poolclass=sql.NullPool)
+    sql.event.listen(engine, "connect", _on_connect_read_only if read_only else _on_connect)
+    sql.event.listen(engine, "begin", _on_begin_read_only if read_only else _on_begin)
+    return engine
+
+
+def _touch(path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise LedgerError(f"{path}: {error.strerror}: check the folder and who runs this") from error
+
+
+def _sqlite_url(path: Path, read_only: bool) -> sql.URL:
+    if not read_only:
+        return sql.URL.create("sqlite", database=str(path.absolute()))
+    # Closed in good order, a file has no write-ahead log, and can be read where nothing may be written.
+    log = path.with_name(path.name + "-wal")
+    mode = {"mode": "ro"} if log.exists() and log.stat().st_size else {"immutable": "1"}
+    return sql.URL.create("sqlite", database=path.absolute().as_uri(), query={**mode, "uri": "true"})
+
+
+def _on_connect(connection: sql.PoolProxiedConnection, record: object) -> None:
+    connection.isolation_level = None  # type: ignore[attr-defined]  # we begin transactions ourselves
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout={_WAIT_SECONDS * 1000}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()
+
+
+def _on_connect_read_only(connection: sql.PoolProxiedConnection, record: object) -> None:
+    connection.isolation_level = None  # type: ignore[attr-defined]
+
+
+def _on_begin(connection: sql.Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _on_begin_read_only(connection: sql.Connection) -> None:
+    connection.exec_driver_sql("BEGIN")
+
+
+def _postgresql(place: str, read_only: bool) -> sql.Engine:
+    try:
+        url = sql.make_url(place)
+    except ArgumentError:
+        raise LedgerError("the ledger's URL can't be read: write postgresql+psycopg://user@host/db") from None
+    if url.drivername != POSTGRESQL:
+        raise LedgerError(
+            f"a ledger can't be kept in {url.drivername!r}: write {POSTGRESQL}://user@host/db, or leave the key "
+            "out for a file in the home"
+        )
+    if url.password is not None or {"password", "sslpassword"} & set(url.query):
+        raise LedgerError(
+            "the ledger's URL holds a password: take it out, and put it into keys/ledger.pgpass, mode 0600 "
+            "(docs/ledger.md)"
+        )
+    level = "REPEATABLE READ" if read_only else "READ COMMITTED"
+    engine = sql.create_engine(
+        url,
+        poolclass=sql.NullPool,
+        isolation_level=level,
+        hide_parameters=True,
+        connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "fedpath ledger"},
+    )
+    if read_only:
+        return engine.execution_options(postgresql_readonly=True)
+    sql.event.listen(engine, "begin", _on_begin_postgresql)
+    return engine
+
+
+def _on_begin_postgresql(connection: sql.Connection) -> None:
+    connection.exec_driver_sql("SET LOCAL synchronous_commit TO on")
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout TO '{_WAIT_SECONDS}s'")
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+    if connection.exec_driver_sql("SHOW fsync").scalar() != "on":
+        raise LedgerError(
+            "this PostgreSQL server runs with fsync off, and would lose what was spent: turn it on"
+        )

@@ -1,0 +1,138 @@
+"""A ledger in one file, to hand to an auditor: every entry, receipts among them, verifiable without the hospital.
+
+JSON lines, each canonical (`privacy.canonical`): first a head, signed by the key that holds the ledger (how many
+entries, the last one's hash, when), then the entries.  The signed head shows a file that was cut short.  Release
+bytes are not in it: their hashes are, in the spends.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from privacy import canonical
+from privacy.errors import LedgerError, SignatureInvalid, WireError
+from privacy.keys import PrivateKey, PublicKey, Purpose
+from privacy.ledger.account import Account
+from privacy.ledger.database import MAX_BODY
+from privacy.ledger.entries import FORMAT, Entry
+from privacy.ledger.reading import Book
+
+NAME = "fedpath-ledger"
+_MAX_LINE = 2 * MAX_BODY
+_HEAD = {"name": str, "format": int, "entries": int, "head": str, "at": str, "signature": str}
+
+
+@dataclass(frozen=True)
+class Export:
+    """A file as it was read; nothing of it is verified but its form."""
+
+    head: dict[str, Any]
+    entries: tuple[Entry, ...]
+
+
+def write_export(path: Path, entries: Sequence[Entry], key: PrivateKey, at: str) -> None:
+    """Write verified `entries` (`Ledger.entries`) to a new file, signed with the key that holds the ledger.
+
+    Raises `LedgerError` where there is nothing to write, or where the file exists or can't be written.
+    """
+    if not entries:
+        raise LedgerError("the ledger has no entries yet: there is nothing to export")
+    head = {"name": NAME, "format": FORMAT, "entries": len(entries), "head": entries[-1].hash, "at": at}
+    signature = key.sign(canonical.encode(head), Purpose.EXPORT).hex()
+    lines = [canonical.encode({**head, "signature": signature}), *map(_line, entries)]
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.writelines(line + b"\n" for line in lines)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise LedgerError(
+            f"{path}: {error.strerror}: name a new file in a folder that can be written"
+        ) from error
+
+
+def read_export(path: Path) -> Export:
+    """Read hostile bytes.  Raises `LedgerError`, naming the line that is not as an export's."""
+    try:
+        with path.open("rb") as file:
+            head = _values(file.readline(_MAX_LINE + 1), 1)
+            if {name: type(value) for name, value in head.items()} != _HEAD or head["name"] != NAME:
+                raise LedgerError(f"{path}: is no ledger's export: it does not begin as one")
+            if head["format"] != FORMAT:
+                raise LedgerError(
+                    f"{path}: is of format {head['format']}, and this fedpath reads format {FORMAT}: use the one "
+                    "that wrote it"
+                )
+            entries, number = [], 1
+            while line := file.readline(_MAX_LINE + 1):
+                number += 1
+                entries.append(_entry(_values(line, number), number))
+    except OSError as error:
+        raise LedgerError(
+            f"{path}: {error.strerror}: give a file that `fedpath-hospital export` wrote"
+        ) from error
+    return Export(head, tuple(entries))
+
+
+def verify_export(export: Export, trusted: PublicKey) -> Account:
+    """What the entries amount to, where all is in order under `trusted`, any key that the ledger ever had.
+
+    Raises `LedgerError`, naming the first entry that is wrong; or the head, where the file was cut short or added
+    to, or was not written by the key that holds the ledger.
+    """
+    book = Book.of(export.entries, trusted)
+    head = {name: value for name, value in export.head.items() if name != "signature"}
+    try:
+        book.signer.verify(bytes.fromhex(export.head["signature"]), canonical.encode(head), Purpose.EXPORT)
+    except (ValueError, SignatureInvalid) as error:
+        raise LedgerError(
+            f"the export's head was not signed by the key that holds the ledger: {error}"
+        ) from error
+    last = book.account.last
+    if last is None or (head["entries"], head["head"]) != (last.sequence, last.hash):
+        raise LedgerError(
+            f"the export should hold {head['entries']} entries and holds {len(export.entries)}: it was cut short "
+            "or added to; ask for the whole file"
+        )
+    return book.account
+
+
+def _line(entry: Entry) -> bytes:
+    fields = {name: getattr(entry, name) for name in Entry.__dataclass_fields__}
+    return canonical.encode({**fields, "signature": entry.signature.hex()})
+
+
+def _values(line: bytes, number: int) -> dict[str, Any]:
+    try:
+        values = canonical.decode(line.removesuffix(b"\n"), _MAX_LINE)
+    except WireError as error:
+        raise LedgerError(f"line {number} of the export is damaged: {error}") from error
+    if not isinstance(values, dict):
+        raise LedgerError(f"line {number} of the export is damaged: it is no table")
+    return values
+
+
+_ENTRY = {
+    "sequence": int,
+    "kind": str,
+    "at": str,
+    "body": dict,
+    "previous": str,
+    "hash": str,
+    "signature": str,
+    "format": int,
+}
+
+
+def _entry(values: dict[str, Any], number: int) -> Entry:
+    if {name: type(value) for name, value in values.items()} != _ENTRY:
+        raise LedgerError(f"line {number} of the export is damaged: it is no entry")
+    try:
+        return Entry(**{**values, "signature": bytes.fromhex(values["signature"])})
+    except ValueError as error:
+        raise LedgerError(f"line {number} of the export is damaged: {error}") from error

@@ -1,0 +1,1 @@
+"""The versions of a ledger's tables, oldest first; `privacy.ledger.schema` carries them out."""

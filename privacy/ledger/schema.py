@@ -1,0 +1,81 @@
+"""The ledger's tables, and how a database comes to have them in their newest form.
+
+The versions themselves are Alembic's: `migrations/versions`.  They are carried out when a ledger is opened, in
+one transaction, so a crash leaves the old form or the new.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sql
+
+from privacy.errors import LedgerError
+
+HEAD = "0001"  # the newest version, as this fedpath writes it
+
+_tables = sql.MetaData()
+entries = sql.Table(
+    "entries",
+    _tables,
+    sql.Column("sequence", sql.Integer, primary_key=True, autoincrement=False),
+    sql.Column("kind", sql.String, nullable=False),
+    sql.Column("at", sql.String, nullable=False),
+    sql.Column("body", sql.LargeBinary, nullable=False),
+    sql.Column("previous", sql.String, nullable=False),
+    sql.Column("hash", sql.String, nullable=False, unique=True),
+    sql.Column("signature", sql.LargeBinary, nullable=False),
+    sql.Column("format", sql.Integer, nullable=False),
+)
+outbox = sql.Table(
+    "outbox",
+    _tables,
+    sql.Column("reservation", sql.String, primary_key=True),
+    sql.Column("expert", sql.String, primary_key=True),
+    sql.Column("data", sql.LargeBinary, nullable=False),
+)
+_version = sql.table("alembic_version", sql.column("version_num", sql.String))
+
+
+def prepare(connection: sql.Connection, *, read_only: bool) -> None:
+    """Bring the database to `HEAD` inside the connection's transaction; nothing where it is there already.
+
+    Raises `LedgerError` for a ledger of a newer fedpath, one from before there were versions, and, where
+    nothing may be written, one that would have to be changed.
+    """
+    found = _found(connection)
+    if found == HEAD:
+        return
+    if read_only:
+        raise LedgerError(
+            f"the ledger is of version {found or 'none'}, and this fedpath reads version {HEAD}: open it once "
+            "where it may be written, or use the fedpath that wrote it"
+        )
+    _upgrade(connection, found)
+
+
+def _found(connection: sql.Connection) -> str | None:
+    """The database's version; None where there is nothing at all."""
+    there = set(sql.inspect(connection).get_table_names())
+    if "alembic_version" in there:
+        return connection.scalar(sql.select(_version.c.version_num))
+    if there & set(_tables.tables):
+        raise LedgerError(
+            "the ledger was written before ledgers had versions, and can't be continued: keep it, and let a "
+            "policy for the new one leave out what it spent"
+        )
+    return None
+
+
+def _upgrade(connection: sql.Connection, found: str | None) -> None:
+    from alembic import command  # only here: it takes time to import, and a ledger is seldom upgraded
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", "privacy.ledger:migrations")
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    if found is not None and found not in known:
+        raise LedgerError(
+            f"the ledger is of version {found}, and this fedpath knows versions up to {HEAD}: a newer fedpath "
+            "wrote it; update this one"
+        )
+    command.upgrade(config, HEAD)

@@ -1,0 +1,40 @@
+"""Epsilon a second time: Opacus' PRV accountant, other people's code and another method.
+
+It composes the privacy random variable numerically (Gopi et al., arXiv 2106.02848), where `privacy.accounting`
+composes the loss distribution; the two agree to about 0.01, so a larger gap means that one of them is wrong.
+It is slower and holds nothing up: audits and the planner ask it, the ledger does not.  Opacus' Gaussian-DP
+accountant is no alternative: on unlike rounds it says 0.79 where the truth is 13.0.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+
+from opacus.accountants import PRVAccountant
+
+from privacy.accounting import beyond_all_budgets, merged
+from privacy.mechanism import Event
+
+ERROR = 0.01  # how far above the truth its upper bound may lie
+AGREEMENT = 0.02  # how far the two accountants may lie apart, up to an epsilon of about 20
+
+
+def epsilon(events: Sequence[Event], delta: float) -> float:
+    """An upper bound on the epsilon of all `events` together at `delta`; 0.0 for none.
+
+    `inf` where `privacy.accounting.epsilon` is: for noise under 0.2, or a loss beyond about 2,000.  At most 0.01
+    above the truth, so a mechanism of next to no cost shows as 0.01.  Raises `ValueError` unless 0 < delta < 1.
+    """
+    if not 0 < delta < 1:
+        raise ValueError(f"delta must lie between 0 and 1, not {delta}")
+    if not events:
+        return 0.0
+    if beyond_all_budgets(events):
+        return math.inf
+    accountant = PRVAccountant()
+    accountant.history = list(merged(events))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of quadrature where the integrand is all but zero
+        return float(accountant.get_epsilon(delta, eps_error=ERROR))

@@ -1,0 +1,377 @@
+"""The ledger's rules, on both databases: order, replay, receipts, what left, withdrawals, keys, self-tests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+import sqlalchemy as sql
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+
+from privacy import accounting, canonical, keys
+from privacy.codes import Refusal, ReleaseFault
+from privacy.egress_record import EgressRecord
+from privacy.errors import LedgerError, PlanRefused, RoundConflict, SignatureInvalid, WireError
+from privacy.ledger import schema
+from privacy.ledger.database import Database
+from privacy.ledger.engine import open_engine
+from privacy.ledger.entries import follow
+from privacy.ledger.reading import read
+from privacy.ledger.store import Ledger
+from privacy.receipt import ACCEPTED, Receipt
+from tests.privacy_cases import CODE, MECHANISM, PLAN, POLICY, Hospital, round_of
+
+RELEASES = {"scale/roi": b"one", "scale/wsi": b"two"}
+OTHER_PLAN = replace(PLAN, learning_rate=0.02)
+
+
+def kinds(ledger: Ledger) -> list[str]:
+    return [entry.kind for entry in ledger.entries()]
+
+
+def test_a_round_is_charged_once_from_its_reservation_on(north: Hospital) -> None:
+    """Catches a round that is free until spent, or charged again when spent."""
+    ledger = north.ledger()
+    assert ledger.epsilon(1e-5) == 0.0
+    reservation = ledger.reserve(PLAN, POLICY, CODE)
+    price = accounting.epsilon([PLAN.event()], 1e-5)
+    assert ledger.epsilon(1e-5) == price
+    ledger.spend(reservation, RELEASES)
+    assert ledger.epsilon(1e-5) == price
+    assert kinds(ledger) == ["policy", "reservation", "spend"]
+    assert (ledger.summary().spent, ledger.summary().reserved) == (1, 0)
+
+
+def test_the_same_round_gives_the_same_bytes_and_no_second_charge(north: Hospital) -> None:
+    """Catches a second release of one round, after a restart too."""
+    ledger = north.ledger()
+    assert ledger.sent("spring", 1, PLAN.hash) is None
+    ledger.spend(ledger.reserve(PLAN, POLICY, CODE), RELEASES)
+    for again in (ledger, north.ledger()):
+        assert again.sent("spring", 1, PLAN.hash) == RELEASES
+        with pytest.raises(RoundConflict):
+            again.reserve(PLAN, POLICY, CODE)
+    assert len(ledger.summary().events) == 1
+
+
+def test_the_same_round_under_another_plan_is_refused(north: Hospital) -> None:
+    """Catches a coordinator that asks for one round twice: two releases for one price."""
+    ledger = north.ledger()
+    reservation = ledger.reserve(PLAN, POLICY, CODE)
+    with pytest.raises(RoundConflict, match="being trained"):
+        ledger.reserve(OTHER_PLAN, POLICY, CODE)
+    ledger.spend(reservation, RELEASES)
+    for ask in (
+        lambda: ledger.sent("spring", 1, OTHER_PLAN.hash),
+        lambda: ledger.reserve(OTHER_PLAN, POLICY, CODE),
+    ):
+        with pytest.raises(RoundConflict) as caught:
+            ask()
+        assert caught.value.code is Refusal.ROUND_CONFLICT
+    ledger.reserve(replace(OTHER_PLAN, campaign="autumn"), POLICY, CODE)
+
+
+def test_no_way_to_a_reservation_leads_past_the_policy(north: Hospital) -> None:
+    """Catches an agent that forgets to ask the policy first."""
+    weak = replace(PLAN, mechanism=replace(MECHANISM, noise_multiplier=0.1))
+    with pytest.raises(PlanRefused) as caught:
+        north.ledger().reserve(weak, POLICY, CODE)
+    assert caught.value.code is Refusal.POLICY_NOISE
+    assert kinds(north.ledger()) == []
+
+
+def test_a_failed_round_is_given_back_once(north: Hospital) -> None:
+    """Catches a budget eaten by rounds that never sent anything, and a void after something was sent."""
+    ledger = north.ledger()
+    failed = ledger.reserve(PLAN, POLICY, CODE)
+    ledger.void(failed)
+    assert ledger.epsilon(1e-5) == 0.0
+    for misuse in (lambda: ledger.void(failed), lambda: ledger.spend(failed, RELEASES)):
+        with pytest.raises(LedgerError, match="not open"):
+            misuse()
+    second = ledger.reserve(PLAN, POLICY, CODE)
+    ledger.spend(second, RELEASES)
+    for misuse in (lambda: ledger.void(second), lambda: ledger.spend(second, RELEASES)):
+        with pytest.raises(LedgerError, match="not open"):
+            misuse()
+    assert ledger.void_unspent() == 0
+    assert ledger.sent("spring", 1, PLAN.hash) == RELEASES
+
+
+def test_an_agent_started_over_another_can_not_lead_to_an_unpaid_release(north: Hospital) -> None:
+    """Catches two agents on one ledger: the second voids, so the first may not send."""
+    first, second = north.ledger(), north.ledger()
+    reservation = first.reserve(PLAN, POLICY, CODE)
+    assert second.void_unspent() == 1
+    with pytest.raises(LedgerError, match="not open"):
+        first.spend(reservation, RELEASES)
+    assert first.sent("spring", 1, PLAN.hash) is None
+
+
+def test_nothing_to_send_is_not_a_spend(north: Hospital) -> None:
+    """Catches a round closed as answered when there is no answer to repeat."""
+    ledger = north.ledger()
+    reservation = ledger.reserve(PLAN, POLICY, CODE)
+    with pytest.raises(LedgerError, match="void"):
+        ledger.spend(reservation, {})
+    ledger.void(reservation)
+
+
+def test_policies_are_recorded_when_they_change(north: Hospital) -> None:
+    """Catches a limit that was raised without a trace."""
+    ledger = north.ledger()
+    ledger.reserve(PLAN, POLICY, CODE)
+    ledger.reserve(round_of(2), POLICY, CODE)
+    raised = replace(POLICY, epsilon_budget=9.0)
+    ledger.reserve(round_of(3), raised, CODE)
+    assert kinds(ledger) == ["policy", "reservation", "reservation", "policy", "reservation"]
+    assert ledger.entries()[3].body["policy"] == raised.to_dict()
+    assert ledger.entries()[4].body["code"] == CODE
+
+
+def test_refusals_are_recorded_and_cost_nothing(north: Hospital) -> None:
+    """Catches a refusal that leaves no trace, or is charged."""
+    ledger = north.ledger()
+    ledger.refuse(Refusal.PLAN_UNSIGNED, None)
+    ledger.refuse(Refusal.POLICY_NOISE, PLAN.hash)
+    assert [entry.body["code"] for entry in ledger.entries()] == ["plan-unsigned", "policy-noise"]
+    assert (ledger.summary().refused, ledger.epsilon(1e-5)) == (2, 0.0)
+
+
+def receipt(ledger: Ledger, **changes: object) -> Receipt:
+    hashes = {expert: canonical.digest(data) for expert, data in RELEASES.items()}
+    (reservation,) = [entry.hash for entry in ledger.entries() if entry.kind == "reservation"]
+    good = Receipt("north", "spring", 1, PLAN.hash, hashes, dict.fromkeys(RELEASES, ACCEPTED), reservation)
+    return replace(good, **changes)  # type: ignore[arg-type]
+
+
+def test_a_receipt_is_kept_once(north: Hospital) -> None:
+    """Catches a coordinator's proof that is lost, or written again at every retry."""
+    coordinator = keys.generate(north.folder / "coordinator")
+    ledger = north.ledger()
+    ledger.spend(ledger.reserve(PLAN, POLICY, CODE), RELEASES)
+    for _ in range(2):
+        ledger.receipt(receipt(ledger).sign(coordinator), coordinator.public)
+    assert kinds(ledger) == ["policy", "reservation", "spend", "receipt"]
+    kept = ledger.entries()[-1].body
+    assert Receipt.open(bytes.fromhex(kept["signed"]), coordinator.public) == receipt(ledger)
+    assert kept["coordinator"] == coordinator.public.raw.hex()
+
+
+Spoil = Callable[[Ledger, keys.PrivateKey, keys.PrivateKey], bytes]
+OTHER = dict.fromkeys(RELEASES, PLAN.hash)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error"),
+    [
+        (lambda ledger, key, stranger: receipt(ledger).sign(stranger), SignatureInvalid),
+        (lambda ledger, key, stranger: receipt(ledger).sign(key)[:-1], SignatureInvalid),
+        (lambda ledger, key, stranger: b"", SignatureInvalid),
+        (lambda ledger, key, stranger: receipt(ledger, hospital="south").sign(key), LedgerError),
+        (lambda ledger, key, stranger: receipt(ledger, round=2).sign(key), LedgerError),
+        (lambda ledger, key, stranger: receipt(ledger, plan_hash=CODE).sign(key), LedgerError),
+        (lambda ledger, key, stranger: receipt(ledger, releases=OTHER).sign(key), LedgerError),
+        (lambda ledger, key, stranger: receipt(ledger, reservation=CODE).sign(key), LedgerError),
+    ],
+    ids=[
+        "stranger",
+        "cut",
+        "empty",
+        "another-hospital",
+        "unsent-round",
+        "other-plan",
+        "other-bytes",
+        "another-history",
+    ],
+)
+def test_a_false_receipt_is_refused(north: Hospital, spoil: Spoil, error: type[Exception]) -> None:
+    """Catches a ledger that acknowledges what it did not send."""
+    coordinator, stranger = keys.generate(north.folder / "c"), keys.generate(north.folder / "s")
+    ledger = north.ledger()
+    ledger.spend(ledger.reserve(PLAN, POLICY, CODE), RELEASES)
+    with pytest.raises(error):
+        ledger.receipt(spoil(ledger, coordinator, stranger), coordinator.public)
+    assert kinds(ledger) == ["policy", "reservation", "spend"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"outcomes": dict.fromkeys(RELEASES, "thank you")},
+        {"outcomes": {}},
+        {"outcomes": {expert: ["accepted"] for expert in RELEASES}},
+        {"reservation": None},
+        {"reservation": "north"},
+        {"outcomes": dict.fromkeys(RELEASES, ReleaseFault.NOT_FINITE)},
+    ],
+    ids=["text", "none", "list", "accepted-unnamed", "no-hash", "refused-named"],
+)
+def test_a_receipt_of_a_wrong_form_is_refused(changes: dict[str, object]) -> None:
+    """Catches free text from the coordinator in a hospital's ledger, and outcomes that contradict each other."""
+    hashes = dict.fromkeys(RELEASES, CODE)
+    good = Receipt("north", "spring", 1, PLAN.hash, hashes, dict.fromkeys(RELEASES, ACCEPTED), CODE)
+    with pytest.raises(WireError):
+        replace(good, **changes)  # type: ignore[arg-type]
+
+
+def record(name: str, data: bytes, epsilon: float = 1.5) -> EgressRecord:
+    return EgressRecord(name, canonical.digest(data), len(data), epsilon, CODE)
+
+
+def test_every_reply_is_one_entry_that_says_what_left(north: Hospital) -> None:
+    """Catches an egress log that can be edited apart from the chain, or that loses hash, size, price, receiver."""
+    ledger = north.ledger()
+    ledger.log_egress([record("description", b"north", 0.0)])
+    ledger.spend(ledger.reserve(PLAN, POLICY, CODE), RELEASES)
+    left = [record(f"release/{expert}", data) for expert, data in RELEASES.items()]
+    ledger.log_egress(left)
+    ledger.log_egress(left)  # the same round, asked again
+    ledger.log_egress([record("code", b"busy", math.inf)])
+    ledger.log_egress([])
+    assert kinds(ledger) == ["release", "policy", "reservation", "spend", "release", "release", "release"]
+    parts = [("description", 0.0), *[(r.name, 1.5) for r in left + left], ("code", math.inf)]
+    assert [(r.name, r.epsilon) for _, r in north.ledger().egress()] == parts
+    assert [r for _, r in ledger.egress()][1:3] == left
+    assert ledger.summary().replies == 4
+
+
+@pytest.mark.parametrize(
+    "unpaid",
+    [record("release/scale/roi", b"two"), record("release/task/vqa", b"one")],
+    ids=["bytes", "expert"],
+)
+def test_a_release_that_nothing_paid_for_can_not_be_logged(north: Hospital, unpaid: EgressRecord) -> None:
+    """Catches a reply that leaves around the reservation."""
+    ledger = north.ledger()
+    ledger.spend(ledger.reserve(PLAN, POLICY, CODE), RELEASES)
+    with pytest.raises(LedgerError, match="not paid for"):
+        ledger.log_egress([unpaid])
+    assert kinds(ledger) == ["policy", "reservation", "spend"]
+
+
+def test_entries_hold_all_that_an_auditor_needs(north: Hospital) -> None:
+    """Catches a field that is lost on the way to the entry, and an epsilon where an event should stand."""
+    ledger = north.ledger()
+    ledger.spend(ledger.reserve(PLAN, POLICY, CODE), RELEASES)
+    policy, reservation, spend = (entry.body for entry in ledger.entries())
+    assert policy == {"policy": POLICY.to_dict()}
+    assert reservation == {
+        "campaign": "spring",
+        "round": 1,
+        "stage": "sft",
+        "experts": ["scale/roi", "scale/wsi"],
+        "base": PLAN.base_hash,
+        "plan": PLAN.hash,
+        "policy": POLICY.hash,
+        "code": CODE,
+        "event": PLAN.event().to_dict(),
+    }
+    digests = {name: {"sha256": canonical.digest(data), "bytes": 3} for name, data in RELEASES.items()}
+    assert spend == {"reservation": ledger.entries()[1].hash, "releases": digests}
+    assert {entry.format for entry in ledger.entries()} == {1}
+
+
+def test_withdrawals_are_counted_without_identity(north: Hospital) -> None:
+    """Catches a withdrawal that leaves no trace, is recorded twice, or names somebody."""
+    ledger = north.ledger()
+    for patients in (0, 1, 1, 3):
+        ledger.withdrawn(patients)
+    assert [entry.body for entry in ledger.entries()] == [{"withdrawn": 1}, {"withdrawn": 3}]
+    assert north.ledger().summary().withdrawn == 3
+
+
+def test_selftests_are_recorded(north: Hospital) -> None:
+    """Catches a verdict that is lost, or that is not tied to the code which was tested."""
+    ledger = north.ledger()
+    ledger.selftest(False, CODE, ["noise-scale"])
+    assert ledger.entries()[0].body == {"passed": False, "code": CODE, "findings": ["noise-scale"]}
+
+
+def test_a_rotated_key_continues_the_chain(north: Hospital) -> None:
+    """Catches a rotation that loses the history, lets the old key write on, or verifies under one key only."""
+    first, second = north.key, keys.generate(north.folder / "second")
+    ledger, other = north.ledger(), north.ledger()
+    ledger.spend(ledger.reserve(PLAN, POLICY, CODE), RELEASES)
+    ledger.rotate(second)
+    ledger.spend(ledger.reserve(round_of(2), POLICY, CODE), RELEASES)
+    for key in (first, second):
+        ledger.verify(key.public)
+    with pytest.raises(LedgerError, match="entry 1: the signature"):
+        ledger.verify(keys.generate(north.folder / "stranger").public)
+    for old in (other.summary, lambda: Ledger(north.place, first)):
+        with pytest.raises(LedgerError, match="handed over"):
+            old()
+    again = Ledger(north.place, second)
+    assert [again.release_key("spring", n) for n in (1, 2)] == [first.public, second.public]
+    with pytest.raises(LedgerError, match="was not spent"):
+        again.release_key("spring", 3)
+    third = keys.generate(north.folder / "third")
+    again.rotate(third)
+    assert Ledger(north.place, third).release_key("spring", 1) == first.public
+    assert again.summary().rotations == 2
+
+
+def test_time_never_goes_back(north: Hospital) -> None:
+    """Catches a ledger that a clock set back makes unreadable, or whose entries are dated out of order."""
+    times = iter(datetime(2030, 1, day, tzinfo=UTC) for day in (5, 3, 9))
+    ledger = Ledger(north.place, north.key, lambda: next(times))
+    for _ in range(3):
+        ledger.refuse(Refusal.BUSY, None)
+    assert [entry.at[:10] for entry in ledger.entries()] == ["2030-01-05", "2030-01-05", "2030-01-09"]
+
+
+def test_an_auditor_reads_without_writing(north: Hospital) -> None:
+    """Catches a read-only opening that takes the writers' lock, or that writes."""
+    ledger = north.ledger()
+    ledger.spend(ledger.reserve(PLAN, POLICY, CODE), RELEASES)
+    entries, account = read(Database(north.place, read_only=True), north.key.public)
+    assert (len(entries), len(account.spent)) == (3, 1)
+    with pytest.raises(LedgerError), Database(north.place, read_only=True).transaction() as transaction:
+        transaction.put_release("0" * 64, "scale/roi", b"")
+
+
+def test_a_newer_ledger_is_refused_by_name(north: Hospital) -> None:
+    """Catches an old fedpath that writes into a ledger whose form it does not know."""
+    north.ledger()
+    engine = open_engine(north.place, read_only=False)
+    with engine.begin() as connection:
+        connection.execute(sql.text("UPDATE alembic_version SET version_num = '9999'"))
+    for read_only in (False, True):
+        with pytest.raises(LedgerError, match="9999"):
+            Database(north.place, read_only=read_only)
+
+
+def test_a_ledger_from_before_versions_is_refused_by_name(north: Hospital) -> None:
+    """Catches a migration that runs into tables which it did not make."""
+    with open_engine(north.place, read_only=False).begin() as connection:
+        connection.execute(sql.text("CREATE TABLE entries (sequence INTEGER)"))
+    with pytest.raises(LedgerError, match="before ledgers had versions"):
+        north.ledger()
+
+
+def test_migrations_make_the_tables_that_are_used(north: Hospital) -> None:
+    """Catches a migration that was forgotten when a table changed, and a HEAD that is not the newest version."""
+    north.ledger()
+    with open_engine(north.place, read_only=True).connect() as connection:
+        looked = sql.inspect(connection)
+        for table in (schema.entries, schema.outbox):
+            found = {c["name"]: c["nullable"] for c in looked.get_columns(table.name)}
+            assert found == {column.name: column.nullable for column in table.columns}
+    config = Config()
+    config.set_main_option("script_location", "privacy.ledger:migrations")
+    assert ScriptDirectory.from_config(config).get_heads() == [schema.HEAD]
+
+
+def test_an_unknown_format_is_refused_by_name(north: Hospital) -> None:
+    """Catches an entry that is read under another format than it was written in."""
+    ledger = north.ledger()
+    entry = follow(None, "refusal", datetime.now(UTC), {"code": "busy", "plan": None}, north.key)
+    with ledger._database.transaction() as transaction:
+        transaction.append(replace(entry, format=2))
+    with pytest.raises(LedgerError, match="entry 1 is of format 2"):
+        north.ledger()
