@@ -85,7 +85,9 @@ def clipped_sum(
     for start in range(0, len(drawn), performance.patients):
         chunk = slice(start, start + performance.patients)
         if plan.stage == "sft":
-            gradients = sft.gradients(experts, parameters, drawn[chunk], load_inputs, performance)
+            gradients = sft.gradients(
+                experts, parameters, drawn[chunk], seeds[chunk], load_inputs, performance
+            )
         else:
             settings = grpo.Settings(plan.rollouts, plan.kl_beta, plan.max_answer_tokens)
             gradients = grpo.gradients(
