@@ -67,6 +67,7 @@ def gradients(
 def _after_thinking(experts: Experts, rows: Sequence[Item], performance: Performance) -> list[Target]:
     """The rows asked to think, each with the thought that the model has now, and then the known answer."""
     prompts = experts.prompts
+    closes = prompts.ids("</think>")[-1]
     targets = []
     asked = [
         replace(row, query=Query(prompts.prompt(thinking(row.sample), row.query.visual), row.query.visual))
@@ -76,7 +77,7 @@ def _after_thinking(experts: Experts, rows: Sequence[Item], performance: Perform
         asked, lambda r: r.sample.scale, lambda r: len(r.query.prompt), performance.sampled_rows
     ):
         with experts.only(batch[0].sample.scale, None):
-            said = rollout.greedy(experts, [row.query for row in batch], THOUGHT_TOKENS, prompts.end)
+            said = rollout.greedy(experts, [row.query for row in batch], THOUGHT_TOKENS, closes)
         for row, ids in zip(batch, said, strict=True):
             given, closing = thinking_form(prompts.text(ids))
             before = prompts.ids(given)

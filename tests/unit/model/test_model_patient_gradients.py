@@ -76,7 +76,8 @@ def test_sft_gradients_equal_one_patient_at_a_time(tiny_base: Path, rows: int) -
                 asking = [query(experts, inputs, sample, thinking(sample) if think else direct(sample))]
                 with experts.only(sample.scale, None):
                     if think:
-                        said = greedy(experts, asking, sft.THOUGHT_TOKENS, experts.prompts.end)[0]
+                        closes = experts.prompts.ids("</think>")[-1]
+                        said = greedy(experts, asking, sft.THOUGHT_TOKENS, closes)[0]
                         before, closing = thinking_form(experts.prompts.text(said))
                         given, wanted = experts.prompts.ids(before), experts.prompts.ids(text + closing)
                     logprobs = answer_logprobs(experts, read(experts, asking), [given + wanted])[0][0]
