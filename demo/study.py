@@ -20,9 +20,8 @@ import argparse
 import json
 import multiprocessing
 import os
-import pickle
 import time
-from collections.abc import Mapping
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,7 +33,7 @@ from rich.console import Console
 from rich.progress import Progress
 from scipy import stats
 
-from client.model.base import Base
+from client.model.base import Base, folder_hash
 from client.model.experts import Experts
 from client.training.evaluate import Mode
 from demo.arms import (
@@ -57,6 +56,7 @@ from privacy.accounting import epsilon
 from privacy.experts import EXPERTS
 
 SEEDS = (11, 12, 13)
+ENCODED = "encoded.pt"
 RUNS = ("federated", "no privacy", "pooled", *(f"local {s.name}" for s in SITES), "base")  # the longest first
 ARMS = {  # arm: run, stage, form of answer
     "base": ("base", "base", "direct"),
@@ -95,49 +95,36 @@ def experts_of(site: Site) -> list[str]:
     return [e for e in EXPERTS if e.removeprefix("task/") not in site.unlabelled]
 
 
-_SHARED: dict[str, Hospital] = {}
+def encode(folder: Path, experts: Sequence[str]) -> None:
+    """Reads and encodes every input of a cohort once, to a file in its folder."""
+    torch.set_num_threads(1)
+    done = folder / ENCODED
+    if not done.exists():
+        part = done.with_suffix(".part")
+        torch.save(encoded(open_hospital(folder, Base.load(EMBEDDED), experts, STUDY.patients)), part)
+        part.replace(done)
 
 
-def _share(opened: Mapping[str, Hospital]) -> None:
-    """Begin a forked process: it sees the inputs that its parent has encoded."""
-    _SHARED.update(opened)
-
-
-def open_seed(data: Path) -> dict[str, Hospital]:
-    """The three hospitals and the public set of one seed, every input read and encoded once, side by side."""
-    torch.set_num_threads(1)  # no pool of threads that a fork would lose
-    base = Base.load(EMBEDDED)
-    hospitals = [open_hospital(data / s.name, base, experts_of(s), STUDY.patients) for s in SITES]
-    read = (*hospitals, open_hospital(data / "public", base, EXPERTS, 1))
-    opened = {hospital.name: hospital for hospital in read}
-    with _forked(opened) as pool:
-        held = [pickle.loads(data) for data in pool.map(_encode, opened)]  # noqa: S301 - our own children's
-    return {name: with_inputs(opened[name], inputs) for name, inputs in zip(opened, held, strict=True)}
-
-
-def _encode(name: str) -> bytes:
-    return pickle.dumps(encoded(_SHARED[name]))
-
-
-def _forked(opened: Mapping[str, Hospital]) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(
-        os.cpu_count(), multiprocessing.get_context("fork"), initializer=_share, initargs=(opened,)
-    )
+def open_encoded(folder: Path, base: Base, experts: Sequence[str]) -> Hospital:
+    """A cohort whose inputs are at hand."""
+    held = torch.load(folder / ENCODED, weights_only=False)  # our own file
+    return with_inputs(open_hospital(folder, base, experts, STUDY.patients), held)
 
 
 def run(job: Job, recipe: Recipe = STUDY) -> None:
-    """Trains one arm on what `_share` gave this process, and writes its scores after each stage."""
+    """Trains one arm and writes its scores after each stage."""
     torch.set_num_threads(1)
-    experts = fresh(Base.load(EMBEDDED), recipe)
-    state, public = start(experts), _SHARED["public"]
+    data, base = job.out / "data" / str(job.seed), Base.load(EMBEDDED)
+    public = open_encoded(data / "public", base, EXPERTS)
+    experts = fresh(base, recipe)
+    state = start(experts)
     found: dict[str, Any] = {"job": {"run": job.run, "seed": job.seed}}
     began = time.monotonic()
     if job.run == "base":
         found["base"] = _scores(experts, state, public, "base")
     else:
-        hospitals = [
-            _SHARED[s.name] for s in SITES if not job.run.startswith("local") or job.run.endswith(s.name)
-        ]
+        sites = [s for s in SITES if not job.run.startswith("local") or job.run.endswith(s.name)]
+        hospitals = [open_encoded(data / s.name, base, experts_of(s)) for s in sites]
         trained = [pooled(hospitals)] if job.run == "pooled" else hospitals
         noisy = job.run not in ("no privacy", "pooled")
         first = 1
@@ -239,6 +226,16 @@ def table(result: dict[str, Any]) -> str:
     )
 
 
+def _begin(out: Path) -> None:
+    """Takes up the study of the same base and recipe; of any other, what was found and encoded goes."""
+    stamp = out / "stamp"
+    wanted = json.dumps({"base": folder_hash(EMBEDDED), "recipe": asdict(STUDY)}, indent=1)
+    if not stamp.exists() or stamp.read_text() != wanted:
+        for stale in (*out.glob("*.json"), *out.glob(f"data/*/*/{ENCODED}")):
+            stale.unlink()
+        stamp.write_text(wanted)
+
+
 def main() -> None:
     """Runs what is missing, two jobs at a time, then writes the result."""
     parser = argparse.ArgumentParser(
@@ -248,6 +245,7 @@ def main() -> None:
     asked = parser.parse_args()
     console = Console()
     asked.out.mkdir(parents=True, exist_ok=True)
+    _begin(asked.out)
     with Progress(console=console) as bar:
         working = bar.add_task("training runs", total=len(SEEDS) * len(RUNS))
         for seed in SEEDS:
@@ -259,8 +257,9 @@ def main() -> None:
             data = asked.out / "data" / str(seed)
             for cohort in cohorts(data, STUDY, seed):
                 write_cohort(cohort, os.cpu_count() or 1, lambda done, of: None)
-            opened = open_seed(data)
-            with _forked(opened) as pool:
+            with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+                labels = {s.name: experts_of(s) for s in SITES} | {"public": list(EXPERTS)}
+                list(pool.map(encode, [data / name for name in labels], labels.values()))
                 for future in as_completed([pool.submit(run, job) for job in missing]):
                     future.result()
                     bar.advance(working)

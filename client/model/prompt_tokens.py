@@ -52,7 +52,12 @@ class PromptBuilder:
 
     def answer(self, text: str) -> list[int]:
         """The ids of an answer and the end-of-turn token after it."""
-        return [*self._tokenizer(text, add_special_tokens=False)["input_ids"], self.end]
+        return [*self.ids(text), self.end]
+
+    def ids(self, text: str) -> list[int]:
+        """The ids of a part of an answer."""
+        found: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
+        return found
 
     def text(self, ids: list[int]) -> str:
         """The text of generated ids up to the end token; a special token within it stays, as text that no

@@ -4,7 +4,7 @@
     boxes       <bbox>[x1,y1,x2,y2]</bbox>, one after the other without separators
     polygons    <poly>[x1,y1,x2,y2,x3,y3,...]</poly>, likewise
     no object   none
-    thinking    <think>...</think><answer>...</answer>, read only: no one writes a model's thoughts for it
+    thinking    <think>...</think><answer>...</answer>; no one writes a model's thoughts for it
 
 Reading is strict, because a reward hangs on it: a model's text either is such an answer from end to end
 (spaces at the ends and after commas aside) or it is None. Nothing is searched for inside longer text.
@@ -63,6 +63,16 @@ def parse_thinking(text: str) -> str | None:
         return None
     match = _THINKING.fullmatch(text.strip())
     return match[2].strip() if match and match[1].strip() else None
+
+
+def thinking_form(said: str) -> tuple[str, str]:
+    """What stands before and after the answer of a model that thinks first: its thought as far as it came,
+    and tags.
+    """
+    thought = said.split("</think>")[0]
+    for tag in _TAGS:
+        thought = thought.replace(tag, " ")
+    return f"<think>{thought.strip()}</think><answer>", "</answer>"
 
 
 def _parse_rows(text: str, pattern: re.Pattern[str]) -> list[list[int]] | None:

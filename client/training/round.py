@@ -57,7 +57,7 @@ def stage_gradients(
 ) -> dict[str, Tensor]:
     """Each patient's gradient of the loss of the plan's stage."""
     if plan.stage == "sft":
-        return sft.gradients(experts, parameters, drawn, load_inputs, performance)
+        return sft.gradients(experts, parameters, drawn, seeds, load_inputs, performance)
     settings = grpo.Settings(plan.rollouts, plan.kl_beta, plan.max_answer_tokens)
     return grpo.gradients(experts, parameters, drawn, seeds, settings, load_inputs, performance)
 

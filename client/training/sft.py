@@ -1,59 +1,115 @@
-"""Supervised fine-tuning of the scale experts: direct answers, no chain of thought.
+"""Supervised fine-tuning of the scale experts: answers that hospitals know, no chain of thought that anyone wrote.
 
-A sample's loss is the mean negative log-likelihood of its answer's tokens (with the end token); a patient's
-loss is the mean over its drawn samples. Nothing is normalised over the batch, so that a patient's gradient
-is that patient's alone.
+Half of the drawn samples (a coin of the patient's own) are asked directly. The other half are asked to think
+first, as the next stage will ask: the model's own thought, as it stands now, goes before the known answer. In
+either form the loss is the mean negative log-likelihood of the answer's tokens and the one that closes it,
+the thought's tokens excepted; a patient's loss is the mean over its drawn samples. Nothing is normalised over the
+batch, so that a patient's gradient is that patient's alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from client.model.experts import Experts
-from client.model.forward import answer_logprobs, read
+from client.model.forward import Query, answer_logprobs, read
 from client.model.patient_gradients import GradientTape, patient_gradients
-from client.tasks.prompt import direct
+from client.tasks.grammar import thinking_form
+from client.tasks.prompt import direct, thinking
 from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
+from client.training import rollout
 from client.training.batch import Item, LoadInputs, Performance, items, micro_batches
+
+THINKING_SHARE = 0.5
+THOUGHT_TOKENS = 24  # a longer thought is cut
+
+
+@dataclass(frozen=True)
+class Target:
+    """A drawn sample and what follows its prompt: token ids, of which the first `given` are no target."""
+
+    item: Item
+    ids: tuple[int, ...]
+    given: int = 0
 
 
 def gradients(
     experts: Experts,
     trained: Mapping[str, Tensor],
     drawn: Sequence[Sequence[Sample]],
+    seeds: Sequence[int],
     load_inputs: LoadInputs,
     performance: Performance,
 ) -> dict[str, Tensor]:
     """The gradient of each patient's loss, [P, ...] a parameter; drawn[p] holds patient p's samples, at
     least one.
+
+    seeds[p] alone decides which of patient p's samples are asked to think, whoever else was drawn.
     """
     rows = items(drawn, load_inputs, experts.prompts, direct)
-    return patient_gradients(experts, trained, len(drawn), _batches(experts, rows, performance))
+    coins = np.concatenate(
+        [np.random.Generator(np.random.Philox(s)).random(len(d)) for s, d in zip(seeds, drawn, strict=True)]
+    )
+    asked = [row for row, coin in zip(rows, coins, strict=True) if coin >= THINKING_SHARE]
+    thoughtful = [row for row, coin in zip(rows, coins, strict=True) if coin < THINKING_SHARE]
+    targets = [Target(row, tuple(experts.prompts.answer(_answer(row.sample)))) for row in asked]
+    targets += _after_thinking(experts, thoughtful, performance)
+    return patient_gradients(experts, trained, len(drawn), _batches(experts, targets, performance))
+
+
+def _after_thinking(experts: Experts, rows: Sequence[Item], performance: Performance) -> list[Target]:
+    """The rows asked to think, each with the thought that the model has now, and then the known answer."""
+    prompts = experts.prompts
+    closes = prompts.ids("</think>")[-1]
+    targets = []
+    asked = [
+        replace(row, query=Query(prompts.prompt(thinking(row.sample), row.query.visual), row.query.visual))
+        for row in rows
+    ]
+    for batch in micro_batches(
+        asked, lambda r: r.sample.scale, lambda r: len(r.query.prompt), performance.sampled_rows
+    ):
+        with experts.only(batch[0].sample.scale, None):
+            said = rollout.greedy(experts, [row.query for row in batch], THOUGHT_TOKENS, closes)
+        for row, ids in zip(batch, said, strict=True):
+            given, closing = thinking_form(prompts.text(ids))
+            before = prompts.ids(given)
+            known = prompts.ids(_answer(row.sample) + closing)
+            targets.append(Target(row, (*before, *known), len(before)))
+    return targets
+
+
+def _answer(sample: Sample) -> str:
+    return TASKS[sample.task].render(sample.answer)
 
 
 def _batches(
-    experts: Experts, rows: Sequence[Item], performance: Performance
+    experts: Experts, targets: Sequence[Target], performance: Performance
 ) -> Iterator[Callable[[GradientTape], Tensor]]:
-    answered = [
-        (item, experts.prompts.answer(TASKS[item.sample.task].render(item.sample.answer))) for item in rows
-    ]
     for batch in micro_batches(
-        answered, lambda r: r[0].sample.scale, lambda r: len(r[0].query.prompt) + len(r[1]), performance.rows
+        targets,
+        lambda t: t.item.sample.scale,
+        lambda t: len(t.item.query.prompt) + len(t.ids),
+        performance.rows,
     ):
         yield partial(_losses, experts, batch)
 
 
-def _losses(experts: Experts, batch: Sequence[tuple[Item, list[int]]], tape: GradientTape) -> Tensor:
-    rows = [item for item, _ in batch]
+def _losses(experts: Experts, batch: Sequence[Target], tape: GradientTape) -> Tensor:
+    rows = [target.item for target in batch]
     device = experts.base.device
     tape.at(torch.tensor([item.patient for item in rows], device=device))
     with experts.only(rows[0].sample.scale, None):
         prefix = read(experts, [item.query for item in rows])
-        logprobs, real = answer_logprobs(experts, prefix, [ids for _, ids in batch])
+        logprobs, real = answer_logprobs(experts, prefix, [target.ids for target in batch])
+    given = torch.tensor([target.given for target in batch], device=device)
+    wanted = real & (torch.arange(real.shape[1], device=device) >= given[:, None])
     weights = torch.tensor([item.weight for item in rows], device=device)
-    return -weights * logprobs.sum(1) / real.sum(1)
+    return -weights * (logprobs * wanted).sum(1) / wanted.sum(1)

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from client.tasks.frame import boxes_to_frame, polygons_to_frame, snap_boxes, snap_polygons
-from client.tasks.grammar import parse_boxes, parse_polygons, parse_thinking, render_boxes, render_polygons
+from client.tasks.grammar import (
+    parse_boxes,
+    parse_polygons,
+    parse_thinking,
+    render_boxes,
+    render_polygons,
+    thinking_form,
+)
 from client.tasks.metrics import average_precision_50
 from client.tasks.overlap import MATCH_IOU, dice, iou, mask
 from client.tasks.registry import TASKS
@@ -187,3 +195,27 @@ def test_the_frame_is_the_same_for_boxes_and_outlines(
     (converted,) = boxes_to_frame([[x1, y1, x2, y2]], region).boxes
     (outline,) = polygons_to_frame([[[x1, y1], [x2, y1], [x2, y2], [x1, y2]]], region).polygons
     assert converted == outline.bounds() == box
+
+
+@given(st.text(max_size=60))
+def test_a_known_answer_stands_in_the_form_after_whatever_the_model_said(said: str) -> None:
+    """Would catch a thought that closes its block early, opens a second one, or swallows the answer."""
+    before, closing = thinking_form(said)
+    assert before.count("<think>") == before.count("</think>") == before.count("<answer>") == 1
+    if before != "<think></think><answer>":
+        assert parse_thinking(f"{before}tumour{closing}") == "tumour"
+
+
+@pytest.mark.parametrize(
+    ("said", "before"),
+    [
+        ("<think>2 tumour</think><answer>none</answer>", "<think>2 tumour</think><answer>"),
+        ("<think>never ends", "<think>never ends</think><answer>"),
+        ("yes", "<think>yes</think><answer>"),
+        ("<answer>yes</answer>", "<think>yes</think><answer>"),
+        ("", "<think></think><answer>"),
+    ],
+)
+def test_the_thought_is_what_the_model_came_to(said: str, before: str) -> None:
+    """Would catch an answer of the model's own that is taken for the known one."""
+    assert thinking_form(said) == (before, "</answer>")

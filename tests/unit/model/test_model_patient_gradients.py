@@ -10,11 +10,13 @@ from torch import Tensor
 from client.model.base import Base
 from client.model.experts import Experts
 from client.model.forward import Query, answer_logprobs, read
+from client.tasks.grammar import thinking_form
 from client.tasks.prompt import direct, thinking
 from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
 from client.training import grpo, sft
 from client.training.batch import Performance
+from client.training.rollout import greedy
 from tests.model_cases import GRPO, SFT, Inputs, fresh, norm, samples_of
 
 SETTINGS = grpo.Settings(rollouts=4, kl_beta=0.1, max_answer_tokens=6)
@@ -57,16 +59,29 @@ def test_sft_gradients_equal_one_patient_at_a_time(tiny_base: Path, rows: int) -
     experts = fresh(Base.load(tiny_base))
     inputs = Inputs(experts.base)
     drawn = [samples_of("a"), samples_of("b")[:1], samples_of("c")[1:], samples_of("d")[4:]]
-    ours = sft.gradients(experts, experts.trainable(SFT), drawn, inputs, Performance(rows=rows))
+    seeds = [3, 4, 5, 6]
+    asked = [
+        np.random.Generator(np.random.Philox(s)).random(len(d)) < 0.5
+        for s, d in zip(seeds, drawn, strict=True)
+    ]
+    assert {bool(think) for coins in asked for think in coins} == {True, False}
+    ours = sft.gradients(experts, experts.trainable(SFT), drawn, seeds, inputs, Performance(rows=rows))
     for patient, samples in enumerate(drawn):
 
-        def loss(samples: list[Sample] = samples) -> Tensor:
+        def loss(patient: int = patient, samples: list[Sample] = samples) -> Tensor:
             losses = []
-            for sample in samples:
-                ids = experts.prompts.answer(TASKS[sample.task].render(sample.answer))
+            for sample, think in zip(samples, asked[patient], strict=True):
+                text, given = TASKS[sample.task].render(sample.answer), []
+                wanted = experts.prompts.answer(text)
+                asking = [query(experts, inputs, sample, thinking(sample) if think else direct(sample))]
                 with experts.only(sample.scale, None):
-                    prefix = read(experts, [query(experts, inputs, sample, direct(sample))])
-                    losses.append(-answer_logprobs(experts, prefix, [ids])[0].mean())
+                    if think:
+                        closes = experts.prompts.ids("</think>")[-1]
+                        said = greedy(experts, asking, sft.THOUGHT_TOKENS, closes)[0]
+                        before, closing = thinking_form(experts.prompts.text(said))
+                        given, wanted = experts.prompts.ids(before), experts.prompts.ids(text + closing)
+                    logprobs = answer_logprobs(experts, read(experts, asking), [given + wanted])[0][0]
+                losses.append(-logprobs[len(given) :].mean())
             return torch.stack(losses).mean()
 
         compare(ours, patient, naive(experts, SFT, loss))
