@@ -16,6 +16,8 @@ from datetime import UTC, datetime, timedelta
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy import canonical
+from privacy.audit import chain, hospital
+from privacy.audit.sources import Side, Source
 from privacy.keys import PrivateKey
 from privacy.ledger.budget import Compositions
 from privacy.ledger.entries import Entry, Kind, follow
@@ -78,6 +80,11 @@ def main() -> None:
     entries = life(ROUNDS, key, coordinator)
     took = seconds(lambda: Book.of(entries, key.public))
     print(f"verify {len(entries):,} entries (receipts too): {took:.2f} s; goal < 5 s")
+    source = Source("bench", Side.HOSPITAL, tuple(entries))
+    took = seconds(
+        lambda: hospital.read_ledger(source, chain.check(source, [key.public]), {coordinator.public})
+    )
+    print(f"audit's reading of the same, for findings: {took:.2f} s; goal < 5 s")
 
     events = [replace(Event(1.0, 0.05, 10), noise_multiplier=1.0 + n / 40) for n in range(41)]
     composed = Compositions()

@@ -14,55 +14,47 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
+from typing import TypeVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from client.errors import SlideError
+from client.expert_states import ExpertStates
 from client.home import Home
+from client.incoming import Parts, Refused, part, signed
 from client.model.base import Base
-from client.model.errors import ModelError
-from client.model.experts import Experts, attach
 from client.model.inputs import InputLoader
 from client.model.slide_features import SlideFeatures
 from client.network import Network
+from client.noised_evaluation import noised_evaluation
 from client.progress import Progress
 from client.rpc import LIMIT
+from client.selftest_word import selftest_word
 from client.slides.index import index_slides
 from client.tasks.manifest import read_manifest
-from client.training.evaluate import evaluate
+from client.training.evaluate import Mode, evaluate
 from client.training.round import train_round
 from client.withdrawn import read_withdrawn
-from privacy import canonical, egress, envelope, keys, tensors
+from privacy import canonical, egress, envelope, keys
 from privacy.code_hash import code_hash
 from privacy.codes import Refusal
-from privacy.delta import ExpertDelta
 from privacy.description import Description
-from privacy.egress_record import RELEASE
-from privacy.errors import LedgerError, PlanError, PlanRefused, SignatureInvalid, WireError
-from privacy.evaluation import Evaluation
-from privacy.experts import EXPERTS
+from privacy.egress_record import COUNTS, RELEASE
+from privacy.errors import LedgerError, PlanRefused, SignatureInvalid, WireError
+from privacy.evaluation import Evaluation, NoisedEvaluation
+from privacy.ledger.account import Reservation
 from privacy.ledger.store import Ledger
 from privacy.plan import Plan
 from privacy.policy import refusal
 from privacy.randomness import RandomSource, SecureRandom
 from privacy.release import Expectation, seal
+from privacy.sealed_counts import CountsExpectation, seal_counts
 
 _LOG = logging.getLogger("fedpath.agent")
 
 ANSWER_TOKENS = 96  # the longest answer that an evaluation reads
 
-Parts = Mapping[str, bytes]
-Tensors = dict[str, NDArray[np.float32]]
-
-
-class Refused(Exception):  # noqa: N818 - reads as what happened
-    """The request is answered by `code`."""
-
-    def __init__(self, code: Refusal, why: str) -> None:
-        super().__init__(f"{code}: {why}")
-        self.code = code
+_T = TypeVar("_T")
 
 
 class Agent:
@@ -83,7 +75,7 @@ class Agent:
         self._samples = manifest.samples
         self._base = Base.load(self._settings.base, "cuda" if torch.cuda.is_available() else "cpu")
         self._inputs = InputLoader(self._base, index.slides, SlideFeatures(self._base, home.features))
-        self._experts: Experts | None = None
+        self._experts = ExpertStates(self._base)
         self._ledger = Ledger(home.ledger, self._key)
         voided = self._ledger.void_unspent()
         self._withdrawn = home.withdrawn
@@ -111,6 +103,7 @@ class Agent:
             "describe": self._describe,
             "train": self._train,
             "evaluate": self._evaluate,
+            "evaluate_noised": self._evaluate_noised,
             "receipt": self._receipt,
         }
         return {name: partial(self._answer, method) for name, method in methods.items()}
@@ -118,7 +111,11 @@ class Agent:
     @property
     def local_methods(self) -> dict[str, Callable[[bytes], bytes]]:
         """What local IT's socket serves; nothing of it ever reaches the courier."""
-        return {"status": lambda request: canonical.encode(self.progress.snapshot())}
+        return {"status": lambda request: canonical.encode(self._status())}
+
+    def _status(self) -> dict[str, object]:
+        tested = self._ledger.last_selftest(self._code_hash)
+        return {**self.progress.snapshot(), "selftest": selftest_word(tested)}
 
     def _answer(self, method: Callable[[Parts], bytes], request: bytes) -> bytes:
         try:
@@ -139,72 +136,104 @@ class Agent:
     def _receipt(self, parts: Parts) -> bytes:
         """Keep a receipt. The answer is empty: nothing leaves."""
         try:
-            self._ledger.receipt(_part(parts, "receipt"), self._coordinator)
+            self._ledger.receipt(part(parts, "receipt"), self._coordinator)
         except (SignatureInvalid, LedgerError) as error:
             raise Refused(Refusal.BAD_REQUEST, str(error)) from error
         return envelope.pack({})
 
     def _train(self, parts: Parts) -> bytes:
-        plan = self._open_plan(parts)
+        plan = signed(Plan, parts, "plan", self._coordinator)
         with self._working("training", campaign=plan.campaign, round=plan.round):
-            try:
-                releases = self._ledger.sent(plan.campaign, plan.round, plan.hash)
-                if releases is None:
-                    releases = self._train_anew(plan, parts)
-            except PlanRefused as error:
-                self._ledger.refuse(error.code, plan.hash)
-                raise Refused(error.code, str(error)) from error
-            shapes = {name: self._attached(plan).shapes(name) for name in releases}
-            key = self._ledger.release_key(
-                plan.campaign, plan.round
-            )  # an older one, where it was rotated since
-            expected = Expectation(plan, {self._policy.hospital: key}, shapes, LIMIT, math.inf)
+            releases = self._paid_for(plan, parts, lambda reservation: self._sealed_round(plan, reservation))
+            shapes = {name: self._experts.attached(plan).shapes(name) for name in releases}
+            expected = Expectation(plan, self._signer(plan), shapes, LIMIT, math.inf)
             return self._reply({RELEASE + name: data for name, data in releases.items()}, expected=expected)
 
-    def _open_plan(self, parts: Parts) -> Plan:
-        try:
-            return Plan.open(_part(parts, "plan"), _part(parts, "signature"), self._coordinator)
-        except SignatureInvalid as error:
-            raise Refused(Refusal.PLAN_UNSIGNED, str(error)) from error
-        except PlanError as error:
-            raise Refused(Refusal.PLAN_INVALID, str(error)) from error
+    def _evaluate_noised(self, parts: Parts) -> bytes:
+        asked = signed(NoisedEvaluation, parts, "request", self._coordinator)
+        with self._working("evaluating", campaign=asked.campaign, round=asked.round):
+            counts = self._paid_for(asked, parts, lambda reservation: self._sealed_counts(asked, reservation))
+            return self._reply(counts, expected=CountsExpectation(asked, self._signer(asked)))
 
-    def _train_anew(self, plan: Plan, parts: Parts) -> Mapping[str, bytes]:
-        """Judge, reserve, train, seal, spend. Nothing is reserved for a plan that can't be trained."""
+    def _paid_for(
+        self, asked: Plan | NoisedEvaluation, parts: Parts, make: Callable[[Reservation], Parts]
+    ) -> Parts:
+        """The very bytes that answered before; or else judge, reserve, `make` them, and spend."""
+        try:
+            sent = self._ledger.sent(asked.campaign, asked.round, asked.hash, asked.purpose)
+            return self._make_anew(asked, parts, make) if sent is None else sent
+        except PlanRefused as error:
+            self._ledger.refuse(error.code, asked.hash)
+            raise Refused(error.code, str(error)) from error
+
+    def _make_anew(
+        self, asked: Plan | NoisedEvaluation, parts: Parts, make: Callable[[Reservation], Parts]
+    ) -> Parts:
+        """Nothing is reserved for what can't be done."""
         self._leave_out_withdrawn()
-        code = refusal(self._policy, plan, self._base.hash)
-        if code is None and not self._samples:
+        code = refusal(self._policy, asked, self._base.hash)
+        if code is None and isinstance(asked, Plan) and not self._samples:
             code = Refusal.NO_DATA
         if code is not None:
-            raise PlanRefused(code, f"round {plan.round} of {plan.campaign}")
-        self._load(self._attached(plan), self._states(parts, plan.experts_hash))
-        reservation = self._ledger.reserve(plan, self._policy, self._code_hash)
+            raise PlanRefused(code, f"{asked.purpose}, round {asked.round} of {asked.campaign}")
+        self._experts.load(asked, parts)
+        reservation = self._ledger.reserve(asked, self._policy, self._code_hash)
         self._count()
         try:
-            deltas = self._train_readable(plan)
-            name, key = self._policy.hospital, self._key
-            releases = {expert: seal(delta, reservation, plan, name, key) for expert, delta in deltas.items()}
+            sealed = make(reservation)
         except BaseException:
             self._ledger.void(reservation)  # nothing was sealed, so nothing can have been sent
             self._count()
             raise
-        self._ledger.spend(reservation, releases)
-        return releases
+        self._ledger.spend(reservation, sealed)
+        return sealed
 
-    def _train_readable(self, plan: Plan) -> Mapping[str, ExpertDelta]:
-        """Train; a slide that can't be read any more is skipped, and the round begun again without it."""
+    def _sealed_round(self, plan: Plan, reservation: Reservation) -> Parts:
+        deltas = self._while_readable(
+            lambda: train_round(
+                self._experts.attached(plan),
+                plan.restricted(self._policy.experts),
+                self._samples,
+                self._inputs,
+                plan,
+                self._policy.nominal_patients,
+                self._random,
+                self.progress.step,
+            )
+        )
+        name, key = self._policy.hospital, self._key
+        return {expert: seal(delta, reservation, plan, name, key) for expert, delta in deltas.items()}
+
+    def _sealed_counts(self, asked: NoisedEvaluation, reservation: Reservation) -> Parts:
+        """Counts over the kinds that the policy allows; of the others, none."""
+        allowed = self._policy.kinds
+        counts = self._while_readable(
+            lambda: noised_evaluation(
+                self._experts.attached(asked),
+                [sample for sample in self._samples if (sample.scale, sample.task) in allowed],
+                self._inputs,
+                asked.kinds,
+                _mode(asked.point),
+                ANSWER_TOKENS,
+                asked.noise_multiplier,
+                self._random,
+                scale_experts=_has(asked, "scale/"),
+                task_experts=_has(asked, "task/"),
+                progress=self.progress.step,
+            )
+        )
+        return {COUNTS: seal_counts(counts, reservation, asked, self._policy.hospital, self._key)}
+
+    def _signer(self, asked: Plan | NoisedEvaluation) -> Mapping[str, keys.PublicKey]:
+        """This hospital's key under which the answer was sealed: an older one, where it was rotated since."""
+        key = self._ledger.release_key(asked.campaign, asked.round, asked.purpose)
+        return {self._policy.hospital: key}
+
+    def _while_readable(self, work: Callable[[], _T]) -> _T:
+        """Do the work; a slide that can't be read any more is skipped, and the work begun again without it."""
         while True:
             try:
-                return train_round(
-                    self._attached(plan),
-                    plan.restricted(self._policy.experts),
-                    self._samples,
-                    self._inputs,
-                    plan,
-                    self._policy.nominal_patients,
-                    self._random,
-                    self.progress.step,
-                )
+                return work()
             except SlideError as error:
                 _LOG.warning("skipped from now on: %s", error)
                 self._samples = tuple(sample for sample in self._samples if sample.slide != error.name)
@@ -219,55 +248,26 @@ class Agent:
     def _evaluate(self, parts: Parts) -> bytes:
         if not self._policy.public_data:
             raise Refused(Refusal.NOT_OFFERED, "metrics of private data never leave")
-        asked = Evaluation.from_bytes(_part(parts, "request"))
+        asked = Evaluation.from_bytes(part(parts, "request"))
         if asked.base_hash != self._base.hash:
             raise Refused(Refusal.BASE_MISMATCH, f"the request is for base {asked.base_hash}")
         with self._working("evaluating"):
             self._leave_out_withdrawn()
-            experts = self._attached(asked)
             try:
-                self._load(experts, self._states(parts, asked.experts_hash))
+                experts = self._experts.load(asked, parts)
             except PlanRefused as error:
                 raise Refused(error.code, str(error)) from error
             scores = evaluate(
                 experts,
                 self._samples,
                 self._inputs,
-                "thinking" if asked.stage == "grpo" else "direct",
+                _mode(asked.stage),
                 ANSWER_TOKENS,
-                scale_experts=any(name.startswith("scale/") for name in asked.experts_hash),
-                task_experts=any(name.startswith("task/") for name in asked.experts_hash),
+                scale_experts=_has(asked, "scale/"),
+                task_experts=_has(asked, "task/"),
                 progress=self.progress.step,
             )
             return self._reply({egress.METRICS: canonical.encode([asdict(score) for score in scores])})
-
-    def _states(self, parts: Parts, hashes: Mapping[str, str]) -> dict[str, Tensors]:
-        """The experts sent along: exactly those that the request names, each with the bytes that it names."""
-        states = {}
-        for expert, digest in hashes.items():
-            data = parts.get(f"expert/{expert}", b"")
-            if tensors.digest(data) != digest:
-                raise PlanRefused(
-                    Refusal.EXPERTS_MISMATCH, f"{expert} is missing or not the state that was named"
-                )
-            states[expert] = tensors.decode(data, LIMIT)
-        return states
-
-    def _attached(self, asked: Plan | Evaluation) -> Experts:
-        """All experts on the base, of the rank, alpha and seed that are asked for."""
-        shape = (asked.expert_rank, asked.expert_alpha, asked.expert_seed)
-        held = self._experts
-        if held is None or (held.rank, held.alpha, held.seed) != shape:
-            held = self._experts = attach(self._base, EXPERTS, *shape)
-        return held
-
-    def _load(self, experts: Experts, states: Mapping[str, Tensors]) -> None:
-        """Set every expert: as it was sent, or else to its public start."""
-        for name in experts.names:
-            try:
-                experts.load(name, states[name] if name in states else experts.initial(name))
-            except ModelError as error:
-                raise PlanRefused(Refusal.EXPERTS_MISMATCH, str(error)) from error
 
     @contextmanager
     def _working(self, phase: str, **about: str | int) -> Iterator[None]:
@@ -281,7 +281,11 @@ class Agent:
             self._busy.release()
 
     def _reply(
-        self, parts: Parts, *, expected: Expectation | None = None, description: bytes | None = None
+        self,
+        parts: Parts,
+        *,
+        expected: Expectation | CountsExpectation | None = None,
+        description: bytes | None = None,
     ) -> bytes:
         """The last look: only what the egress guard lets through is logged and leaves."""
         records = egress.check_reply(
@@ -301,7 +305,9 @@ class Agent:
         self.progress.epsilon = self._ledger.epsilon(self._policy.delta)
 
 
-def _part(parts: Parts, name: str) -> bytes:
-    if name not in parts:
-        raise WireError(f"the request has no part {name!r}")
-    return parts[name]
+def _mode(point: str) -> Mode:
+    return "thinking" if point == "grpo" else "direct"
+
+
+def _has(asked: Evaluation | NoisedEvaluation, prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in asked.experts_hash)

@@ -9,10 +9,12 @@ from client.errors import ClientError
 from client.home import Home
 from client.model.base import Base
 from client.model.errors import ModelError
+from client.selftest_word import selftest_word
 from client.slides.index import index_slides
 from client.tasks.manifest import read_manifest
 from client.withdrawn import read_withdrawn
 from privacy import keys
+from privacy.code_hash import code_hash
 from privacy.errors import PrivacyError
 from privacy.ledger.store import Ledger
 
@@ -29,11 +31,16 @@ def findings(home: Home) -> tuple[list[str], list[str]]:
         except (ClientError, PrivacyError, ModelError) as error:
             problems.append(str(error))
 
+    def selftested() -> None:
+        ledger = Ledger(home.ledger, keys.load(home.release_key))
+        found = ledger.last_selftest(code_hash())
+        (notes if found is None or found.passed else problems).append(selftest_word(found))
+
     looks: tuple[Callable[[], object], ...] = (
         lambda: home.policy,
         lambda: keys.load(home.release_key),
         lambda: home.coordinator,
-        lambda: Ledger(home.ledger, keys.load(home.release_key)),
+        selftested,
         lambda: notes.append(f"{len(read_withdrawn(home.withdrawn))} patients have withdrawn"),
         lambda: Base.load(home.settings.base),
         lambda: notes.extend(_data(home)),

@@ -17,7 +17,11 @@ from typing import Annotated, Any
 
 import typer
 
+from client.cli_selftest import selftest
+
 app = typer.Typer(help="Run a hospital of a FedPath consortium.", no_args_is_help=True, add_completion=False)
+
+app.command()(selftest)
 
 HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]

@@ -64,11 +64,6 @@ def canary(
     raise typer.Exit(1 if report.refuted else 0)
 
 
-def register(app: typer.Typer) -> None:
-    """Mount the command."""
-    app.command()(canary)
-
-
 def _tell(report: Report) -> None:
     typer.echo(
         f"{report.correct} of {report.guesses} guesses right, about {report.canaries} {report.kind} canaries"

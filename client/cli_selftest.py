@@ -48,8 +48,3 @@ def selftest(
             else f"FAILED: {len(findings)} finding(s); train nothing with this code"
         )
     raise typer.Exit(0 if verdict.passed else 1)
-
-
-def register(app: typer.Typer) -> None:
-    """Mount the command."""
-    app.command()(selftest)

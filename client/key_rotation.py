@@ -13,6 +13,7 @@ from pathlib import Path
 
 from client.home import Home
 from privacy import keys
+from privacy.handover import Handover
 from privacy.ledger.database import Database
 from privacy.ledger.reading import holder
 from privacy.ledger.store import Ledger
@@ -21,8 +22,9 @@ from privacy.ledger.store import Ledger
 def rotate_key(home: Home) -> keys.PublicKey:
     """Make and take up a new release key, or finish a rotation that a crash cut short; returns the new key.
 
-    The agent must not run (`Home.only_agent`). Until the coordinator has enrolled the new request.json, it refuses
-    this hospital's releases. Raises `HomeError`, `KeyFileError`, `LedgerError`.
+    The agent must not run (`Home.only_agent`). request.json holds every handover since the home was made, so the
+    coordinator can follow them from whichever key it knows; until it has enrolled that, it refuses this hospital's
+    new releases. Raises `HomeError`, `KeyFileError`, `LedgerError`.
     """
     old, waiting = keys.load(home.release_key), home.release_key.with_name("next.key")
     if holder(Database(home.ledger), old.public) == old.public:
@@ -35,7 +37,10 @@ def rotate_key(home: Home) -> keys.PublicKey:
     request = home.folder / "request.json"
     fields = json.loads(request.read_text("utf-8"))
     pem = new.public.to_pem()
-    _replace(request, json.dumps({**fields, "release_key": pem.decode()}, indent=2).encode() + b"\n", 0o600)
+    handover = Handover.make(home.settings.name, old, new.public).to_dict()
+    handovers = [item for item in fields.get("handovers", []) if item != handover]  # a crash may have left it
+    fields |= {"release_key": pem.decode(), "handovers": [*handovers, handover]}
+    _replace(request, json.dumps(fields, indent=2).encode() + b"\n", 0o600)
     _replace(keys.public_path(home.release_key), pem, 0o644)
     keys.public_path(waiting).unlink(missing_ok=True)
     waiting.replace(home.release_key)

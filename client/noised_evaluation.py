@@ -9,7 +9,8 @@ from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
 from client.training.batch import LoadInputs
 from client.training.evaluate import Mode, answer
-from privacy.noised_counts import Kind, NoisedCounts, noised_counts
+from privacy.evaluation import Kind
+from privacy.noised_counts import NoisedCounts, noised_counts
 from privacy.randomness import RandomSource
 
 
@@ -30,7 +31,7 @@ def noised_evaluation(
     """Ask every sample of the public `kinds` (scale, task), score the answers, and count them patient by patient.
 
     Guarantee: adding or removing one patient, with any number of samples, changes what is returned as one
-    Gaussian step of `noise_multiplier` does: it spends `privacy.noised_counts.charge(noise_multiplier)`, which
+    Gaussian step of `noise_multiplier` does: it spends `privacy.evaluation.charge(noise_multiplier)`, which
     the caller reserves first. Answers are greedy and each sample's own, so no patient's depends on another's.
     Kinds of which there are no samples are counted too: their absence is as private as their number.
     """

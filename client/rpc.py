@@ -15,7 +15,7 @@ from pathlib import Path
 import grpc
 
 SERVICE = "fedpath.Agent"
-COURIER_METHODS = ("describe", "train", "evaluate", "receipt")
+COURIER_METHODS = ("describe", "train", "evaluate", "evaluate_noised", "receipt")
 LOCAL_METHODS = ("status",)
 LIMIT = 256 * 1024 * 1024  # bytes a message, either way
 

@@ -12,7 +12,7 @@ class Refusal(StrEnum):
     events or on its being up and idle; never on a value in its data.
     """
 
-    PLAN_UNSIGNED = "plan-unsigned"  # no signature by the pinned coordinator key
+    PLAN_UNSIGNED = "plan-unsigned"  # plan or request without a signature by the pinned coordinator key
     PLAN_INVALID = "plan-invalid"  # the plan does not parse or contradicts itself
     POLICY_EXPERTS = "policy-experts"  # the policy allows none of the plan's experts
     POLICY_NOISE = "policy-noise"  # less noise than the policy's minimum
@@ -24,6 +24,7 @@ class Refusal(StrEnum):
     EXPERTS_MISMATCH = "experts-mismatch"  # an expert state is missing or not the one that the plan names
     ROUND_CONFLICT = "round-conflict"  # this round was answered under another plan
     BUDGET_EXHAUSTED = "budget-exhausted"
+    SELFTEST_FAILED = "selftest-failed"  # the installed code failed its last self-test
     NO_DATA = "no-data"  # the hospital has nothing at all for the campaign
     BUSY = "busy"
     NOT_OFFERED = "not-offered"  # this agent does not do that

@@ -1,7 +1,8 @@
 """The egress guard: the last look at a reply before it goes through the agent's socket.
 
-A reply is one of four things, and never a mixture: releases (`release/<expert>`), one refusal (`code`), the
-hospital's public description (`description`), or, where the policy declares the data public, `metrics`.
+A reply is one of five things, and never a mixture: releases (`release/<expert>`), noised counts (`counts`), one
+refusal (`code`), the hospital's public description (`description`), or, where the policy declares the data
+public, `metrics`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from collections.abc import Mapping
 
 from privacy import canonical
 from privacy.codes import Refusal
-from privacy.egress_record import RELEASE, EgressRecord
+from privacy.egress_record import COUNTS, RELEASE, EgressRecord
 from privacy.errors import EgressError, ReleaseRefused, WireError
 from privacy.keys import PublicKey
 from privacy.policy import Policy
 from privacy.release import Expectation, check
+from privacy.sealed_counts import CountsExpectation, open_counts
 
 CODE = "code"
 DESCRIPTION = "description"
@@ -28,15 +30,16 @@ def check_reply(
     limit: int,
     epsilon: float,
     destination: PublicKey,
-    expected: Expectation | None = None,
+    expected: Expectation | CountsExpectation | None = None,
     description: bytes | None = None,
 ) -> tuple[EgressRecord, ...]:
     """Return a log record for each part of a reply that may leave; raise `EgressError` for any other reply.
 
     `limit` bounds the reply's bytes in all; `epsilon` is the ledger's total and `destination` the
-    coordinator's key, for the log.  Releases may leave
-    only where `expected` is given: each must pass `privacy.release.check` (signature by this hospital's own
-    key, names, dtypes, shapes, size) for the plan being answered.  A description must equal `description`.
+    coordinator's key, for the log.  Releases and counts
+    may leave only where `expected` is given: they must pass `privacy.release.check` or
+    `privacy.sealed_counts.open_counts` (signature by this hospital's own key, names, dtypes, shapes, size) for
+    the plan or request being answered.  A description must equal `description`.
     """
     size = sum(len(value) for value in reply.values())
     if size > limit:
@@ -44,6 +47,8 @@ def check_reply(
     if reply and all(name.startswith(RELEASE) for name in reply):
         for name, value in reply.items():
             _check_release(name, value, expected)
+    elif set(reply) == {COUNTS}:
+        _check_counts(reply[COUNTS], expected)
     elif set(reply) == {CODE}:
         if reply[CODE] not in {code.value.encode() for code in Refusal}:
             raise EgressError("the reply's code is not one of the closed set")
@@ -60,8 +65,8 @@ def check_reply(
     )
 
 
-def _check_release(name: str, value: bytes, expected: Expectation | None) -> None:
-    if expected is None:
+def _check_release(name: str, value: bytes, expected: Expectation | CountsExpectation | None) -> None:
+    if not isinstance(expected, Expectation):
         raise EgressError("a release in answer to no plan")
     try:
         release = check(value, expected)
@@ -69,6 +74,15 @@ def _check_release(name: str, value: bytes, expected: Expectation | None) -> Non
         raise EgressError(f"{name!r}: {error}") from error
     if name != RELEASE + release.expert:
         raise EgressError(f"{name!r} holds a release of {release.expert!r}")
+
+
+def _check_counts(value: bytes, expected: Expectation | CountsExpectation | None) -> None:
+    if not isinstance(expected, CountsExpectation):
+        raise EgressError("counts in answer to no noised evaluation")
+    try:
+        open_counts(value, expected)
+    except ReleaseRefused as error:
+        raise EgressError(f"counts: {error}") from error
 
 
 def _check_metrics(value: bytes, policy: Policy, limit: int) -> None:

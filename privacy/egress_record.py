@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 RELEASE = "release/"  # begins the name of a reply's part that is a release
+COUNTS = "counts"  # the name of a reply's part that is a noised evaluation's answer
 
 
 @dataclass(frozen=True)

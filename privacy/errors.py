@@ -13,7 +13,8 @@ PrivacyError
 ├── LedgerError         a ledger that was damaged, rewritten or misused
 ├── SealError           a delta that is not what was reserved and paid for
 ├── ReleaseRefused      a release that fails a check: carries a `ReleaseFault`
-└── EgressError         a reply that holds anything but releases and codes
+├── EgressError         a reply that holds anything but releases and codes
+└── AuditError          a file that an audit can't read at all
 """
 
 from __future__ import annotations
@@ -90,3 +91,7 @@ class ReleaseRefused(PrivacyError):  # noqa: N818 - reads as what happened
 
 class EgressError(PrivacyError):
     """A reply that may not leave the hospital."""
+
+
+class AuditError(PrivacyError):
+    """A file that an audit can't read: it is missing, or is neither an export nor a ledger."""

@@ -27,6 +27,9 @@ class Purpose(StrEnum):
     RECEIPT = "receipt"
     ROTATION = "rotation"
     EXPORT = "export"
+    ENROLMENT = "enrolment"  # an enrolled key names the one that replaces it
+    EVALUATION = "evaluation"
+    COUNTS = "counts"
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 Each patient contributes one bounded vector, whatever the number of their samples: for each kind of question
 (scale and task) the share of their score that was right, and the share that was wrong.  The sum over patients
-gets noise; what leaves is that sum, rounded to whole numbers.  Everything after it, the estimates included, is
-post-processing.
+gets noise; what leaves is that sum, rounded to whole numbers.  Everything after it is post-processing:
+`privacy.estimates`, and the sealing in `privacy.sealed_counts`.
 """
 
 from __future__ import annotations
@@ -17,15 +17,13 @@ import torch
 
 from privacy.clip import clip_and_sum
 from privacy.errors import MechanismError
+from privacy.evaluation import Kind
 from privacy.mechanism import Event, Mechanism
 from privacy.noise import add_noise
 from privacy.randomness import RandomSource
 
 _HERE = object()
-_Z95 = 1.959963984540054
-_GRID = np.linspace(0.0, 1.0, 1001)
 
-Kind = tuple[str, str]  # scale, task
 Scores = Mapping[Kind, Sequence[float]]  # of one patient
 
 
@@ -48,24 +46,6 @@ class NoisedCounts:
     def __post_init__(self) -> None:
         if self.made_by is not _HERE:
             raise MechanismError("NoisedCounts come from noised_counts only: nothing else hides a patient")
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A kind's mean score, and the 95 % interval that the noise leaves it; [0, 1] where it tells nothing.
-
-    The interval is about the noise alone: it says how near the mean over these very patients lies.  `patients`
-    is the noised number of patients with such questions.
-    """
-
-    mean: float
-    ci95: tuple[float, float]
-    patients: int
-
-
-def charge(noise_multiplier: float) -> Event:
-    """What one evaluation spends: one Gaussian step over all patients."""
-    return Event(noise_multiplier, sampling_rate=1.0, steps=1)
 
 
 def noised_counts(
@@ -112,23 +92,6 @@ def noised_counts(
         secure=noised.secure,
         made_by=_HERE,
     )
-
-
-def estimate(right: int, wrong: int, noise_std: float) -> Estimate:
-    """The mean right / (right + wrong) from two noised counts.
-
-    Fieller's interval (1954): the ratios m, of 0, 0.001, ... 1, that the counts don't contradict, since
-    (1 - m) right - m wrong is Gaussian around 0 at the true m.  It covers 95 % whatever the counts (more at the
-    ends of [0, 1]), where an interval around the ratio fails once the noise nears the number of patients.
-    """
-    gap = np.abs((1 - _GRID) * right - _GRID * wrong)
-    contradiction = gap / np.hypot(1 - _GRID, _GRID)
-    best = int(np.argmin(contradiction))
-    fits = np.flatnonzero(
-        contradiction <= _Z95 * math.hypot(noise_std, math.sqrt(1 / 12))
-    )  # and the rounding
-    low, high = (fits[0], fits[-1]) if len(fits) else (best, best)
-    return Estimate(float(_GRID[best]), (float(_GRID[low]), float(_GRID[high])), right + wrong)
 
 
 def _vector(kinds: Sequence[Kind], scores: Scores) -> list[float]:

@@ -17,6 +17,7 @@ from privacy.keys import PrivateKey, PublicKey, Purpose
 from privacy.mechanism import Event, Mechanism
 
 MAX_BYTES = 64 * 1024
+TRAINING = "training"  # what a plan's reservation pays for
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 # Ceilings against a plan that would hold a hospital's machine for ever; far above any sensible value.
@@ -47,6 +48,8 @@ class Plan:
     rollouts: int = 0
     kl_beta: float = 0.0
     max_answer_tokens: int = 0
+
+    purpose = TRAINING
 
     def __post_init__(self) -> None:
         if not isinstance(self.campaign, str) or not _NAME.fullmatch(self.campaign):

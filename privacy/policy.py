@@ -14,11 +14,12 @@ from typing import Any
 from privacy import canonical
 from privacy.codes import Refusal
 from privacy.errors import PolicyError
+from privacy.evaluation import Kind, NoisedEvaluation
 from privacy.experts import SCALES, TASKS
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
 
-_OPTIONAL = ("public_data", "epsilon_per_campaign", "epsilon_per_day")
+_OPTIONAL = ("public_data", "epsilon_per_campaign", "epsilon_per_day", "minimum_evaluation_noise")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 
@@ -31,6 +32,7 @@ class Policy:
     `epsilon_per_campaign` and `epsilon_per_day` (UTC) limit a part of the budget further; None leaves it whole.
     `maximum_steps` is per round.  `campaigns = ["*"]` allows any campaign of the pinned coordinator.
     `public_data = true` (the consortium's evaluator) lets metrics leave as they are, and refuses to train.
+    `minimum_evaluation_noise` offers noised evaluations, of that noise multiplier at least; None offers none.
     """
 
     hospital: str
@@ -47,6 +49,7 @@ class Policy:
     public_data: bool = False
     epsilon_per_campaign: float | None = None
     epsilon_per_day: float | None = None
+    minimum_evaluation_noise: float | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.hospital, str) or not _NAME.fullmatch(self.hospital):
@@ -73,6 +76,11 @@ class Policy:
             sorted([f"scale/{name}" for name in self.scales] + [f"task/{name}" for name in self.tasks])
         )
 
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """The kinds of question (scale, task) that this policy allows."""
+        return frozenset((scale, task) for scale in self.scales for task in self.tasks)
+
     def expected_patients(self, mechanism: Mechanism) -> float:
         """The public number of patients that a step's sum is divided by."""
         return mechanism.sampling_rate * self.nominal_patients
@@ -89,7 +97,7 @@ class Policy:
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> Policy:
-        """Read a parsed file.  The last three keys may be missing; no other is known (`PolicyError`)."""
+        """Read a parsed file.  Those of `_OPTIONAL` may be missing; no other is known (`PolicyError`)."""
         known = list(cls.__dataclass_fields__)
         for name in fields:
             if name not in known:
@@ -116,15 +124,14 @@ class Policy:
             raise PolicyError(f"{path}: {error}") from error
 
 
-_Check = tuple[Refusal, Callable[[Policy, Plan], bool]]
+def _allows_campaign(policy: Policy, asked: Plan | NoisedEvaluation) -> bool:
+    return "*" in policy.campaigns or asked.campaign in policy.campaigns
+
 
 # In the order in which they are told; each names what must hold.
-_RULES: tuple[_Check, ...] = (
+_FOR_A_PLAN: tuple[tuple[Refusal, Callable[[Policy, Plan], bool]], ...] = (
     (Refusal.NOT_OFFERED, lambda policy, plan: not policy.public_data),
-    (
-        Refusal.CAMPAIGN_NOT_ALLOWED,
-        lambda policy, plan: "*" in policy.campaigns or plan.campaign in policy.campaigns,
-    ),
+    (Refusal.CAMPAIGN_NOT_ALLOWED, _allows_campaign),
     (Refusal.POLICY_EXPERTS, lambda policy, plan: bool(plan.restricted(policy.experts))),
     (
         Refusal.POLICY_NOISE,
@@ -142,15 +149,32 @@ _RULES: tuple[_Check, ...] = (
 )
 
 
-def refusal(policy: Policy, plan: Plan, base_hash: str) -> Refusal | None:
-    """Why this hospital, holding the base `base_hash`, may not answer the plan; None where it may.
+_FOR_AN_EVALUATION: tuple[tuple[Refusal, Callable[[Policy, NoisedEvaluation], bool]], ...] = (
+    (
+        Refusal.NOT_OFFERED,
+        lambda policy, asked: policy.minimum_evaluation_noise is not None and not policy.public_data,
+    ),
+    (Refusal.CAMPAIGN_NOT_ALLOWED, _allows_campaign),
+    (Refusal.POLICY_EXPERTS, lambda policy, asked: not policy.kinds.isdisjoint(asked.kinds)),
+    (
+        Refusal.POLICY_NOISE,
+        lambda policy, asked: asked.noise_multiplier >= (policy.minimum_evaluation_noise or math.inf),
+    ),
+)
+
+
+def refusal(policy: Policy, asked: Plan | NoisedEvaluation, base_hash: str) -> Refusal | None:
+    """Why this hospital, holding the base `base_hash`, may not answer; None where it may.
 
     The budget is not judged here: the ledger does that when it reserves.
     """
-    for code, holds in _RULES:
-        if not holds(policy, plan):
-            return code
-    return Refusal.BASE_MISMATCH if plan.base_hash != base_hash else None
+    if isinstance(asked, Plan):
+        broken = [code for code, holds in _FOR_A_PLAN if not holds(policy, asked)]
+    else:
+        broken = [code for code, holds in _FOR_AN_EVALUATION if not holds(policy, asked)]
+    if asked.base_hash != base_hash:
+        broken.append(Refusal.BASE_MISMATCH)
+    return broken[0] if broken else None
 
 
 # key, must be above, must be at most
@@ -160,6 +184,7 @@ _NUMBERS = (
     ("epsilon_per_day", 0.0, 1000.0),
     ("delta", 0.0, 0.1),
     ("minimum_noise_multiplier", 0.0, 1000.0),
+    ("minimum_evaluation_noise", 0.0, 1000.0),
     ("maximum_sampling_rate", 0.0, 1.0),
 )
 

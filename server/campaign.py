@@ -2,6 +2,8 @@
 
     base evaluated ──> rounds of stage 1 ──> stage 1 evaluated ──> rounds of stage 2 ──> ... ──> done
 
+A stage is evaluated by the evaluator, on public data, and then by the hospitals, in noised counts; each where the
+campaign says so.
 Rounds are numbered from 1 through all stages, so that a hospital's ledger knows each by one number. Nothing
 here touches files or the network: `server.campaign_file` reads, `server.store` remembers, `server.runner`
 acts.
@@ -17,7 +19,8 @@ from typing import Any
 
 from privacy import canonical
 from privacy.errors import MechanismError, PlanError
-from privacy.experts import EXPERTS, SCALE_EXPERTS, TRAINED_IN
+from privacy.evaluation import Kind, NoisedEvaluation
+from privacy.experts import EXPERTS, SCALE_EXPERTS, SCALES, TASKS, TRAINED_IN
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
 from server.errors import CampaignError
@@ -48,12 +51,28 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class NoisedEvaluations:
+    """After each stage every hospital that offers it is asked for noised counts of right and wrong answers."""
+
+    noise_multiplier: float
+
+    def __post_init__(self) -> None:
+        value = self.noise_multiplier
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 1000:
+            raise CampaignError(
+                f"noised_evaluation: noise_multiplier = {value!r}: must be above 0, at most 1000"
+            )
+        object.__setattr__(self, "noise_multiplier", float(value))
+
+
+@dataclass(frozen=True)
 class Campaign:
     """What a campaign file says. Frozen, and valid by construction: `CampaignError` names the key and the
     cure.
 
     `initial` names the folder of the experts' start, beside the file. A round commits when at least `quorum`
-    hospitals gave an accepted release within `round_deadline_s` seconds.
+    hospitals gave an accepted release within `round_deadline_s` seconds. `trusted_code` holds the code hashes of
+    the installations whose releases are taken; empty for any.
     """
 
     name: str
@@ -67,6 +86,8 @@ class Campaign:
     evaluate: str
     stages: tuple[Stage, ...]
     weighting: str = "equal"
+    trusted_code: tuple[str, ...] = ()
+    noised_evaluation: NoisedEvaluations | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -84,6 +105,14 @@ class Campaign:
         for key, known in (("evaluate", EVALUATE), ("weighting", tuple(WEIGHTINGS))):
             if getattr(self, key) not in known:
                 raise CampaignError(f"{key} = {getattr(self, key)!r}: use one of {', '.join(known)}")
+        codes = self.trusted_code
+        if not isinstance(codes, (list, tuple)) or not all(map(canonical.is_digest, codes)):
+            raise CampaignError(
+                f"trusted_code = {codes!r}: must be a list of SHA-256 in hex, as `fedpath-consortium status` shows"
+            )
+        object.__setattr__(self, "trusted_code", tuple(sorted(set(codes))))
+        if not isinstance(self.noised_evaluation, NoisedEvaluations | None):
+            raise CampaignError("noised_evaluation: write it as a [noised_evaluation] table")
         kinds = [stage.kind for stage in self.stages]
         if not kinds or kinds != [kind for kind in TRAINED_IN if kind in kinds]:
             order = ", ".join(TRAINED_IN)
@@ -112,26 +141,51 @@ class Campaign:
     def definition(self, initial: Mapping[str, str]) -> dict[str, Any]:
         """All that decides the campaign's result, as JSON values; `initial` hashes the first expert states.
 
-        Quorum, deadline and evaluation may change from one run to the next; nothing in here may.
+        Quorum, deadline and evaluations may change from one run to the next; nothing in here may.
         """
         stages = [
             {**vars(stage), "experts": list(stage.experts), "mechanism": stage.mechanism.to_dict()}
             for stage in self.stages
         ]
         fixed = ("name", "seed", "base_hash", "expert_rank", "expert_alpha", "weighting")
-        return {**{key: getattr(self, key) for key in fixed}, "stages": stages, "initial": dict(initial)}
+        return {
+            **{key: getattr(self, key) for key in fixed},
+            "trusted_code": list(self.trusted_code),
+            "stages": stages,
+            "initial": dict(initial),
+        }
+
+    @property
+    def code_hashes(self) -> frozenset[str] | None:
+        """The trusted code; None where any is."""
+        return frozenset(self.trusted_code) or None
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of question (scale, task) that the campaign is about, sorted: the same at every point.
+
+        Scales and tasks of the experts that it trains; all of them where it trains none of that sort.
+        """
+        scales = [scale for scale in SCALES if f"scale/{scale}" in self.trained] or SCALES
+        tasks = [task for task in TASKS if f"task/{task}" in self.trained] or TASKS
+        return tuple(sorted((scale, task) for scale in scales for task in tasks))
 
     def points(self) -> tuple[str, ...]:
         """Where it is evaluated: before training, and after each stage; nowhere if `evaluate` is "never"."""
         return (BASE, *(stage.kind for stage in self.stages)) if self.evaluate == "stages" else ()
 
+    def noised_points(self) -> tuple[str, ...]:
+        """After which stages hospitals are asked for noised counts; none without `noised_evaluation`."""
+        return () if self.noised_evaluation is None else tuple(stage.kind for stage in self.stages)
+
 
 @dataclass(frozen=True)
 class Progress:
-    """What is committed: how many rounds, and which evaluations."""
+    """What is committed: how many rounds, and at which points the evaluator and the hospitals evaluated."""
 
     rounds: int = 0
     evaluated: frozenset[str] = field(default_factory=frozenset)
+    noised: frozenset[str] = field(default_factory=frozenset)
 
 
 @dataclass(frozen=True)
@@ -139,6 +193,14 @@ class Evaluate:
     """Evaluate the present experts; `point` is "base" or the kind of the stage that ended."""
 
     point: str
+
+
+@dataclass(frozen=True)
+class EvaluateNoised:
+    """Ask the hospitals for noised counts after the stage `point`, whose last round is `number`."""
+
+    point: str
+    number: int
 
 
 @dataclass(frozen=True)
@@ -155,7 +217,7 @@ class Done:
     """Nothing is left."""
 
 
-Action = Evaluate | Train | Done
+Action = Evaluate | EvaluateNoised | Train | Done
 
 
 def next_action(campaign: Campaign, progress: Progress) -> Action:
@@ -164,12 +226,12 @@ def next_action(campaign: Campaign, progress: Progress) -> Action:
         raise CampaignError(f"{progress.rounds} rounds are committed, but the campaign has {campaign.rounds}")
     point, before = BASE, 0
     for stage in campaign.stages:
-        if progress.rounds == before and _due(campaign, progress, point):
-            return Evaluate(point)
+        if progress.rounds == before and (due := _due(campaign, progress, point)):
+            return due
         if progress.rounds < before + stage.rounds:
             return Train(progress.rounds + 1, progress.rounds + 1 - before, stage)
         point, before = stage.kind, before + stage.rounds
-    return Evaluate(point) if _due(campaign, progress, point) else Done()
+    return _due(campaign, progress, point) or Done()
 
 
 def plan_for(campaign: Campaign, action: Train, states: Mapping[str, str]) -> Plan:
@@ -182,6 +244,27 @@ def plan_for(campaign: Campaign, action: Train, states: Mapping[str, str]) -> Pl
         action.stage,
         action.number,
         {name: states[name] for name in travelling(action.stage, states)},
+    )
+
+
+def request_for(campaign: Campaign, action: EvaluateNoised, states: Mapping[str, str]) -> NoisedEvaluation:
+    """What hospitals are asked at an evaluation point; `states` gives the hash of every expert's present state.
+
+    Raises `CampaignError` where the campaign asks for no noised evaluation.
+    """
+    if campaign.noised_evaluation is None:
+        raise CampaignError(f"campaign {campaign.name} asks for no noised evaluation")
+    return NoisedEvaluation(
+        campaign=campaign.name,
+        round=action.number,
+        point=action.point,
+        kinds=campaign.kinds,
+        noise_multiplier=campaign.noised_evaluation.noise_multiplier,
+        base_hash=campaign.base_hash,
+        experts_hash={name: states[name] for name in evaluated_with(action.point, states)},
+        expert_rank=campaign.expert_rank,
+        expert_alpha=float(campaign.expert_alpha),
+        expert_seed=campaign.seed,
     )
 
 
@@ -226,8 +309,12 @@ def mechanism_of(fields: object) -> Mechanism:
         raise CampaignError(str(error)) from error
 
 
-def _due(campaign: Campaign, progress: Progress, point: str) -> bool:
-    return point in campaign.points() and point not in progress.evaluated
+def _due(campaign: Campaign, progress: Progress, point: str) -> Evaluate | EvaluateNoised | None:
+    if point in campaign.points() and point not in progress.evaluated:
+        return Evaluate(point)
+    if point in campaign.noised_points() and point not in progress.noised:
+        return EvaluateNoised(point, progress.rounds)
+    return None
 
 
 def _plan(campaign: Campaign, stage: Stage, number: int, hashes: Mapping[str, str]) -> Plan:

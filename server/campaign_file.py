@@ -11,10 +11,11 @@ from typing import Any
 
 from privacy import tensors
 from privacy.errors import WireError
-from server.campaign import Campaign, Stage, check_initial, mechanism_of
+from server.campaign import Campaign, NoisedEvaluations, Stage, check_initial, mechanism_of
 from server.errors import CampaignError
 from strategies.flower import MAX_STATE_BYTES
 
+_NOISED = "noised_evaluation"
 _STAGE = "stage"  # the file's [[stage]] tables are the campaign's `stages`
 
 
@@ -37,6 +38,9 @@ def parse_campaign(values: Mapping[str, Any]) -> Campaign:
         raise CampaignError("stage: write each stage as a [[stage]] table")
     top = {key: value for key, value in values.items() if key != _STAGE}
     _check_keys("", top, Campaign, leave_out="stages")
+    if isinstance(table := top.get(_NOISED), dict):
+        _check_keys(f"{_NOISED}: ", table, NoisedEvaluations)
+        top[_NOISED] = NoisedEvaluations(**table)
     return Campaign(**top, stages=tuple(_stage(number, table) for number, table in enumerate(tables, 1)))
 
 
@@ -85,7 +89,10 @@ def _stage(number: int, table: dict[str, Any]) -> Stage:
 
 
 def _check_keys(
-    where: str, table: Mapping[str, Any], kind: type[Campaign | Stage], leave_out: str = ""
+    where: str,
+    table: Mapping[str, Any],
+    kind: type[Campaign | NoisedEvaluations | Stage],
+    leave_out: str = "",
 ) -> None:
     known = {item.name: item for item in fields(kind) if item.name != leave_out}
     for key in table:

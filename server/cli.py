@@ -66,15 +66,16 @@ def enroll(
         bool, typer.Option("--evaluator", help="it holds public data and evaluates")
     ] = False,
 ) -> None:
-    """Enrol a hospital and write the kit that it needs to join."""
+    """Enrol a hospital and write the kit that it needs to join; or take in its new release key."""
     from server.home import Home
     from server.provision.kit import Request
     from server.provision.kit import enroll as enrol
 
     os.umask(0o077)
     with _told_plainly():
-        kit = enrol(Home.open(home), name, Request.load(request), evaluator=evaluator)
-    typer.echo(f"enrolled {name}: send it the folder {kit}")
+        asked = Request.load(request)
+        kit = enrol(Home.open(home), name, asked, evaluator=evaluator)
+    typer.echo(f"enrolled {name} with the key {asked.release_key.fingerprint}: its kit is the folder {kit}")
 
 
 @app.command()
@@ -188,3 +189,22 @@ def status(home: HomeArgument, as_json: JsonOption = False) -> None:
     console = Console()
     for table in tables(values):
         console.print(table)
+
+
+@app.command()
+def export(
+    home: HomeArgument, file: Annotated[Path, typer.Argument(help="the file to write, for an auditor")]
+) -> None:
+    """Write the whole journal to a file that can be verified offline with the coordinator's public key."""
+    from datetime import UTC, datetime
+
+    from server.home import Home
+    from server.journal import export as write
+
+    with _told_plainly():
+        place = Home.open(home)
+        entries, key = place.store().journal(), place.coordinator()
+        write(file, entries, key, datetime.now(UTC))
+    typer.echo(
+        f"{len(entries)} entries, head {entries[-1].hash}: verify with the key {key.public.fingerprint}"
+    )

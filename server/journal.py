@@ -1,13 +1,15 @@
 """The consortium's journal: every decision in order, hash-chained and signed by the coordinator.
 
-It uses the entries of `privacy.ledger`, so the auditor reads both sides' books in one way.
+It uses the entries of `privacy.ledger`, and its export, so the auditor reads both sides' books in one way
+(`privacy.audit`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
@@ -16,6 +18,7 @@ from privacy import canonical
 from privacy.errors import LedgerError, WireError
 from privacy.keys import PrivateKey, PublicKey
 from privacy.ledger.entries import Entry, check_chain, follow
+from privacy.ledger.export import JOURNAL, write_export
 from server.errors import StoreError
 from server.tables import journal
 
@@ -26,6 +29,7 @@ class Kind(StrEnum):
     """What an entry records."""
 
     ENROLMENT = "enrolment"
+    HANDOVER = "handover"  # a hospital's new key; "rotation" would be this chain's own
     CAMPAIGN = "campaign"
     ROUND = "round"
     EVALUATION = "evaluation"
@@ -50,6 +54,14 @@ def read(connection: sql.Connection, coordinator: PublicKey) -> list[Entry]:
     except LedgerError as error:
         raise StoreError(f"the consortium's journal: {error}") from error
     return entries
+
+
+def export(path: Path, entries: Sequence[Entry], key: PrivateKey, at: datetime) -> None:
+    """Write verified `entries` (`read`) to a new file, under a head that the coordinator signs.
+
+    Raises `LedgerError` where there is nothing to write, or where the file exists or can't be written.
+    """
+    write_export(path, entries, key, at.isoformat(timespec="seconds"), JOURNAL)
 
 
 def _entry(row: sql.Row[Any]) -> Entry:

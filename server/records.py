@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from privacy.evaluation import NoisedEvaluation
 from privacy.keys import PublicKey
 from privacy.plan import Plan
+from privacy.sealed_counts import SealedCounts
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,29 @@ class OpenRound:
     plan: Plan
     signature: bytes
     attempt: int
+    opened_at: str
+
+
+@dataclass(frozen=True)
+class OpenEvaluation:
+    """A noised evaluation that was begun: its request, signed once and for all."""
+
+    request: NoisedEvaluation
+    signature: bytes
+    opened_at: str
+
+
+@dataclass(frozen=True)
+class NoisedAnswer:
+    """What one hospital answered to a noised evaluation: counts, or `fault`, a word on why there are none.
+
+    `digest` is the SHA-256 of the bytes that it sent, where it sent counts at all.
+    """
+
+    hospital: str
+    fault: str | None
+    digest: str | None = None
+    counts: SealedCounts | None = None
 
 
 @dataclass(frozen=True)

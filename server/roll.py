@@ -38,16 +38,19 @@ class Roll:
         self._patience = LATECOMERS_S
         self.absent: dict[str, str] = {}  # why a connected hospital does not count: a code
 
-    def gather(self, *, evaluators: bool, least: int, seconds: float) -> dict[int, str]:
+    def gather(
+        self, *, evaluators: bool, least: int, seconds: float, trusted: frozenset[str] | None = None
+    ) -> dict[int, str]:
         """Wait for `least` hospitals (or evaluators), and in the run's first round a little longer for the
         others.
 
+        `trusted` are the code hashes of the installations that count (None for any).
         Returns names by node id. Raises `RoundFailed`, naming who is not there, when `seconds` have passed.
         """
         wanted = {name: h for name, h in self._store.hospitals().items() if h.evaluator == evaluators}
         begun = self._clock.monotonic()
         while True:
-            here = self._here(wanted)
+            here = self._here(wanted, trusted)
             waited = self._clock.monotonic() - begun
             if len(here) == len(wanted) or (len(here) >= least and waited >= self._patience):
                 self._patience = self._patience if evaluators else 0.0
@@ -61,11 +64,12 @@ class Roll:
         connected = {node.node_id for node in self._grid.get_nodes()}
         return {node: name for node, name in self._met.items() if node in connected}
 
-    def _here(self, wanted: Mapping[str, Hospital]) -> dict[int, str]:
+    def _here(self, wanted: Mapping[str, Hospital], trusted: frozenset[str] | None) -> dict[int, str]:
         connected = {
             node: name for node, name in self._identified().items() if name is not None and name in wanted
         }
-        self._meet({node: name for node, name in connected.items() if node not in self._met}, wanted)
+        strangers = {node: name for node, name in connected.items() if node not in self._met}
+        self._meet(strangers, wanted, trusted)
         return {node: name for node, name in connected.items() if node in self._met}
 
     def _identified(self) -> dict[int, str | None]:
@@ -73,7 +77,9 @@ class Roll:
         by_key = {hospital.supernode_key: name for name, hospital in self._store.hospitals().items()}
         return {node.node_id: by_key.get(bytes(node.public_key)) for node in self._grid.get_nodes()}
 
-    def _meet(self, strangers: Mapping[int, str], wanted: Mapping[str, Hospital]) -> None:
+    def _meet(
+        self, strangers: Mapping[int, str], wanted: Mapping[str, Hospital], trusted: frozenset[str] | None
+    ) -> None:
         """Ask each node that this run has not met to describe itself."""
         self.absent = {name: why for name, why in self.absent.items() if name not in strangers.values()}
         silent = dict(strangers)
@@ -82,7 +88,7 @@ class Roll:
             name = silent.pop(node, None)
             if name is None:
                 continue
-            why = self._judge(wanted[name], read_reply(reply, "describe"))
+            why = self._judge(wanted[name], read_reply(reply, "describe"), trusted)
             if why is None:
                 self._met[node] = name
             else:
@@ -94,7 +100,9 @@ class Roll:
         messages = [Message(content, node, MessageType.QUERY) for node in nodes]
         return exchange(self._grid, messages, DESCRIBE_S, self._clock)
 
-    def _judge(self, hospital: Hospital, parts: Mapping[str, bytes]) -> str | None:
+    def _judge(
+        self, hospital: Hospital, parts: Mapping[str, bytes], trusted: frozenset[str] | None
+    ) -> str | None:
         """Keep a good description and return None; else say in a word what is wrong."""
         if "description" not in parts:
             return word(parts.get("code", b"bad-reply"))
@@ -107,7 +115,7 @@ class Roll:
         if said.public_data != hospital.evaluator:
             return "not-an-evaluator" if hospital.evaluator else "data-declared-public"
         self._store.described(hospital.name, said.experts, said.code_hash)
-        return None
+        return None if trusted is None or said.code_hash in trusted else "code-not-trusted"
 
     def _who_is_missing(self, wanted: Mapping[str, Hospital], here: Mapping[int, str], least: int) -> str:
         missing = sorted(set(wanted) - set(here.values()))

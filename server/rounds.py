@@ -71,7 +71,10 @@ def run_round(house: Federation, campaign: Campaign, action: Train) -> None:
             seconds,
             "gather",
             lambda: house.roll.gather(
-                evaluators=False, least=campaign.quorum, seconds=campaign.round_deadline_s
+                evaluators=False,
+                least=campaign.quorum,
+                seconds=campaign.round_deadline_s,
+                trusted=campaign.code_hashes,
             ),
         )
         opened = house.store.open_round(plan)
@@ -101,8 +104,9 @@ def _attempt(
         signature=opened.signature,
         states={name: house.store.state(states[name]) for name in opened.plan.experts_hash},
         nodes=nodes,
-        keys={name: hospital.release_key for name, hospital in house.store.hospitals().items()},
+        keys=house.store.release_keys(opened.opened_at),
         receipts={name: owed[name] for name in nodes.values() if name in owed},
+        code_hashes=campaign.code_hashes,
     )
     strategy = FedPathStrategy(task, WEIGHTINGS[campaign.weighting])
     messages = strategy.configure_train(opened.plan.round, ArrayRecord(), ConfigRecord(), house.grid)

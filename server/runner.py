@@ -11,12 +11,13 @@ from pathlib import Path
 
 from flwr.serverapp import Grid
 
-from server.campaign import Campaign, Done, Evaluate, next_action
+from server.campaign import Campaign, Done, Evaluate, EvaluateNoised, next_action
 from server.campaign_file import load_campaign, load_initial
 from server.clock import Clock
 from server.errors import CampaignError
 from server.evaluation import evaluate
 from server.home import Home
+from server.noised_evaluation import evaluate_noised
 from server.receipts import deliver
 from server.records import Hospital
 from server.roll import roll_of
@@ -43,6 +44,9 @@ def run_campaign(house: Federation, campaign: Campaign, initial: Mapping[str, by
             if isinstance(action, Evaluate):
                 store.doing(campaign.name, f"evaluating {action.point}")
                 evaluate(house, campaign, action)
+            elif isinstance(action, EvaluateNoised):
+                store.doing(campaign.name, f"asking hospitals for noised counts after {action.point}")
+                evaluate_noised(house, campaign, action)
             else:
                 what = f"{action.stage.kind} round {action.of_stage} of {action.stage.rounds}"
                 store.doing(campaign.name, what)

@@ -9,6 +9,8 @@ import sqlalchemy as sql
 from rich.markup import escape
 from rich.table import Table
 
+from privacy.estimates import estimate
+from privacy.evaluation import NoisedEvaluation
 from server import tables as db
 from server.home import Home
 from server.store import Store
@@ -58,12 +60,55 @@ def _campaign(home: Home, store: Store, name: str) -> dict[str, Any]:
             for item in found
         ],
         "evaluations": [_evaluation(item) for item in store.read(_of(db.evaluations, name))],
+        "noised_evaluations": _noised(store, name),
     }
 
 
 def _evaluation(row: dict[str, Any]) -> dict[str, Any]:
     kept = {key: row[key] for key in ("point", "scale", "task", "metric", "mean")}
     return {**kept, "ci95": [row["low"], row["high"]], "n": row["n"]}
+
+
+def _noised(store: Store, name: str) -> list[dict[str, Any]]:
+    """Each noised evaluation that is committed: by hospital, and pooled over those that answered."""
+    answers: dict[str, list[dict[str, Any]]] = {}
+    for row in store.read(_of(db.noised_answers, name)):
+        answers.setdefault(row["point"], []).append(row)
+    return [
+        _noised_point(NoisedEvaluation.from_bytes(row["request"]), answers.get(row["point"], []))
+        for row in store.read(_of(db.noised_evaluations, name))
+        if row["committed_at"] is not None
+    ]
+
+
+def _noised_point(request: NoisedEvaluation, answers: list[dict[str, Any]]) -> dict[str, Any]:
+    taken = [row for row in answers if row["fault"] is None]
+    return {
+        "point": request.point,
+        "round": request.round,
+        "noise_multiplier": request.noise_multiplier,
+        "noise_std": request.noise_std,
+        "hospitals": [
+            {
+                "hospital": row["hospital"],
+                "fault": row["fault"],
+                "kinds": [] if row["fault"] else _kinds(request, [row]),
+            }
+            for row in answers
+        ],
+        "pooled": _kinds(request, taken) if taken else [],
+    }
+
+
+def _kinds(request: NoisedEvaluation, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The estimate for each kind, over the patients of all `rows` together."""
+    found = []
+    for index, (scale, task) in enumerate(request.kinds):
+        counts = [(row["right"][index], row["wrong"][index], row["noise_std"]) for row in rows]
+        value = estimate(counts)
+        about = {"scale": scale, "task": task, "mean": value.mean, "ci95": list(value.ci95)}
+        found.append({**about, "right": sum(c[0] for c in counts), "wrong": sum(c[1] for c in counts)})
+    return found
 
 
 def _by_round(
@@ -111,7 +156,25 @@ def tables(values: dict[str, Any]) -> list[Table]:
                 for e in campaign["evaluations"]
             ]
             found.append(_table("evaluations", ("after", "scale", "task", "metric", "mean", "n"), scores))
+        if campaign["noised_evaluations"]:
+            found.append(_noised_table(campaign["noised_evaluations"]))
     return found
+
+
+def _noised_table(evaluations: list[dict[str, Any]]) -> Table:
+    """What all hospitals that answered say together, and who did not."""
+    rows = []
+    for evaluation in evaluations:
+        faults = [f"{h['hospital']}: {h['fault']}" for h in evaluation["hospitals"] if h["fault"]]
+        without = ", ".join(faults) or "nobody"
+        for kind in evaluation["pooled"]:
+            low, high = kind["ci95"]
+            score = (f"{kind['mean']:.3f}", f"{low:.3f} to {high:.3f}")
+            rows.append((evaluation["point"], kind["scale"], kind["task"], *score, without))
+        if not evaluation["pooled"]:
+            rows.append((evaluation["point"], "", "", "", "", without))
+    columns = ("after", "scale", "task", "mean score", "95 % interval of the noise", "without")
+    return _table("on the hospitals' patients, in noised counts", columns, rows)
 
 
 def _answers(row: dict[str, Any]) -> str:

@@ -14,16 +14,17 @@ from typing import Any
 import sqlalchemy as sql
 
 from privacy import canonical
-from privacy.errors import KeyFileError
+from privacy.evaluation import NoisedEvaluation
+from privacy.handover import Handover
 from privacy.keys import PrivateKey, PublicKey
 from privacy.ledger.entries import Entry
 from privacy.plan import Plan
-from server import journal, tables
+from server import hospitals, journal, noised_record, tables
 from server.blobs import Blobs
 from server.campaign import Campaign, Progress, definition_hash
-from server.errors import CampaignChanged, EnrolmentError, StoreError
+from server.errors import CampaignChanged, StoreError
 from server.journal import MAX_BODY, Kind
-from server.records import Hospital, OpenRound, Row, RunState
+from server.records import Hospital, NoisedAnswer, OpenEvaluation, OpenRound, Row, RunState
 from strategies.flower import Verdict
 
 
@@ -44,24 +45,7 @@ class Store:
     def enrol(self, hospital: Hospital) -> None:
         """Add a hospital. Raises `EnrolmentError` where its name or one of its keys is enrolled already."""
         with self._database.transaction() as connection:
-            for other in self._hospitals(connection):
-                same = [
-                    field
-                    for field in ("name", "release_key", "supernode_key")
-                    if getattr(other, field) == getattr(hospital, field)
-                ]
-                if same:
-                    raise EnrolmentError(
-                        f"{hospital.name}: {other.name} is enrolled with the same {' and '.join(same)}: "
-                        "each hospital needs a name and keys of its own"
-                    )
-            row = {
-                "name": hospital.name,
-                "release_key": hospital.release_key.to_pem(),
-                "supernode_key": hospital.supernode_key,
-                "evaluator": hospital.evaluator,
-            }
-            connection.execute(tables.hospitals.insert(), [{**row, "enrolled_at": self._when()}])
+            hospitals.add(connection, hospital, self._when())
             body = {
                 "hospital": hospital.name,
                 "evaluator": hospital.evaluator,
@@ -70,10 +54,27 @@ class Store:
             }
             self._record(connection, Kind.ENROLMENT, body)
 
+    def replace_key(self, name: str, handovers: Sequence[Handover]) -> None:
+        """Put the key that verified `handovers` (`privacy.handover.successors`) lead to in the enrolled one's place.
+
+        Raises `EnrolmentError` where one of the new keys is, or was, enrolled already.
+        """
+        with self._database.transaction() as connection:
+            hospitals.replace_key(connection, name, handovers, self._when())
+            for handover in handovers:
+                self._record(connection, Kind.HANDOVER, {"hospital": name, **handover.to_dict()})
+
     def hospitals(self) -> dict[str, Hospital]:
         """All that are enrolled, by name."""
         with self._database.transaction() as connection:
-            return {hospital.name: hospital for hospital in self._hospitals(connection)}
+            return {hospital.name: hospital for hospital in hospitals.read(connection)}
+
+    def release_keys(self, since: str) -> dict[str, tuple[PublicKey, ...]]:
+        """By hospital, the keys under which it may answer what was opened at `since`: its present one first, then
+        those that were replaced after that.
+        """
+        with self._database.transaction() as connection:
+            return hospitals.release_keys(connection, since)
 
     def described(self, name: str, experts: Sequence[str], code_hash: str) -> None:
         """Keep what a hospital says of itself."""
@@ -145,7 +146,8 @@ class Store:
                 .where(tables.evaluations.c.campaign == campaign)
                 .distinct()
             )
-            return Progress(self._last(connection, campaign).number, frozenset(points))
+            noised = noised_record.points(connection, campaign)
+            return Progress(self._last(connection, campaign).number, frozenset(points), noised)
 
     def run_state(self, campaign: str) -> RunState | None:
         """Where it stands; None where it never began."""
@@ -185,22 +187,22 @@ class Store:
                 _where(tables.rounds, campaign=plan.campaign, number=plan.round)
             ).one_or_none()
             if row is None:
-                signature = plan.sign(self._key)
+                signature, now = plan.sign(self._key), self._when()
                 new = {
                     "campaign": plan.campaign,
                     "number": plan.round,
                     "stage": plan.stage,
                     "plan": plan.to_bytes(),
                     "signature": signature,
-                    "opened_at": self._when(),
+                    "opened_at": now,
                     "attempts": 1,
                 }
                 connection.execute(tables.rounds.insert(), [new])
-                return OpenRound(plan, signature, 1)
+                return OpenRound(plan, signature, 1, now)
             if row.plan != plan.to_bytes():
                 raise StoreError(f"round {plan.round} of {plan.campaign} was begun under another plan")
             self._update_round(connection, plan, attempts=row.attempts + 1)
-            return OpenRound(plan, row.signature, row.attempts + 1)
+            return OpenRound(plan, row.signature, row.attempts + 1, row.opened_at)
 
     def asked(self, opened: OpenRound, hospital: str) -> None:
         """A hospital was sent the plan."""
@@ -265,12 +267,26 @@ class Store:
             if owed:
                 connection.execute(tables.receipts.insert(), owed)
             said = [
-                {"hospital": v.hospital, "expert": v.expert, "fault": v.fault, "release": v.digest}
+                {
+                    "hospital": v.hospital,
+                    "expert": v.expert,
+                    "fault": v.fault,
+                    "release": v.digest,
+                    "reservation": v.reservation,
+                }
                 for v in verdicts
             ]
-            self._record(
-                connection, Kind.ROUND, {**where, "plan": plan.hash, "states": states, "verdicts": said}
-            )
+            begun = connection.execute(_where(tables.rounds, campaign=plan.campaign, number=plan.round)).one()
+            body = {
+                **where,
+                "stage": plan.stage,
+                "plan": plan.hash,
+                "event": plan.event().to_dict(),
+                "opened": begun.opened_at,
+                "states": states,
+                "verdicts": said,
+            }
+            self._record(connection, Kind.ROUND, body)
             return states
 
     def commit_evaluation(self, campaign: str, point: str, rows: Sequence[Row]) -> None:
@@ -288,6 +304,20 @@ class Store:
                 "rows": [vars(row) for row in rows],
             }
             self._record(connection, Kind.EVALUATION, body)
+
+    def open_evaluation(self, request: NoisedEvaluation) -> OpenEvaluation:
+        """Begin a noised evaluation, or take up the one that was begun at this point: its first bytes stand."""
+        with self._database.transaction() as connection:
+            return noised_record.begin(connection, request, self._key, self._when())
+
+    def commit_noised(self, request: NoisedEvaluation, answers: Sequence[NoisedAnswer]) -> None:
+        """Keep what the hospitals answered, faults too, and the journal's entry, in one transaction. There is one
+        for each point (`StoreError`).
+        """
+        with self._database.transaction() as connection:
+            body = noised_record.commit(connection, request, answers, self._when())
+            states = self._last(connection, request.campaign).states
+            self._record(connection, Kind.EVALUATION, {**body, "states": states})
 
     # --- receipts
 
@@ -326,10 +356,6 @@ class Store:
     def _record(self, connection: sql.Connection, kind: Kind, body: Mapping[str, Any]) -> None:
         journal.record(connection, kind, self._now(), body, self._key)
 
-    def _hospitals(self, connection: sql.Connection) -> list[Hospital]:
-        rows = connection.execute(sql.select(tables.hospitals).order_by(tables.hospitals.c.name))
-        return [_hospital(row) for row in rows]
-
     def _last(self, connection: sql.Connection, campaign: str) -> sql.Row[Any]:
         """The last committed round; round 0 is there from the beginning."""
         table = tables.rounds
@@ -365,12 +391,3 @@ class Store:
 
 def _where(table: sql.Table, **values: object) -> sql.Select[Any]:
     return sql.select(table).filter_by(**values)
-
-
-def _hospital(row: sql.Row[Any]) -> Hospital:
-    try:
-        key = PublicKey.from_pem(row.release_key)
-    except KeyFileError as error:
-        raise StoreError(f"{row.name}'s release key was changed in the database: {error}") from error
-    experts = None if row.experts is None else tuple(row.experts)
-    return Hospital(row.name, key, row.supernode_key, row.evaluator, experts, row.code_hash)

@@ -27,6 +27,14 @@ hospitals = sql.Table(
     sql.Column("experts", sql.JSON),  # what it last said of itself
     sql.Column("code_hash", sql.String),
 )
+# Release keys that were replaced, so that what one signed before is still known.
+former_keys = sql.Table(
+    "former_keys",
+    metadata,
+    sql.Column("release_key", sql.LargeBinary, primary_key=True),  # PEM
+    sql.Column("hospital", sql.String, sql.ForeignKey("hospitals.name"), nullable=False),
+    sql.Column("replaced_at", sql.String, nullable=False),
+)
 campaigns = sql.Table(
     "campaigns",
     metadata,
@@ -92,6 +100,30 @@ evaluations = sql.Table(
     sql.Column("low", sql.Float, nullable=False),
     sql.Column("high", sql.Float, nullable=False),
     sql.Column("n", sql.Integer, nullable=False),
+)
+# What hospitals are asked after a stage, kept so that every asking has the same bytes; then what they answered.
+noised_evaluations = sql.Table(
+    "noised_evaluations",
+    metadata,
+    sql.Column("campaign", sql.String, primary_key=True),
+    sql.Column("point", sql.String, primary_key=True),
+    sql.Column("request", sql.LargeBinary, nullable=False),
+    sql.Column("signature", sql.LargeBinary, nullable=False),
+    sql.Column("opened_at", sql.String, nullable=False),
+    sql.Column("committed_at", sql.String),
+)
+noised_answers = sql.Table(
+    "noised_answers",
+    metadata,
+    sql.Column("campaign", sql.String, primary_key=True),
+    sql.Column("point", sql.String, primary_key=True),
+    sql.Column("hospital", sql.String, primary_key=True),
+    sql.Column("fault", sql.String),  # None where accepted; else what it answered, or why it was not asked
+    sql.Column("digest", sql.String),  # of the answer's bytes, where there was one
+    sql.Column("reservation", sql.String),
+    sql.Column("noise_std", sql.Float),
+    sql.Column("right", sql.JSON),  # whole numbers, in the order of the request's kinds
+    sql.Column("wrong", sql.JSON),
 )
 receipts = sql.Table(
     "receipts",

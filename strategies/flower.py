@@ -8,9 +8,10 @@ refuses by name what is wrong, and adds the rest. What came of it stands in `out
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import INFO
+from typing import TypeVar
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.common import log
@@ -27,6 +28,8 @@ from strategies import mean
 from strategies.bounds import norm_bound
 from strategies.errors import AggregationError
 
+_T = TypeVar("_T")
+
 MAX_STATE_BYTES = 256 * 1024 * 1024
 _LOOSE_BYTES = 64 * 1024  # a release's header, names and scales, over its int8 values
 
@@ -36,15 +39,18 @@ class RoundTask:
     """What one round asks, of whom: `nodes` maps Flower's node ids to enrolled names.
 
     `states` holds the bytes of every expert that travels (the trained ones' parents and the frozen ones under
-    them); `receipts` what is still owed to a hospital for an earlier round.
+    them); `keys` are those under which a hospital may have sealed its releases, its present one first;
+    `receipts` what is still owed to a hospital for an earlier round; `code_hashes` the installations whose
+    releases are taken (None for any).
     """
 
     plan: Plan
     signature: bytes
     states: Mapping[str, bytes]
     nodes: Mapping[int, str]
-    keys: Mapping[str, PublicKey]
+    keys: Mapping[str, Sequence[PublicKey]]
     receipts: Mapping[str, bytes] = field(default_factory=dict)
+    code_hashes: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -179,7 +185,9 @@ class FedPathStrategy(Strategy):
         if expert not in self._shapes:
             return Verdict(name, expert[:40], ReleaseFault.UNKNOWN_EXPERT, digest, size)
         try:
-            release = check(data, self._expectation(name, expert))
+            release = under_any_key(
+                self._task.keys[name], lambda key: check(data, self._expectation(name, key, expert))
+            )
             self._add(release)
         except ReleaseRefused as error:
             return Verdict(name, expert, error.code, digest, size)
@@ -187,15 +195,16 @@ class FedPathStrategy(Strategy):
             return Verdict(name, expert, ReleaseFault.NOT_FINITE, digest, size)
         return Verdict(name, expert, None, digest, size, release.noise_std, release.reservation)
 
-    def _expectation(self, name: str, expert: str) -> Expectation:
+    def _expectation(self, name: str, key: PublicKey, expert: str) -> Expectation:
         shapes = self._shapes[expert]
         values = sum(math.prod(shape) for shape in shapes.values())
         return Expectation(
             plan=self._task.plan,
-            hospitals={name: self._task.keys[name]},  # the node's own: no one releases in another's name
+            hospitals={name: key},  # the node's own: no one releases in another's name
             shapes={expert: shapes},
             max_bytes=2 * values + _LOOSE_BYTES,
             max_norm=norm_bound(self._task.plan, shapes),
+            code_hashes=self._task.code_hashes,
             taken=frozenset(self._taken),
         )
 
@@ -203,6 +212,22 @@ class FedPathStrategy(Strategy):
         sums = self.outcome.sums
         sums[release.expert] = mean.add(sums[release.expert], release, self._weighting(release))
         self._taken.add(release.nonce)
+
+
+def under_any_key(keys: Sequence[PublicKey], check_under: Callable[[PublicKey], _T]) -> _T:
+    """What the check gives under the key that the bytes name. Raises what it raises under the first key, where they
+    name none of these.
+    """
+    present, *former = keys
+    try:
+        return check_under(present)
+    except ReleaseRefused as error:
+        if error.code != ReleaseFault.UNKNOWN_KEY or not former:
+            raise
+        try:
+            return under_any_key(former, check_under)
+        except ReleaseRefused as other:
+            raise (error if other.code == ReleaseFault.UNKNOWN_KEY else other) from None
 
 
 def read_reply(reply: Message, method: str) -> dict[str, bytes]:

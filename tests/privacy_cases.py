@@ -8,6 +8,7 @@ from pathlib import Path
 
 from privacy import canonical, keys
 from privacy.delta import ExpertDelta
+from privacy.evaluation import NoisedEvaluation
 from privacy.ledger.store import Ledger
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
@@ -32,6 +33,18 @@ PLAN = Plan(
     learning_rate=0.01,
     base_hash=BASE,
     experts_hash={"scale/roi": PARENT, "scale/wsi": canonical.digest(b"other parent")},
+    expert_rank=4,
+    expert_alpha=8.0,
+    expert_seed=0,
+)
+ASKED = NoisedEvaluation(
+    campaign="spring",
+    round=1,
+    point="sft",
+    kinds=(("roi", "classification"), ("wsi", "vqa")),
+    noise_multiplier=4.0,
+    base_hash=BASE,
+    experts_hash={"scale/roi": PARENT},
     expert_rank=4,
     expert_alpha=8.0,
     expert_seed=0,

@@ -1,6 +1,6 @@
 """What a ledger's entries amount to: a pure state machine.
 
-The legal order, for each campaign's round:
+The legal order, for each campaign's round, and apart from it for the evaluation after that round:
 
     reservation ──> spend ──> release, any number of times: always the bytes that were paid for
          │                └─> receipt, once
@@ -16,22 +16,28 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from privacy import canonical
-from privacy.egress_record import RELEASE
+from privacy.egress_record import COUNTS, RELEASE
 from privacy.errors import KeyFileError, LedgerError, MechanismError, SignatureInvalid, WireError
+from privacy.evaluation import EVALUATION
 from privacy.keys import PublicKey
 from privacy.ledger.entries import Entry, Kind
 from privacy.ledger.forms import check_form
 from privacy.mechanism import Event
+from privacy.plan import TRAINING
 from privacy.receipt import Receipt
 
 _HERE = object()
 
+Key = tuple[str, int, str]  # campaign, round, purpose
+
 
 @dataclass(frozen=True)
 class Reservation:
-    """Leave to train one plan, paid for.  `hash` is its ledger entry's.  Made from ledger entries only.
+    """Leave to answer one request, paid for.  `hash` is its ledger entry's.  Made from ledger entries only.
 
-    `day` is the date (UTC) on which it was reserved, which is the day that it counts against.
+    `stage` is that of the plan, or "evaluation"; then `round` is the last one before it, and `plan_hash` the
+    hash of the evaluation's request.  `day` is the date (UTC) on which it was reserved, which is the day that it
+    counts against.
     """
 
     hash: str
@@ -50,10 +56,23 @@ class Reservation:
         if self.made_by is not _HERE:
             raise LedgerError("a Reservation comes from the ledger only: nothing else has paid")
 
+    @property
+    def purpose(self) -> str:
+        """What it pays for: "training" or "evaluation"."""
+        return EVALUATION if self.stage == EVALUATION else TRAINING
+
+    @property
+    def key(self) -> Key:
+        """What is paid for once: a campaign's round, and the evaluation after it."""
+        return self.campaign, self.round, self.purpose
+
 
 @dataclass(frozen=True)
 class Spend:
-    """A paid and answered round: the releases' SHA-256 and bytes by expert, and its entry's place."""
+    """A paid and answered request: the SHA-256 and bytes of what was sealed, and its entry's place.
+
+    By expert for a round; an evaluation has the one name "counts".
+    """
 
     reservation: Reservation
     releases: Mapping[str, str]
@@ -79,8 +98,8 @@ class Account:
     policy: Mapping[str, Any] | None = None
     policy_hash: str | None = None
     open: Mapping[str, Reservation] = field(default_factory=dict)  # by reservation hash
-    spent: Mapping[tuple[str, int], Spend] = field(default_factory=dict)  # by campaign and round
-    paid: frozenset[tuple[str, str]] = frozenset()  # expert and SHA-256 of every release that was paid for
+    spent: Mapping[Key, Spend] = field(default_factory=dict)
+    paid: frozenset[tuple[str, str]] = frozenset()  # name and SHA-256 of all sealed bytes that were paid for
     voided: int = 0
     refused: int = 0
     replies: int = 0
@@ -89,7 +108,7 @@ class Account:
     rotations: tuple[
         tuple[int, str], ...
     ] = ()  # the place of each, and the key that held the ledger until then
-    selftest: Selftest | None = None
+    selftests: Mapping[str, Selftest] = field(default_factory=dict)  # the last one of each code, by its hash
 
     def after(self, entry: Entry) -> Account:
         """The state after one more entry, whose place in the chain was checked.  Raises `LedgerError`."""
@@ -136,8 +155,7 @@ def _reservation(account: Account, entry: Entry) -> Account:
         event=Event.from_dict(body["event"]),
         made_by=_HERE,
     )
-    taken = {(held.campaign, held.round) for held in account.open.values()} | account.spent.keys()
-    if (reservation.campaign, reservation.round) in taken:
+    if reservation.key in {held.key for held in account.open.values()} | account.spent.keys():
         raise LedgerError(f"ledger entry {entry.sequence} reserves a round that is reserved or spent")
     return replace(account, open={**account.open, entry.hash: reservation})
 
@@ -161,7 +179,7 @@ def _spend(account: Account, entry: Entry) -> Account:
         {expert: part["bytes"] for expert, part in parts.items()},
         entry.sequence,
     )
-    spent = {**account.spent, (reservation.campaign, reservation.round): spend}
+    spent = {**account.spent, reservation.key: spend}
     return replace(account, open=still_open, spent=spent, paid=account.paid | spend.releases.items())
 
 
@@ -173,7 +191,8 @@ def _void(account: Account, entry: Entry) -> Account:
 def _release(account: Account, entry: Entry) -> Account:
     for part in entry.body["parts"]:
         name = part["name"]
-        if name.startswith(RELEASE) and (name.removeprefix(RELEASE), part["sha256"]) not in account.paid:
+        sealed = name.startswith(RELEASE) or name == COUNTS
+        if sealed and (name.removeprefix(RELEASE), part["sha256"]) not in account.paid:
             raise LedgerError(f"ledger entry {entry.sequence} lets {name!r} leave, which was not paid for")
     return replace(account, replies=account.replies + 1)
 
@@ -187,7 +206,7 @@ def _receipt(account: Account, entry: Entry) -> Account:
     if receipt.to_dict() != body["receipt"]:
         raise LedgerError(f"ledger entry {entry.sequence} says another thing than the receipt that it holds")
     key = (receipt.campaign, receipt.round)
-    spend = account.spent.get(key)
+    spend = account.spent.get((*key, TRAINING))
     if (
         spend is None
         or account.policy is None
@@ -218,7 +237,7 @@ def _withdrawal(account: Account, entry: Entry) -> Account:
 def _selftest(account: Account, entry: Entry) -> Account:
     body = entry.body
     found = Selftest(body["passed"], body["code"], tuple(body["findings"]), entry.at)
-    return replace(account, selftest=found)
+    return replace(account, selftests={**account.selftests, found.code_hash: found})
 
 
 _STEPS: Mapping[str, Callable[[Account, Entry], Account]] = {

@@ -11,7 +11,9 @@ from datetime import datetime
 
 from privacy import accounting
 from privacy.accounting import Composition
+from privacy.codes import Refusal
 from privacy.errors import BudgetError, PlanRefused, RoundConflict
+from privacy.evaluation import NoisedEvaluation
 from privacy.ledger.account import Account
 from privacy.mechanism import Event
 from privacy.plan import Plan
@@ -66,24 +68,42 @@ def limits(account: Account, policy: Policy, campaigns: Collection[str], now: da
     return tuple(found)
 
 
-def admit(account: Account, plan: Plan, policy: Policy, now: datetime, composed: Compositions) -> None:
-    """Return if the plan may be reserved now; else raise `PlanRefused` (`RoundConflict`, `BudgetError`).
+def admit(
+    account: Account,
+    asked: Plan | NoisedEvaluation,
+    policy: Policy,
+    code_hash: str,
+    now: datetime,
+    composed: Compositions,
+) -> None:
+    """Return if what is asked may be reserved now by the code `code_hash`; else raise `PlanRefused`
+    (`RoundConflict`, `BudgetError`).
 
-    The policy's limits are checked again here, so that no way to a reservation leads past them.
+    The policy's limits and the code's last self-test are checked here, so that no way to a reservation leads past
+    them.  Code that was never tested may reserve: docs/selftest.md.
     """
-    code = refusal(policy, plan, plan.base_hash)
+    code = refusal(policy, asked, asked.base_hash)
     if code is not None:
-        raise PlanRefused(code, f"the policy of {policy.hospital} does not allow plan {plan.hash}: {code}")
-    if (plan.campaign, plan.round) in account.spent:
-        raise RoundConflict(f"round {plan.round} of {plan.campaign} was answered already")
-    if any((held.campaign, held.round) == (plan.campaign, plan.round) for held in account.open.values()):
-        raise RoundConflict(f"round {plan.round} of {plan.campaign} is being trained already")
-    for limit in limits(account, policy, (plan.campaign,), now):
+        raise PlanRefused(code, f"the policy of {policy.hospital} does not allow {asked.hash}: {code}")
+    tested = account.selftests.get(code_hash)
+    if tested is not None and not tested.passed:
+        raise PlanRefused(
+            Refusal.SELFTEST_FAILED,
+            f"the installed code failed its self-test at {tested.at} ({', '.join(tested.findings)}): mend or "
+            "replace the installation, then run `fedpath-hospital selftest`",
+        )
+    what = f"the {asked.purpose} of round {asked.round} of {asked.campaign}"
+    key = (asked.campaign, asked.round, asked.purpose)
+    if key in account.spent:
+        raise RoundConflict(f"{what} was answered already")
+    if any(held.key == key for held in account.open.values()):
+        raise RoundConflict(f"{what} is at work already")
+    for limit in limits(account, policy, (asked.campaign,), now):
         so_far = composed.of(limit.scope, limit.events)
-        then = so_far.plus(plan.event()).epsilon(policy.delta)
+        then = so_far.plus(asked.event()).epsilon(policy.delta)
         if then > limit.epsilon:
             raise BudgetError(
-                f"round {plan.round} of {plan.campaign} takes epsilon from {so_far.epsilon(policy.delta):.3f} "
+                f"{what} takes epsilon from {so_far.epsilon(policy.delta):.3f} "
                 f"to {then:.3f}, over the {limit.epsilon:g} that the policy allows {limit.scope} "
                 f"(delta {policy.delta:g}): 0 such rounds are left",
                 rounds_left=0,

@@ -1,8 +1,8 @@
-"""A ledger in one file, to hand to an auditor: every entry, receipts among them, verifiable without the hospital.
+"""A book in one file, to hand to an auditor: a hospital's ledger, or the coordinator's journal.
 
-JSON lines, each canonical (`privacy.canonical`): first a head, signed by the key that holds the ledger (how many
-entries, the last one's hash, when), then the entries.  The signed head shows a file that was cut short.  Release
-bytes are not in it: their hashes are, in the spends.
+JSON lines, each canonical (`privacy.canonical`): first a head, signed by the key that holds the book (which book it
+is, how many entries, the last one's hash, when), then the entries.  The signed head shows a file that was cut short.
+Release bytes are not in it: their hashes are, in a ledger's spends and a journal's verdicts.
 """
 
 from __future__ import annotations
@@ -21,27 +21,47 @@ from privacy.ledger.database import MAX_BODY
 from privacy.ledger.entries import FORMAT, Entry
 from privacy.ledger.reading import Book
 
-NAME = "fedpath-ledger"
+LEDGER = "fedpath-ledger"
+JOURNAL = "fedpath-journal"
+NAMES = (LEDGER, JOURNAL)
 _MAX_LINE = 2 * MAX_BODY
 _HEAD = {"name": str, "format": int, "entries": int, "head": str, "at": str, "signature": str}
 
 
 @dataclass(frozen=True)
 class Export:
-    """A file as it was read; nothing of it is verified but its form."""
+    """A file as it was read; nothing of it is verified but its form.
+
+    `damage` says of each line that could not be read what is wrong with it; `entries` are all others.
+    """
 
     head: dict[str, Any]
     entries: tuple[Entry, ...]
+    damage: tuple[str, ...] = ()
+
+    def signed_by(self, key: PublicKey) -> bool:
+        """Whether `key` signed the head."""
+        head = {name: value for name, value in self.head.items() if name != "signature"}
+        try:
+            key.verify(bytes.fromhex(self.head["signature"]), canonical.encode(head), Purpose.EXPORT)
+        except (ValueError, SignatureInvalid):
+            return False
+        return True
+
+    def whole(self) -> bool:
+        """Whether the entries are as many as the head says, up to the one that it names."""
+        last = self.entries[-1] if self.entries else None
+        return last is not None and (self.head["entries"], self.head["head"]) == (last.sequence, last.hash)
 
 
-def write_export(path: Path, entries: Sequence[Entry], key: PrivateKey, at: str) -> None:
-    """Write verified `entries` (`Ledger.entries`) to a new file, signed with the key that holds the ledger.
+def write_export(path: Path, entries: Sequence[Entry], key: PrivateKey, at: str, name: str = LEDGER) -> None:
+    """Write a book's verified `entries` to a new file, signed with the key that holds the book.
 
     Raises `LedgerError` where there is nothing to write, or where the file exists or can't be written.
     """
     if not entries:
-        raise LedgerError("the ledger has no entries yet: there is nothing to export")
-    head = {"name": NAME, "format": FORMAT, "entries": len(entries), "head": entries[-1].hash, "at": at}
+        raise LedgerError("there are no entries yet: there is nothing to export")
+    head = {"name": name, "format": FORMAT, "entries": len(entries), "head": entries[-1].hash, "at": at}
     signature = key.sign(canonical.encode(head), Purpose.EXPORT).hex()
     lines = [canonical.encode({**head, "signature": signature}), *map(_line, entries)]
     try:
@@ -57,47 +77,49 @@ def write_export(path: Path, entries: Sequence[Entry], key: PrivateKey, at: str)
 
 
 def read_export(path: Path) -> Export:
-    """Read hostile bytes.  Raises `LedgerError`, naming the line that is not as an export's."""
+    """Read hostile bytes.  Raises `LedgerError` for a file that is no export, or of another format."""
     try:
         with path.open("rb") as file:
             head = _values(file.readline(_MAX_LINE + 1), 1)
-            if {name: type(value) for name, value in head.items()} != _HEAD or head["name"] != NAME:
+            if {name: type(value) for name, value in head.items()} != _HEAD or head["name"] not in NAMES:
                 raise LedgerError(f"{path}: is no ledger's export: it does not begin as one")
             if head["format"] != FORMAT:
                 raise LedgerError(
                     f"{path}: is of format {head['format']}, and this fedpath reads format {FORMAT}: use the one "
                     "that wrote it"
                 )
-            entries, number = [], 1
+            entries: list[Entry] = []
+            damage: list[str] = []
+            number = 1
             while line := file.readline(_MAX_LINE + 1):
                 number += 1
-                entries.append(_entry(_values(line, number), number))
+                try:
+                    entries.append(_entry(_values(line, number), number))
+                except LedgerError as error:
+                    damage.append(str(error))
     except OSError as error:
         raise LedgerError(
-            f"{path}: {error.strerror}: give a file that `fedpath-hospital export` wrote"
+            f"{path}: {error.strerror}: give a file that `fedpath-hospital export` or `fedpath-consortium export` "
+            "wrote"
         ) from error
-    return Export(head, tuple(entries))
+    return Export(head, tuple(entries), tuple(damage))
 
 
 def verify_export(export: Export, trusted: PublicKey) -> Account:
-    """What the entries amount to, where all is in order under `trusted`, any key that the ledger ever had.
+    """What a ledger's entries amount to, where all is in order under `trusted`, any key that it ever had.
 
-    Raises `LedgerError`, naming the first entry that is wrong; or the head, where the file was cut short or added
-    to, or was not written by the key that holds the ledger.
+    Raises `LedgerError`, naming the first line or entry that is wrong; or the head, where the file was cut short or
+    added to, or was not written by the key that holds the ledger.  `privacy.audit` lists all that is wrong.
     """
+    if export.damage:
+        raise LedgerError(export.damage[0])
     book = Book.of(export.entries, trusted)
-    head = {name: value for name, value in export.head.items() if name != "signature"}
-    try:
-        book.signer.verify(bytes.fromhex(export.head["signature"]), canonical.encode(head), Purpose.EXPORT)
-    except (ValueError, SignatureInvalid) as error:
+    if not export.signed_by(book.signer):
+        raise LedgerError("the export's head was not signed by the key that holds the ledger")
+    if not export.whole():
         raise LedgerError(
-            f"the export's head was not signed by the key that holds the ledger: {error}"
-        ) from error
-    last = book.account.last
-    if last is None or (head["entries"], head["head"]) != (last.sequence, last.hash):
-        raise LedgerError(
-            f"the export should hold {head['entries']} entries and holds {len(export.entries)}: it was cut short "
-            "or added to; ask for the whole file"
+            f"the export should hold {export.head['entries']} entries and holds {len(export.entries)}: it was cut "
+            "short or added to; ask for the whole file"
         )
     return book.account
 

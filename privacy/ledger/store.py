@@ -19,13 +19,14 @@ from privacy import canonical
 from privacy.codes import Refusal
 from privacy.egress_record import EgressRecord
 from privacy.errors import LedgerError, RoundConflict
+from privacy.evaluation import NoisedEvaluation
 from privacy.keys import PrivateKey, PublicKey
 from privacy.ledger import budget
-from privacy.ledger.account import Account, Reservation
+from privacy.ledger.account import Account, Reservation, Selftest
 from privacy.ledger.database import Database, Transaction
 from privacy.ledger.entries import Entry, Kind, follow, moment, rotation
 from privacy.ledger.reading import Book, Summary, departures, read, summarise
-from privacy.plan import Plan
+from privacy.plan import TRAINING, Plan
 from privacy.policy import Policy
 from privacy.receipt import Receipt
 
@@ -55,33 +56,38 @@ class Ledger:
 
     # --- a round
 
-    def reserve(self, plan: Plan, policy: Policy, code_hash: str) -> Reservation:
-        """Charge the plan's round, durably, before training.
+    def reserve(self, asked: Plan | NoisedEvaluation, policy: Policy, code_hash: str) -> Reservation:
+        """Charge a plan's round, or a noised evaluation, durably, before the work.
 
         Raises `PlanRefused` (`BudgetError` with `rounds_left`, `RoundConflict`) and then writes nothing.
         """
         with self._current() as (transaction, account):
-            budget.admit(account, plan, policy, self._now(account), self._composed)
+            budget.admit(account, asked, policy, code_hash, self._now(account), self._composed)
             current = account
             if current.policy_hash != policy.hash:
                 current = self._append(transaction, current, Kind.POLICY, {"policy": policy.to_dict()})
             body = {
-                "campaign": plan.campaign,
-                "round": plan.round,
-                "stage": plan.stage,
-                "experts": list(plan.restricted(policy.experts)),
-                "base": plan.base_hash,
-                "plan": plan.hash,
+                "campaign": asked.campaign,
+                "round": asked.round,
+                "stage": asked.stage,
+                "experts": list(
+                    asked.restricted(policy.experts)
+                    if isinstance(asked, Plan)
+                    else sorted(asked.experts_hash)
+                ),
+                "base": asked.base_hash,
+                "plan": asked.hash,
                 "policy": policy.hash,
                 "code": code_hash,
-                "event": plan.event().to_dict(),
+                "event": asked.event().to_dict(),
             }
             after = self._append(transaction, current, Kind.RESERVATION, body)
             (new,) = set(after.open) - set(account.open)
             return after.open[new]
 
     def spend(self, reservation: Reservation, releases: Mapping[str, bytes]) -> None:
-        """Record that `releases` (by expert) are about to leave, with their bytes, durably, before the reply.
+        """Record that `releases` (by expert; an evaluation's under "counts") are about to leave, with their bytes,
+        durably, before the reply.
 
         Raises `LedgerError` where the reservation is not open any more, or where there is nothing to send.
         """
@@ -114,14 +120,16 @@ class Ledger:
                 current = self._append(transaction, current, Kind.VOID, {"reservation": reservation})
             return len(account.open)
 
-    def sent(self, campaign: str, number: int, plan_hash: str) -> Mapping[str, bytes] | None:
-        """The very bytes that answered this round before, by expert; None where it was not answered.
+    def sent(
+        self, campaign: str, number: int, plan_hash: str, purpose: str = TRAINING
+    ) -> Mapping[str, bytes] | None:
+        """The very bytes that answered this round (or the evaluation after it) before, as `spend` was given them.
 
-        Raises `RoundConflict` where it was answered under another plan, and `LedgerError` where the kept
-        bytes are not those that were paid for.
+        None where it was not answered. Raises `RoundConflict` where it was answered under another plan or
+        request, and `LedgerError` where the kept bytes are not those that were paid for.
         """
         with self._current() as (transaction, account):
-            spend = account.spent.get((campaign, number))
+            spend = account.spent.get((campaign, number, purpose))
             if spend is None:
                 return None
             if spend.reservation.plan_hash != plan_hash:
@@ -133,13 +141,13 @@ class Ledger:
             )
         return releases
 
-    def release_key(self, campaign: str, number: int) -> PublicKey:
-        """The key that sealed the releases of a spent round: the one that held the ledger then.
+    def release_key(self, campaign: str, number: int, purpose: str = TRAINING) -> PublicKey:
+        """The key that sealed what answered a spent round (or evaluation): the one that held the ledger then.
 
         Raises `LedgerError` for a round that was not spent.
         """
         account = self._read()
-        spend = account.spent.get((campaign, number))
+        spend = account.spent.get((campaign, number, purpose))
         if spend is None:
             raise LedgerError(f"round {number} of {campaign} was not spent")
         older = [old for sequence, old in account.rotations if sequence > spend.sequence]
@@ -188,6 +196,10 @@ class Ledger:
         """Record a self-test's verdict on the code that it ran under; `findings` are names, not texts."""
         self._write(Kind.SELFTEST, {"passed": passed, "code": code_hash, "findings": list(findings)})
 
+    def last_selftest(self, code_hash: str) -> Selftest | None:
+        """The last verdict on this code; None where it was never tested."""
+        return self._read().selftests.get(code_hash)
+
     def rotate(self, new: PrivateKey) -> None:
         """Hand the ledger over to a new key, under the old one's signature and the new one's."""
         with self._current() as (transaction, account):
@@ -221,9 +233,9 @@ class Ledger:
     def rounds_left_like_the_last(self, policy: Policy) -> int | None:
         """How many rounds like the last one paid for, of its campaign, may still follow today; None before one."""
         account = self._read()
-        if not (charges := account.charges()):
+        if not (rounds := [charge for charge in account.charges() if charge.purpose == TRAINING]):
             return None
-        now, last = self._now(account), charges[-1]
+        now, last = self._now(account), rounds[-1]
         return budget.rounds_left(account, last.campaign, last.event, policy, now, self._composed)
 
     def limits(self, policy: Policy) -> tuple[budget.Limit, ...]:

@@ -23,10 +23,12 @@ from privacy.ledger.entries import follow
 from privacy.ledger.reading import read
 from privacy.ledger.store import Ledger
 from privacy.receipt import ACCEPTED, Receipt
-from tests.privacy_cases import CODE, MECHANISM, PLAN, POLICY, Hospital, round_of
+from tests.privacy_cases import ASKED, CODE, MECHANISM, PLAN, POLICY, Hospital, round_of
 
 RELEASES = {"scale/roi": b"one", "scale/wsi": b"two"}
+COUNTED = {"counts": b"counts"}
 OTHER_PLAN = replace(PLAN, learning_rate=0.02)
+OFFERING = replace(POLICY, minimum_evaluation_noise=2.0)
 
 
 def kinds(ledger: Ledger) -> list[str]:
@@ -62,7 +64,7 @@ def test_the_same_round_under_another_plan_is_refused(north: Hospital) -> None:
     """Catches a coordinator that asks for one round twice: two releases for one price."""
     ledger = north.ledger()
     reservation = ledger.reserve(PLAN, POLICY, CODE)
-    with pytest.raises(RoundConflict, match="being trained"):
+    with pytest.raises(RoundConflict, match="at work already"):
         ledger.reserve(OTHER_PLAN, POLICY, CODE)
     ledger.spend(reservation, RELEASES)
     for ask in (
@@ -290,6 +292,59 @@ def test_selftests_are_recorded(north: Hospital) -> None:
     ledger = north.ledger()
     ledger.selftest(False, CODE, ["noise-scale"])
     assert ledger.entries()[0].body == {"passed": False, "code": CODE, "findings": ["noise-scale"]}
+
+
+def test_code_that_failed_its_last_selftest_reserves_nothing(north: Hospital) -> None:
+    """Catches training on an installation that was found broken, and one that is locked for ever: a verdict counts
+    for the code that it names, until that code is tested again.
+    """
+    ledger, other = north.ledger(), canonical.digest(b"the version before")
+    ledger.reserve(PLAN, POLICY, CODE)  # never tested: allowed, and said by `status` and `check`
+    ledger.selftest(False, CODE, ["noise-scale"])
+    ledger.selftest(True, other, [])
+    for asked in (round_of(2), ASKED):
+        with pytest.raises(PlanRefused, match="noise-scale") as caught:
+            north.ledger().reserve(asked, OFFERING, CODE)
+        assert caught.value.code is Refusal.SELFTEST_FAILED
+    ledger.reserve(round_of(2), POLICY, other)
+    ledger.selftest(True, CODE, [])
+    ledger.reserve(round_of(3), POLICY, CODE)
+    found = north.ledger().last_selftest(CODE)
+    assert found is not None
+    assert found.passed
+    assert ledger.last_selftest(canonical.digest(b"a version to come")) is None
+
+
+def test_an_evaluation_and_the_round_before_it_are_two_charges(north: Hospital) -> None:
+    """Catches an evaluation after round 1 that passes for round 1, or the other way round: one of them would be
+    free, or never be answered.
+    """
+    ledger = north.ledger()
+    for asked, sealed in ((PLAN, RELEASES), (ASKED, COUNTED)):
+        assert ledger.sent("spring", 1, asked.hash, asked.purpose) is None
+        ledger.spend(ledger.reserve(asked, OFFERING, CODE), sealed)
+        assert north.ledger().sent("spring", 1, asked.hash, asked.purpose) == sealed
+        with pytest.raises(RoundConflict):
+            ledger.reserve(asked, OFFERING, CODE)
+    assert [charge.purpose for charge in north.ledger()._read().charges()] == ["training", "evaluation"]
+    assert ledger.epsilon(1e-5) == accounting.epsilon([PLAN.event(), ASKED.event()], 1e-5)
+    assert ledger.rounds_left_like_the_last(OFFERING) == ledger.rounds_left(PLAN, OFFERING)
+    with pytest.raises(RoundConflict):
+        ledger.sent("spring", 1, replace(ASKED, noise_multiplier=5.0).hash, ASKED.purpose)
+    body = [entry.body for entry in ledger.entries() if entry.kind == "reservation"][1]
+    assert (body["stage"], body["round"], body["plan"]) == ("evaluation", 1, ASKED.hash)
+    assert body["event"] == ASKED.event().to_dict()
+
+
+def test_counts_leave_only_where_they_were_paid_for(north: Hospital) -> None:
+    """Catches an egress log that holds counts nobody paid for."""
+    ledger = north.ledger()
+    record = EgressRecord("counts", canonical.digest(COUNTED["counts"]), 6, 1.0, CODE)
+    with pytest.raises(LedgerError, match="not paid for"):
+        ledger.log_egress([record])
+    ledger.spend(ledger.reserve(ASKED, OFFERING, CODE), COUNTED)
+    ledger.log_egress([record])
+    assert [kept for _, kept in ledger.egress()] == [record]
 
 
 def test_a_rotated_key_continues_the_chain(north: Hospital) -> None:

@@ -78,7 +78,7 @@ def test_a_demo_that_was_killed_goes_on_and_pays_nothing_twice(tmp_path: Path) -
     homes = open_house(tmp_path / "federation").hospitals
     for home, hospital in zip(homes, result["hospitals"], strict=True):
         _, account = read(Database(home.ledger, read_only=True), keys.load(home.release_key).public)
-        paid = {number for _, number in account.spent}
+        paid = {number for _, number, _ in account.spent}
         given = {found["round"] for found in result["rounds"] if hospital["name"] in found["accepted"]}
         assert given <= paid
         due = epsilon([events[number - 1] for number in paid], DELTA)

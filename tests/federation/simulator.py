@@ -6,7 +6,7 @@ adds and commits is the real code.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,15 +27,19 @@ from privacy.codes import Refusal
 from privacy.delta import ExpertDelta
 from privacy.descent import PrivateDescent
 from privacy.description import Description
+from privacy.egress_record import COUNTS
 from privacy.errors import LedgerError, PlanRefused, SignatureInvalid
-from privacy.evaluation import Evaluation
+from privacy.evaluation import Evaluation, NoisedEvaluation
 from privacy.experts import EXPERTS
+from privacy.handover import Handover
 from privacy.ledger.store import Ledger
 from privacy.noise import add_noise
+from privacy.noised_counts import Scores, noised_counts
 from privacy.plan import Plan
 from privacy.policy import Policy, refusal
 from privacy.randomness import SecureRandom
 from privacy.release import seal
+from privacy.sealed_counts import seal_counts
 
 BASE = canonical.digest(b"base")
 CODE = canonical.digest(b"code")
@@ -98,6 +102,9 @@ class Faults:
     duplicate: bool = False  # every reply comes twice
     misnamed: bool = False  # it describes itself as another hospital
     spam: bool = False  # parts that no expert has
+    counts: Callable[[bytes], dict[str, bytes]] | None = (
+        None  # what becomes of its answer to a noised evaluation
+    )
 
 
 @dataclass
@@ -134,6 +141,7 @@ class SimulatedHospital:
                 "describe": self._describe,
                 "train": self._train,
                 "evaluate": self._evaluate,
+                "evaluate_noised": self._evaluate_noised,
                 "receipt": self._receipt,
             }[method](parts)
         except PlanRefused as error:
@@ -169,6 +177,29 @@ class SimulatedHospital:
             "n": 9,
         }
         return {"metrics": canonical.encode([row])}
+
+    def _evaluate_noised(self, parts: dict[str, bytes]) -> dict[str, bytes]:
+        """Forty patients a kind, three of four answers right, as the agent would count them."""
+        assert self.coordinator is not None
+        asked = NoisedEvaluation.open(parts["request"], parts["signature"], self.coordinator)
+        for expert, digest in asked.experts_hash.items():
+            assert tensors.digest(parts[f"expert/{expert}"]) == digest
+        sent = self.ledger.sent(asked.campaign, asked.round, asked.hash, asked.purpose)
+        if sent is None:
+            if (code := refusal(self.policy, asked, BASE)) is not None:
+                return {"code": code.encode()}
+            reservation = self.ledger.reserve(asked, self.policy, CODE)
+            scores: list[Scores] = [{kind: [0.75] for kind in asked.kinds}] * 40
+            counts = noised_counts(asked.kinds, scores, asked.noise_multiplier, SecureRandom())
+            sent = {COUNTS: seal_counts(counts, reservation, asked, self.name, self.key)}
+            self.ledger.spend(reservation, sent)
+        return dict(sent) if self.faults.counts is None else self.faults.counts(sent[COUNTS])
+
+    def rotate(self) -> Handover:
+        """Take up a new key; what it hands to the coordinator."""
+        old, self.key = self.key, keys.generate(self.folder / f"release-{len(self.asked)}.key")
+        self.ledger.rotate(self.key)
+        return Handover.make(self.name, old, self.key.public)
 
     def _train(self, parts: dict[str, bytes]) -> dict[str, bytes]:
         assert self.coordinator is not None

@@ -114,7 +114,7 @@ def lived(plan: list[tuple[str, int]]) -> Life:
 def test_an_account_counts_what_is_open_or_spent_and_nothing_else(plan: list[tuple[str, int]]) -> None:
     """Catches an order of steps after which a round is free, charged twice, or open to be spent again."""
     life = lived(plan)
-    assert {n for _, n in life.account.spent} == life.spent
+    assert {n for _, n, _ in life.account.spent} == life.spent
     assert {held.round for held in life.account.open.values()} == set(life.open)
     assert len(life.account.events()) == len(life.open) + len(life.spent)
     for key in KEYS[: len(life.account.rotations) + 1]:

@@ -16,10 +16,12 @@ from client.model.experts import attach
 from client.network import Network
 from demo.cohort import MANIFEST, SITES, Cohort, write_cohort
 from privacy import envelope, keys, tensors
+from privacy.evaluation import NoisedEvaluation
 from privacy.experts import EXPERTS
 from privacy.ledger.store import Ledger
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
+from privacy.randomness import RandomSource
 
 POLICY = """\
 hospital = "north"
@@ -68,8 +70,28 @@ class House:
         parts = {"plan": plan.to_bytes(), "signature": plan.sign(self.coordinator)}
         return parts | {f"expert/{name}": self.states[name] for name in plan.experts_hash}
 
-    def agent(self) -> Agent:
-        return Agent(self.home, Network(False, "not cut off: a test"))
+    def evaluation(self, **changes: Any) -> NoisedEvaluation:
+        """A request for noised counts after round 1."""
+        asked = NoisedEvaluation(
+            campaign="spring",
+            round=1,
+            point="sft",
+            kinds=tuple((scale, task) for scale in ("roi", "wsi") for task in ("classification", "vqa")),
+            noise_multiplier=4.0,
+            base_hash=self.base_hash,
+            experts_hash={name: tensors.digest(self.states[name]) for name in SFT},
+            expert_rank=2,
+            expert_alpha=4.0,
+            expert_seed=3,
+        )
+        return replace(asked, **changes)
+
+    def evaluation_request(self, asked: NoisedEvaluation) -> dict[str, bytes]:
+        parts = {"request": asked.to_bytes(), "signature": asked.sign(self.coordinator)}
+        return parts | {f"expert/{name}": self.states[name] for name in asked.experts_hash}
+
+    def agent(self, random: RandomSource | None = None) -> Agent:
+        return Agent(self.home, Network(False, "not cut off: a test"), random)
 
     def ledger(self) -> Ledger:
         return Ledger(self.home.ledger, keys.load(self.home.release_key))
@@ -102,11 +124,16 @@ def house(
     """Make a joined home; keyword arguments change its policy."""
 
     def make(
-        budget: float = 50.0, public: bool = False, scales: str = '["roi", "wsi"]', slides: Path | None = None
+        budget: float = 50.0,
+        public: bool = False,
+        scales: str = '["roi", "wsi"]',
+        slides: Path | None = None,
+        noised: float | None = None,
     ) -> House:
         settings = Settings("north", slides or data / "slides", data / MANIFEST, tiny_base)
         home = create(tmp_path / "home", settings)
         policy = POLICY.format(budget=budget, public=str(public).lower(), scales=scales)
+        policy += "" if noised is None else f"minimum_evaluation_noise = {noised}\n"
         (home.folder / "policy.toml").write_text(policy)
         kit = tmp_path / "kit"
         kit.mkdir()

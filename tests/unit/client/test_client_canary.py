@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from client.canary import (
@@ -21,7 +20,7 @@ from client.canary import (
     linear,
     trained_experts,
 )
-from client.cli_canary import register
+from client.cli_audit import app
 from client.home import Home
 from client.model.base import Base
 from client.model.experts import Experts
@@ -161,10 +160,8 @@ def test_the_command_leaves_the_home_as_it_was(house: Callable[..., object]) -> 
     """Catches an audit that writes to ledger, features or experts of the home that it copies."""
     home: Home = house().home  # type: ignore[attr-defined]
     before = {path: path.stat().st_mtime_ns for path in home.folder.rglob("*")}
-    app = typer.Typer()
-    register(app)
     options = ["--canaries", "40", "--rounds", "1", "--steps", "2", "--json"]
-    result = CliRunner().invoke(app, [str(home.folder), *options])
+    result = CliRunner().invoke(app, ["canary", str(home.folder), *options])
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert told["canaries"] == 40

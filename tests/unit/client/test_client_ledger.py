@@ -22,6 +22,7 @@ from client.withdrawn import add_withdrawn, read_withdrawn
 from privacy import keys
 from privacy.codes import Refusal
 from privacy.errors import LedgerError
+from privacy.handover import Handover, successors
 from privacy.ledger.export import read_export, verify_export
 from privacy.ledger.store import Ledger
 from tests.unit.client.conftest import House
@@ -99,7 +100,10 @@ def test_a_new_key_takes_the_old_ones_place(home: Home) -> None:
     assert keys.load_public(keys.public_path(home.release_key)) == new.public
     request = json.loads((home.folder / "request.json").read_text())
     assert keys.PublicKey.from_pem(request["release_key"].encode()) == new.public
-    assert set(request) == {"hospital", "release_key", "supernode_key"}
+    assert set(request) == {"hospital", "release_key", "supernode_key", "handovers"}
+    (handover,) = [Handover.from_dict("north", item) for item in request["handovers"]]
+    assert successors([handover], "north", old.public) == (handover,)
+    assert handover.new == new.public
     assert sorted(path.name for path in home.release_key.parent.iterdir()) == [
         "release.key",
         "release.key.pub",

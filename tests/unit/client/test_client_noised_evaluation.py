@@ -10,7 +10,8 @@ import pytest
 from client.model.base import Base
 from client.noised_evaluation import noised_evaluation, patient_scores
 from client.training.evaluate import answer
-from privacy.noised_counts import NoisedCounts, charge
+from privacy.evaluation import charge
+from privacy.noised_counts import NoisedCounts
 from privacy.randomness import SecureRandom
 from tests.model_cases import Inputs, fresh, samples_of
 

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-import typer
 from torch import Tensor
 from typer.testing import CliRunner
 
-from client.cli_selftest import register
+from client.cli import app
 from client.home import Settings, create
 from client.model.base import Base
 from client.model.experts import Experts, attach
@@ -88,9 +87,7 @@ def test_the_command_passes_this_installation_and_records_it(tiny_base: Path, tm
     """Catches a self-test that finds fault with what is right, and a verdict that is not in the ledger."""
     nowhere = tmp_path / "nothing"
     home = create(tmp_path / "home", Settings("north", nowhere, nowhere / "labels.csv", tiny_base))
-    app = typer.Typer()
-    register(app)
-    result = CliRunner().invoke(app, [str(home.folder), "--json"])
+    result = CliRunner().invoke(app, ["selftest", str(home.folder), "--json"])
     assert result.exit_code == 0, result.output
     told = json.loads(result.stdout)
     assert told["passed"]

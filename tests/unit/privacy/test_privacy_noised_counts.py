@@ -13,8 +13,10 @@ from scipy import stats
 
 from privacy.accounting import epsilon
 from privacy.errors import MechanismError
+from privacy.estimates import estimate
+from privacy.evaluation import charge
 from privacy.mechanism import Event
-from privacy.noised_counts import Scores, charge, estimate, noised_counts
+from privacy.noised_counts import Scores, noised_counts
 from privacy.randomness import SecureRandom, SeededRandom
 
 ROI, WSI = ("roi", "classification"), ("wsi", "vqa")
@@ -127,7 +129,7 @@ def test_the_interval_covers_as_often_as_it_says(right: int, wrong: int) -> None
     noise = 12.0
     draws = np.rint(np.array([right, wrong]) + noise * np.random.default_rng(5).normal(size=(2000, 2)))
     truth = right / (right + wrong)
-    found = [estimate(int(r), int(w), noise) for r, w in draws]
+    found = [estimate([(int(r), int(w), noise)]) for r, w in draws]
     covered = np.mean([e.ci95[0] - 5e-4 <= truth <= e.ci95[1] + 5e-4 for e in found])
     assert 0.93 < covered < 0.985
     assert abs(np.median([e.mean for e in found]) - truth) < 0.02
@@ -135,10 +137,28 @@ def test_the_interval_covers_as_often_as_it_says(right: int, wrong: int) -> None
 
 def test_estimates_at_their_ends() -> None:
     """Catches a division by nothing, and means outside [0, 1]."""
-    assert estimate(0, 0, 10.0).ci95 == (0.0, 1.0)
-    assert estimate(500, -20, 10.0).mean == 1.0
-    assert estimate(-90, 500, 10.0).ci95 == (0.0, 0.0)
-    sure = estimate(900, 100, 1.0)
+    assert estimate([(0, 0, 10.0)]).ci95 == (0.0, 1.0)
+    assert estimate([(500, -20, 10.0)]).mean == 1.0
+    assert estimate([(-90, 500, 10.0)]).ci95 == (0.0, 0.0)
+    sure = estimate([(900, 100, 1.0)])
     assert sure.mean == 0.9
     assert sure.ci95[1] - sure.ci95[0] < 0.01
     assert sure.patients == 1000
+
+
+def test_pooled_counts_cover_as_often_as_they_say() -> None:
+    """Catches hospitals' noise that is not added up, or one hospital's that is taken for all: three hospitals of
+    different noise, 2,000 draws, coverage 0.95 to within 0.02. Of no hospitals nothing is known.
+    """
+    truths, noises = [(90, 10), (40, 60), (20, 20)], [3.0, 6.0, 12.0]
+    draws = np.random.default_rng(6).normal(size=(2000, 3, 2)) * np.array(noises)[None, :, None]
+    found = [
+        estimate(
+            [(round(r + d[0]), round(w + d[1]), s) for (r, w), d, s in zip(truths, draw, noises, strict=True)]
+        )
+        for draw in draws
+    ]
+    truth = 150 / 240
+    covered = np.mean([e.ci95[0] - 5e-4 <= truth <= e.ci95[1] + 5e-4 for e in found])
+    assert 0.93 < covered < 0.97
+    assert estimate([]).ci95 == (0.0, 1.0)

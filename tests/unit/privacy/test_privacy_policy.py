@@ -12,7 +12,7 @@ from privacy.codes import Refusal
 from privacy.errors import PolicyError
 from privacy.plan import Plan
 from privacy.policy import Policy, refusal
-from tests.privacy_cases import BASE, CODE, MECHANISM, PLAN, POLICY
+from tests.privacy_cases import ASKED, BASE, CODE, MECHANISM, PLAN, POLICY
 
 TEXT = """
 hospital = "north"
@@ -73,6 +73,7 @@ def test_limits_on_a_part_of_the_budget_are_read_and_may_be_left_out(tmp_path: P
         ("delta = 1e-5", "delta = 1e-5\npublic_data = 1", "public_data"),
         ("delta = 1e-5", "delta = 1e-5\nepsilon_per_day = 0", "epsilon_per_day = 0"),
         ("delta = 1e-5", 'delta = 1e-5\nepsilon_per_campaign = "4"', "epsilon_per_campaign = '4'"),
+        ("delta = 1e-5", "delta = 1e-5\nminimum_evaluation_noise = 0", "minimum_evaluation_noise = 0"),
     ],
 )
 def test_a_wrong_policy_file_is_named_with_key_and_cure(
@@ -126,3 +127,28 @@ def with_mechanism(**changes: Any) -> Plan:
 def test_each_limit_is_enforced(policy: Policy, plan: Plan, base: str, code: Refusal | None) -> None:
     """Catches a limit that is read but not checked, or checked on the wrong side."""
     assert refusal(policy, plan, base) == code
+
+
+OFFERING = replace(POLICY, minimum_evaluation_noise=2.0)
+
+
+@pytest.mark.parametrize(
+    ("policy", "changes", "base", "code"),
+    [
+        (OFFERING, {}, BASE, None),
+        (OFFERING, {"noise_multiplier": 2.0}, BASE, None),
+        (POLICY, {}, BASE, Refusal.NOT_OFFERED),
+        (replace(OFFERING, public_data=True), {}, BASE, Refusal.NOT_OFFERED),
+        (replace(OFFERING, campaigns=("autumn",)), {}, BASE, Refusal.CAMPAIGN_NOT_ALLOWED),
+        (OFFERING, {"kinds": (("roi", "detection"),)}, BASE, Refusal.POLICY_EXPERTS),
+        (OFFERING, {"kinds": (("roi", "detection"), ("roi", "vqa"))}, BASE, None),
+        (replace(OFFERING, scales=()), {}, BASE, Refusal.POLICY_EXPERTS),
+        (OFFERING, {"noise_multiplier": 1.999}, BASE, Refusal.POLICY_NOISE),
+        (OFFERING, {}, CODE, Refusal.BASE_MISMATCH),
+    ],
+)
+def test_each_limit_on_a_noised_evaluation_is_enforced(
+    policy: Policy, changes: dict[str, Any], base: str, code: Refusal | None
+) -> None:
+    """Catches counts that leave though the policy never offered them, or with less noise than it asks for."""
+    assert refusal(policy, replace(ASKED, **changes), base) == code

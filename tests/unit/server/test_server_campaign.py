@@ -11,15 +11,18 @@ from typing import Any
 
 import pytest
 
-from privacy.experts import EXPERTS
+from privacy.experts import EXPERTS, SCALES, TASKS
 from server.campaign import (
     Done,
     Evaluate,
+    EvaluateNoised,
+    NoisedEvaluations,
     Progress,
     Train,
     evaluated_with,
     next_action,
     plan_for,
+    request_for,
     travelling,
 )
 from server.campaign_file import load_campaign, load_initial, parse_campaign, state_file
@@ -29,13 +32,15 @@ from tests.federation.simulator import initial
 DOCUMENT = Path(__file__).parents[3] / "docs" / "campaign.md"
 TEXT = DOCUMENT.read_text("utf-8").split("```toml\n")[1].split("```")[0].replace("5f0c...", "5f" * 32)
 VALUES = tomllib.loads(TEXT)
-CAMPAIGN = parse_campaign(VALUES)
+DOCUMENTED = parse_campaign(VALUES)
+CAMPAIGN = replace(DOCUMENTED, noised_evaluation=None)
 
 
 def test_the_documented_campaign_is_valid() -> None:
     """The page that users copy from must parse as it stands."""
     assert [stage.kind for stage in CAMPAIGN.stages] == ["sft", "grpo"]
     assert CAMPAIGN.rounds == 5
+    assert DOCUMENTED.noised_evaluation == NoisedEvaluations(4.0)
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,19 @@ WRONG = (
     Wrong("one rollout", lambda v: v["stage"][1].update(rollouts=1), "rollouts of at least 2"),
     Wrong("rate above 1", lambda v: v["stage"][0]["mechanism"].update(sampling_rate=1.5), "sampling_rate"),
     Wrong("experts not a list", lambda v: v["stage"][0].update(experts="scale/roi"), "must be a list"),
+    Wrong(
+        "trusted code that is no hash", lambda v: v.update(trusted_code=["5f0c"]), "trusted_code = ['5f0c']"
+    ),
+    Wrong("trusted code as text", lambda v: v.update(trusted_code="5f" * 32), "trusted_code"),
+    Wrong("no noise", lambda v: v.update(noised_evaluation={"noise_multiplier": 0}), "noise_multiplier = 0"),
+    Wrong(
+        "noise as text",
+        lambda v: v.update(noised_evaluation={"noise_multiplier": "2"}),
+        "noise_multiplier = '2'",
+    ),
+    Wrong("noise misspelt", lambda v: v.update(noised_evaluation={"noise": 2}), "unknown key 'noise'"),
+    Wrong("noise without a value", lambda v: v.update(noised_evaluation={}), "missing noise_multiplier"),
+    Wrong("noise as a number", lambda v: v.update(noised_evaluation=2.0), "[noised_evaluation] table"),
     Wrong("mechanism not a table", lambda v: v["stage"][0].update(mechanism=3), "mechanism"),
 )
 
@@ -106,6 +124,46 @@ def test_the_machine_goes_through_every_state_once() -> None:
             seen.append(f"{action.stage.kind} {action.of_stage} = {action.number}")
             progress = replace(progress, rounds=action.number)
     assert seen == ["base", "sft 1 = 1", "sft 2 = 2", "sft 3 = 3", "sft", "grpo 1 = 4", "grpo 2 = 5", "grpo"]
+
+
+def test_hospitals_are_asked_after_each_stage_and_its_evaluation() -> None:
+    """Catches noised counts that are asked for before training, in mid-stage, twice, or not after the last stage."""
+    asking = replace(CAMPAIGN, noised_evaluation=NoisedEvaluations(2.0))
+    progress, seen = Progress(), []
+    while not isinstance(action := next_action(asking, progress), Done):
+        if isinstance(action, Train):
+            progress = replace(progress, rounds=action.number)
+        elif isinstance(action, Evaluate):
+            seen.append(action.point)
+            progress = replace(progress, evaluated=progress.evaluated | {action.point})
+        else:
+            seen.append(f"{action.point} noised after {action.number}")
+            progress = replace(progress, noised=progress.noised | {action.point})
+    assert seen == ["base", "sft", "sft noised after 3", "grpo", "grpo noised after 5"]
+    assert next_action(asking, Progress(rounds=4)) == next_action(CAMPAIGN, Progress(rounds=4))
+
+
+def test_a_request_asks_about_what_the_campaign_trains() -> None:
+    """Catches kinds that change from point to point, experts that are off at it, or another base."""
+    asking = replace(CAMPAIGN, noised_evaluation=NoisedEvaluations(2.0))
+    states = dict.fromkeys(EXPERTS, "ab" * 32)
+    request = request_for(asking, EvaluateNoised("sft", 3), states)
+    assert (request.campaign, request.round, request.point) == ("spring", 3, "sft")
+    assert (request.base_hash, request.noise_multiplier) == (CAMPAIGN.base_hash, 2.0)
+    assert set(request.experts_hash) == {"scale/roi", "scale/wsi"}
+    assert request.kinds == tuple(sorted((scale, task) for scale in SCALES for task in TASKS))
+    with pytest.raises(CampaignError, match="no noised evaluation"):
+        request_for(CAMPAIGN, EvaluateNoised("sft", 3), states)
+
+
+def test_trusted_code_belongs_to_the_definition_and_noised_evaluation_does_not() -> None:
+    """Catches code that is trusted in the middle of a campaign, unseen; and a campaign that can't be asked more."""
+    start = CAMPAIGN.definition({})
+    assert CAMPAIGN.code_hashes is None
+    trusting = parse_campaign({**VALUES, "trusted_code": ["ab" * 32]})
+    assert trusting.code_hashes == {"ab" * 32}
+    assert trusting.definition({}) != start
+    assert replace(CAMPAIGN, noised_evaluation=NoisedEvaluations(2.0)).definition({}) == start
 
 
 def test_never_evaluates_where_told_so() -> None:

@@ -27,7 +27,7 @@ def north(tmp_path: Path) -> Hospital:
 def task(north: Hospital) -> RoundTask:
     receipts = {"north": b"a receipt"}
     names = {7: "north", 8: "south"}
-    keyring = dict.fromkeys(names.values(), north.key.public)
+    keyring = dict.fromkeys(names.values(), (north.key.public,))
     return RoundTask(PLAN, b"signature", STATES, names, keyring, receipts)
 
 

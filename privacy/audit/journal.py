@@ -1,0 +1,274 @@
+"""The coordinator's journal, read on from a chain that holds: who was enrolled, and what was accepted when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from privacy.audit.chain import Chain
+from privacy.audit.findings import Code, Finding, Note
+from privacy.audit.sources import Source
+from privacy.egress_record import COUNTS
+from privacy.errors import KeyFileError, MechanismError, SignatureInvalid, WireError
+from privacy.evaluation import EVALUATION as NOISED
+from privacy.handover import Handover, successors
+from privacy.keys import PublicKey
+from privacy.ledger.entries import Entry
+from privacy.mechanism import Event, Mechanism
+from privacy.plan import TRAINING
+
+# As `server.journal` names them.
+ENROLMENT, HANDOVER, CAMPAIGN, ROUND, EVALUATION = "enrolment", "handover", "campaign", "round", "evaluation"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one release (`expert` None: of a reply without any).  `fault` is None where accepted.
+
+    The answer to a noised evaluation is a release of "counts".
+    """
+
+    hospital: str
+    expert: str | None
+    fault: str | None
+    release: str
+    reservation: str | None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the release counts."""
+        return self.fault is None and self.expert is not None
+
+
+@dataclass(frozen=True)
+class Round:
+    """A committed round, or noised evaluation after it: what was asked, from when to when, and what came of it.
+
+    `plan` is the hash of what was asked; event and opening are None where the journal does not say.
+    """
+
+    entry: int
+    campaign: str
+    number: int
+    purpose: str
+    plan: str
+    event: Event | None
+    opened: str | None
+    committed: str
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True)
+class JournalBook:
+    """A journal as it was read.  `enrolled` maps each hospital to every release key it had, in order."""
+
+    source: Source
+    chain: Chain
+    read: bool
+    enrolled: Mapping[str, tuple[PublicKey, ...]] = field(default_factory=dict)
+    rounds: tuple[Round, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+
+def read_journal(source: Source, chain: Chain) -> JournalBook:
+    """Follow the journal's entries."""
+    if not chain.intact:
+        note = Note(source.name, "its history was not read on, as the chain does not hold: mend that first")
+        return JournalBook(source, chain, read=False, notes=(note,))
+    walk = _Walk(source.name)
+    for entry in source.entries:
+        walk.step(entry)
+    return JournalBook(source, chain, True, walk.enrolled, tuple(walk.rounds), tuple(walk.findings))
+
+
+class _Walk:
+    """From entry to entry; what is malformed or out of order changes nothing, and is named."""
+
+    def __init__(self, book: str) -> None:
+        self.enrolled: dict[str, tuple[PublicKey, ...]] = {}
+        self.rounds: list[Round] = []
+        self.findings: list[Finding] = []
+        self._book = book
+        self._campaigns: dict[str, list[tuple[int, Event]]] = {}  # each stage's rounds, and what one spends
+        self._accepted: dict[tuple[str, str], int] = {}  # hospital and release, by the entry that accepted it
+
+    def step(self, entry: Entry) -> None:
+        """Take one entry in, or say why not."""
+        steps = {
+            ENROLMENT: self._enrolment,
+            HANDOVER: self._handover,
+            CAMPAIGN: self._campaign,
+            ROUND: self._round,
+            EVALUATION: self._evaluation,
+        }
+        try:
+            if entry.kind not in steps:
+                raise _Illegal(f"it is of an unknown kind {entry.kind!r}: update fedpath")
+            steps[entry.kind](entry)
+        except _Illegal as error:
+            self._find(Code.ILLEGAL_ENTRY, entry, str(error))
+        except (
+            KeyError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            KeyFileError,
+            MechanismError,
+            WireError,
+        ) as error:
+            self._find(Code.ILLEGAL_ENTRY, entry, f"it is malformed: {error!r}")
+
+    def _enrolment(self, entry: Entry) -> None:
+        name, key = entry.body["hospital"], PublicKey(bytes.fromhex(entry.body["release_key"]))
+        if name in self.enrolled or any(key in keys for keys in self.enrolled.values()):
+            raise _Illegal(f"it enrols {name!r}, or its key, a second time")
+        self.enrolled[name] = (key,)
+
+    def _handover(self, entry: Entry) -> None:
+        name = entry.body["hospital"]
+        fields = {key: entry.body[key] for key in ("old", "new", "proof")}
+        handover = Handover.from_dict(name, fields)
+        if name not in self.enrolled or self.enrolled[name][-1] != handover.old:
+            raise _Illegal(f"it replaces a key that is not {name!r}'s")
+        try:
+            successors([handover], name, handover.old)
+        except SignatureInvalid as error:
+            self._find(
+                Code.BAD_ROTATION,
+                entry,
+                f"the key before it did not hand over to {name!r}'s new one: {error}",
+            )
+        else:
+            self.enrolled[name] += (handover.new,)
+
+    def _campaign(self, entry: Entry) -> None:
+        definition = entry.body["definition"]
+        name = definition["name"]
+        if name in self._campaigns:
+            raise _Illegal(f"it begins campaign {name!r} a second time")
+        self._campaigns[name] = [
+            (int(stage["rounds"]), Mechanism.from_dict(stage["mechanism"]).event())
+            for stage in definition["stages"]
+        ]
+
+    def _evaluation(self, entry: Entry) -> None:
+        if entry.body["campaign"] not in self._campaigns:
+            raise _Illegal(f"it evaluates a campaign that was not begun: {entry.body['campaign']!r}")
+        if "answers" in entry.body:  # noised, by hospitals; else by the evaluator, whose data are public
+            found = _noised(entry)
+            if any(
+                (h.campaign, h.number, h.purpose) == (found.campaign, found.number, NOISED)
+                for h in self.rounds
+            ):
+                text = f"the evaluation after round {found.number} of {found.campaign} is committed a second time"
+                self._find(Code.ACCEPTED_TWICE, entry, text)
+            self._check_accepted(entry, found)
+            self.rounds.append(found)
+
+    def _round(self, entry: Entry) -> None:
+        found = _round(entry)
+        if found.campaign not in self._campaigns:
+            raise _Illegal(f"it commits a round of a campaign that was not begun: {found.campaign!r}")
+        before = [h.number for h in self.rounds if (h.campaign, h.purpose) == (found.campaign, TRAINING)]
+        if found.number in before:
+            text = f"round {found.number} of {found.campaign} is committed a second time"
+            self._find(Code.ACCEPTED_TWICE, entry, text)
+        elif found.number != len(before) + 1:
+            raise _Illegal(f"it commits round {found.number} of {found.campaign} after round {len(before)}")
+        if self._planned(found) != found.event:
+            text = f"round {found.number} of {found.campaign} is not of the mechanism that the campaign was begun with"
+            self._find(Code.EVENT_MISMATCH, entry, text)
+        self._check_accepted(entry, found)
+        self.rounds.append(found)
+
+    def _planned(self, found: Round) -> Event | None:
+        """What the campaign's definition says that this round spends; None beyond its last."""
+        left = found.number
+        for rounds, event in self._campaigns[found.campaign]:
+            if left <= rounds:
+                return event
+            left -= rounds
+        return None
+
+    def _check_accepted(self, entry: Entry, found: Round) -> None:
+        """Each release counts once, and a hospital's expert once a round."""
+        seen: set[tuple[str, str | None]] = set()
+        for verdict in found.verdicts:
+            if not verdict.accepted:
+                continue
+            if verdict.hospital not in self.enrolled:
+                self._find(
+                    Code.NOT_ENROLLED, entry, f"it accepts a release of {verdict.hospital!r}, not enrolled"
+                )
+            before = self._accepted.setdefault((verdict.hospital, verdict.release), entry.sequence)
+            if before != entry.sequence or (verdict.hospital, verdict.expert) in seen:
+                text = (
+                    f"it accepts {verdict.hospital}'s release {verdict.release[:12]} for {verdict.expert}, which was "
+                    f"accepted in entry {before} already: paid once and counted twice"
+                )
+                self._find(Code.ACCEPTED_TWICE, entry, text)
+            seen.add((verdict.hospital, verdict.expert))
+
+    def _find(self, code: Code, entry: Entry, text: str) -> None:
+        self.findings.append(Finding(code, self._book, entry.sequence, text))
+
+
+class _Illegal(Exception):  # noqa: N818 - never leaves this file
+    """An entry that may not stand where it stands."""
+
+
+def _round(entry: Entry) -> Round:
+    body: Mapping[str, Any] = entry.body
+    return Round(
+        entry=entry.sequence,
+        campaign=_text(body["campaign"]),
+        number=_number(body["number"]),
+        purpose=TRAINING,
+        plan=_text(body["plan"]),
+        event=Event.from_dict(body["event"]),
+        opened=_time(body["opened"]),
+        committed=entry.at,
+        verdicts=tuple(
+            Verdict(_text(v["hospital"]), v["expert"], v["fault"], _text(v["release"]), v["reservation"])
+            for v in body["verdicts"]
+        ),
+    )
+
+
+def _noised(entry: Entry) -> Round:
+    body: Mapping[str, Any] = entry.body
+    return Round(
+        entry=entry.sequence,
+        campaign=_text(body["campaign"]),
+        number=_number(body["round"]),
+        purpose=NOISED,
+        plan=_text(body["request"]),
+        event=Event.from_dict(body["event"]) if "event" in body else None,
+        opened=_time(body["opened"]) if "opened" in body else None,
+        committed=entry.at,
+        verdicts=tuple(
+            Verdict(_text(a["hospital"]), COUNTS, a["fault"], a["digest"] or "", a["reservation"])
+            for a in body["answers"]
+        ),
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise _Illegal(f"it is malformed: {value!r} stands where a word should")
+    return value
+
+
+def _number(value: object) -> int:
+    if type(value) is not int:
+        raise _Illegal(f"it is malformed: {value!r} stands where a round's number should")
+    return value
+
+
+def _time(value: object) -> str:
+    if datetime.fromisoformat(_text(value)).tzinfo is None:
+        raise _Illegal("it is malformed: when it was opened bears no zone")
+    return _text(value)

@@ -1,0 +1,191 @@
+"""One hospital's part of a report: who, what left and when, under which rules, and what it came to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime
+from itertools import groupby
+
+from privacy.audit.accounting import Figures
+from privacy.audit.hospital import HospitalBook, Payment
+from privacy.audit.report.chart import chart
+from privacy.audit.report.document import Section, Table
+from privacy.egress_record import COUNTS, RELEASE
+from privacy.ledger.entries import Entry, Kind
+from privacy.ledger.reading import summarise
+
+_SHORT = 16  # hex digits that a hash is shown with
+_LIMITS = (
+    ("epsilon_budget", "epsilon in all"),
+    ("epsilon_per_campaign", "epsilon for a campaign"),
+    ("epsilon_per_day", "epsilon on a day"),
+    ("delta", "delta"),
+    ("nominal_patients", "patients, as made public"),
+    ("minimum_noise_multiplier", "least noise multiplier"),
+    ("maximum_sampling_rate", "highest sampling rate"),
+    ("maximum_steps", "most steps in a round"),
+    ("maximum_samples_per_patient", "most samples of a patient"),
+)
+
+
+def sections(book: HospitalBook, figures: Figures) -> Iterator[Section]:
+    """The sections on one hospital; one only, where its ledger could not be read on."""
+    yield _who(book)
+    if not book.read or not book.entries:
+        return
+    yield _epsilon(book, figures)
+    yield _left(book)
+    yield _policies(book)
+    yield _code(book)
+    yield from _others(book)
+
+
+def _who(book: HospitalBook) -> Section:
+    name = book.hospital or "not named yet"
+    keys = ", then ".join(key.fingerprint for key in book.chain.keys) or "none that is known"
+    text = [f"{book.source.name}: {len(book.source.entries)} entries. Key that holds it: {keys}."]
+    if not book.read:
+        text.append("The chain of its entries does not hold, so nothing was read from it. See the findings.")
+        return Section(f"Hospital: {name}", tuple(text))
+    summary = summarise(book.account)
+    text.append(
+        f"Answered and paid for: {_count(len(book.payments), 'round or evaluation', 'rounds and evaluations')}; "
+        f"acknowledged by the coordinator: {_count(summary.receipts, 'round')}. Given back, as certainly nothing was "
+        f"sent: {_count(summary.voided, 'reservation')}. Refused: {_count(summary.refused, 'request')}. Withdrawn their "
+        f"consent, and left out from then on: {_count(summary.withdrawn, 'patient')}. Its key was replaced "
+        f"{_count(summary.rotations, 'time')}."
+    )
+    return Section(f"Hospital: {name}", tuple(text))
+
+
+def _epsilon(book: HospitalBook, figures: Figures) -> Section:
+    last = book.entries[-1].at
+    totals = tuple(
+        (
+            total.scope,
+            str(total.events),
+            f"{total.epsilon:.3f}",
+            f"{total.second:.3f}",
+            f"{total.delta:g}",
+        )
+        for total in figures.totals
+    )
+    text: list[str] = []
+    if figures.curve:
+        now, budget = figures.curve[-1].epsilon, figures.curve[-1].budget
+        text.append(f"{now:.2f} of a budget of {budget:g} is spent or reserved.")
+    headings = ("scope", "events", "first accountant", "second accountant", "delta")
+    return Section(
+        "Epsilon over time",
+        tuple(text),
+        chart(figures.curve, datetime.fromisoformat(last)),
+        Table(headings, totals, (32, 12, 20, 20, 16)) if totals else None,
+        level=3,
+    )
+
+
+def _left(book: HospitalBook) -> Section:
+    """Every sealed part of every reply; what else was said, counted."""
+    paid = {(name, sha): p for p in book.payments for name, sha in p.releases.items()}
+    outcomes = {
+        (receipt.campaign, receipt.round, name): outcome
+        for _, receipt in book.receipts
+        for name, outcome in receipt.outcomes.items()
+    }
+    rows: list[tuple[str, ...]] = []
+    others: Counter[str] = Counter()
+    for entry in book.entries:
+        for part in entry.body["parts"] if entry.kind == Kind.RELEASE else ():
+            name = part["name"].removeprefix(RELEASE)
+            payment = paid.get((name, part["sha256"]))
+            if payment is None:
+                others[part["name"]] += 1
+            else:
+                known = outcomes.get((payment.campaign, payment.round, name), "not yet")
+                said = "not asked for" if name == COUNTS else known
+                rows.append(_departure(entry, payment, name, part["bytes"], part["sha256"], said))
+    text = [f"{_count(len(rows), 'sealed part')} left, each paid for before it did."]
+    if others:
+        told = ", ".join(f"{name} ({count})" for name, count in sorted(others.items()))
+        text.append(f"Besides these, replies that hold nothing computed from patients: {told}.")
+    headings = ("when (UTC)", "campaign", "round", "what", "bytes", "SHA-256", "code", "acknowledged")
+    table = Table(headings, tuple(rows), (17, 12, 7, 17, 9, 18, 11, 14), frozenset({5, 6}))
+    return Section("What left", tuple(text), table=table if rows else None, level=3)
+
+
+def _departure(
+    entry: Entry, payment: Payment, name: str, size: int, sha256: str, said: str
+) -> tuple[str, ...]:
+    what = "noised counts" if name == COUNTS else name
+    return (
+        _time(entry),
+        payment.campaign,
+        str(payment.round),
+        what,
+        f"{size:,}",
+        sha256[:_SHORT],
+        payment.code[:8],
+        said,
+    )
+
+
+def _policies(book: HospitalBook) -> Section:
+    """Each policy in full, the older ones beside the newer."""
+    adopted = [entry for entry in book.entries if entry.kind == Kind.POLICY]
+    rows = [("adopted (UTC)", *map(_time, adopted))]
+    for key, words in _LIMITS:
+        values = [entry.body["policy"].get(key) for entry in adopted]
+        if any(value is not None for value in values):
+            rows.append((words, *("none" if value is None else str(value) for value in values)))
+    headings = ("limit", *(f"policy {number}" for number in range(1, len(adopted) + 1)))
+    table = Table(headings, tuple(rows), (30, *[70 // max(len(adopted), 1)] * len(adopted)))
+    text = ("The limits that the hospital set for itself, and nobody else can raise.",)
+    return Section("Under which policy", text, table=table if adopted else None, level=3)
+
+
+def _code(book: HospitalBook) -> Section:
+    """The code that trained, each time it changed, and what self-tests said of it."""
+    reservations = [entry for entry in book.entries if entry.kind == Kind.RESERVATION]
+    rows: list[tuple[str, ...]] = []
+    for code, run in groupby(reservations, key=lambda entry: entry.body["code"]):
+        held = list(run)
+        rows.append((_time(held[0]), str(code)[:_SHORT], f"at work: {_count(len(held), 'reservation')}"))
+    for entry in book.entries:
+        if entry.kind == Kind.SELFTEST:
+            found = ", ".join(entry.body["findings"])
+            verdict = "self-test passed" if entry.body["passed"] else f"self-test FAILED: {found}"
+            rows.append((_time(entry), entry.body["code"][:_SHORT], verdict))
+    text: tuple[str, ...] = ("Each code by its hash. A change of version is a change of hash.",)
+    tested = {
+        entry.body["code"] for entry in book.entries if entry.kind == Kind.SELFTEST and entry.body["passed"]
+    }
+    if untested := {entry.body["code"] for entry in reservations} - tested:
+        text += (f"At work without a passed self-test on record: {_count(len(untested), 'version')}.",)
+    table = Table(("when (UTC)", "code", "what"), tuple(sorted(rows)), (20, 25, 55), frozenset({1}))
+    return Section("Under which code", text, table=table if rows else None, level=3)
+
+
+def _others(book: HospitalBook) -> Iterator[Section]:
+    """Refusals by code, withdrawals and new keys, where there were any."""
+    refused = Counter(entry.body["code"] for entry in book.entries if entry.kind == Kind.REFUSAL)
+    if refused:
+        rows = tuple((code, str(count)) for code, count in sorted(refused.items()))
+        yield Section("Refused", table=Table(("reason", "requests"), rows, (70, 30)), level=3)
+    events = []
+    for entry in book.entries:
+        if entry.kind == Kind.WITHDRAWAL:
+            events.append((_time(entry), f"withdrawn by now: {_count(entry.body['withdrawn'], 'patient')}"))
+        elif entry.kind == Kind.ROTATION:
+            events.append((_time(entry), "a new key took over, signed by the old one and the new one"))
+    if events:
+        table = Table(("when (UTC)", "what"), tuple(events), (25, 75))
+        yield Section("Withdrawals and keys", table=table, level=3)
+
+
+def _time(entry: Entry) -> str:
+    return entry.at[:16].replace("T", " ")
+
+
+def _count(number: int, one: str, more: str | None = None) -> str:
+    return f"{number} {one if number == 1 else more or one + 's'}"

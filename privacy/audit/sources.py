@@ -1,0 +1,76 @@
+"""Files as an auditor has them: exports of both sides, told apart by their heads, and a ledger's SQLite file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from privacy.errors import AuditError, LedgerError
+from privacy.ledger.database import Database
+from privacy.ledger.entries import Entry
+from privacy.ledger.export import LEDGER, Export, read_export
+
+_SQLITE = b"SQLite format 3\0"
+
+
+class Side(StrEnum):
+    """Whose book it is."""
+
+    HOSPITAL = "hospital"
+    COORDINATOR = "coordinator"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One book as it was read; nothing of it is verified.
+
+    `name` is what findings call it.  `damage` says what could not be read.  `export` is None where a database was
+    read; then `kept` names the reservations under which it keeps releases.
+    """
+
+    name: str
+    side: Side
+    entries: tuple[Entry, ...]
+    damage: tuple[str, ...] = ()
+    export: Export | None = None
+    kept: frozenset[str] | None = None
+
+    @property
+    def written_at(self) -> str | None:
+        """When the export says that it was written."""
+        return None if self.export is None else str(self.export.head["at"])
+
+
+def read_source(path: Path) -> Source:
+    """Read a file.  Raises `AuditError` where it is missing, or neither an export nor a ledger's database."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(_SQLITE))
+    except OSError as error:
+        raise AuditError(f"{path}: {error.strerror}: name an export, or a ledger's database") from error
+    return _from_database(path) if start == _SQLITE else from_export(str(path), _export(path))
+
+
+def from_export(name: str, export: Export) -> Source:
+    """An export's book."""
+    side = Side.HOSPITAL if export.head["name"] == LEDGER else Side.COORDINATOR
+    return Source(name, side, export.entries, export.damage, export)
+
+
+def _export(path: Path) -> Export:
+    try:
+        return read_export(path)
+    except LedgerError as error:
+        raise AuditError(str(error)) from error
+
+
+def _from_database(path: Path) -> Source:
+    """A database that opens as one but can't be read as a ledger is damaged, and that is a finding."""
+    try:
+        with Database(path, read_only=True).transaction() as transaction:
+            entries = tuple(transaction.entries_after(0))
+            kept = frozenset(transaction.reservations_in_outbox())
+    except LedgerError as error:
+        return Source(str(path), Side.HOSPITAL, (), (str(error),))
+    return Source(str(path), Side.HOSPITAL, entries, kept=kept)

@@ -1,0 +1,528 @@
+"""The audit: honest books of both sides pass, and whatever is done to them is found, and named by its code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from privacy import accounting, canonical, keys
+from privacy.audit.findings import Code
+from privacy.audit.sources import Side, Source, read_source
+from privacy.audit.verify import Audit, audit
+from privacy.cli import app
+from privacy.egress_record import COUNTS
+from privacy.handover import Handover
+from privacy.keys import PrivateKey, Purpose
+from privacy.ledger.entries import Entry, Kind, follow
+from privacy.mechanism import Event
+from privacy.receipt import Receipt
+from privacy.sealed_counts import SealedCounts
+from server.campaign import EvaluateNoised, NoisedEvaluations, request_for
+from server.records import NoisedAnswer
+from tests.audit_books import SPRING, Body, Change, World, book, resigned
+from tests.privacy_cases import CODE
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Books of two hospitals and their coordinator."""
+    world = World.create(tmp_path_factory.mktemp("world"))
+    world.live()
+    return world
+
+
+@pytest.fixture(scope="module")
+def honest(world: World) -> dict[str, Source]:
+    """North's, south's and the coordinator's, as exported."""
+    return {name: read_source(path) for name, path in world.exports().items()}
+
+
+def audited(world: World, sources: Sequence[Source]) -> Audit:
+    """The audit under all keys of this world; the first accountant serves as the second, for speed."""
+    trusted = [key.public for _, key in world.hospitals.values()]
+    return audit(sources, [*trusted, world.home.coordinator().public], accounting.epsilon)
+
+
+def codes(found: Audit) -> set[Code]:
+    return {finding.code for finding in found.findings}
+
+
+def test_honest_books_pass_both_accountants(tmp_path: Path) -> None:
+    """Catches an audit that accuses: books as campaigns write them, a key rotated between, from files to exit 0."""
+    world = World.create(tmp_path)
+    world.live()
+    world.rotate("north")
+    paths = world.exports()
+    public = [tmp_path / f"{name}.key.pub" for name in ("north", "south")]
+    public.append(keys.public_path(world.home.coordinator_key))
+    arguments = [
+        "verify",
+        *map(str, paths.values()),
+        *(word for path in public for word in ("--key", str(path))),
+    ]
+    result = CliRunner().invoke(app, [*arguments, "--json"])
+    said = json.loads(result.stdout)
+    assert (result.exit_code, said["findings"]) == (0, [])
+    north, south = said["hospitals"]
+    assert (north["spent"], north["voided"], north["refused"], north["withdrawn"]) == (4, 1, 1, 2)
+    assert (len(north["keys"]), len(south["keys"])) == (2, 1)
+    assert [total["scope"] for total in north["totals"]] == ["in all", "spring", "autumn"]
+    for total in north["totals"]:
+        assert total["epsilon"] == pytest.approx(total["second"], abs=0.02)
+    assert [note["text"] for note in said["notes"]] == [
+        "paid for, and not acknowledged by the coordinator: round 3 of spring"
+    ] * 2
+    assert "valid: nothing was found" in CliRunner().invoke(app, arguments).stdout
+
+
+def test_a_key_that_the_ledger_was_rotated_to_vouches_for_all_of_it(tmp_path: Path) -> None:
+    """Catches a ledger that can't be audited any more once its first key is destroyed."""
+    world = World.create(tmp_path)
+    world.round(SPRING, 1)
+    world.rotate("north")
+    found = audited(world, [read_source(path) for path in world.exports().values()])
+    assert found.findings == ()
+    assert len(found.hospitals[0].chain.keys) == 2
+
+
+# --- what a stranger can do: change the bytes
+
+Lines = list[bytes]
+
+
+def _flip(line: int, field: str) -> Callable[[Lines], Lines]:
+    """One bit of a field's value: a hex digit's, or of the body's first letter or digit that is not its form."""
+
+    def spoil(lines: Lines) -> Lines:
+        values = json.loads(lines[line])
+        if field == "body":
+            values["body"]["campaign"] = "spsing"  # "r" and "s" differ in one bit
+        else:
+            values[field] = f"{int(values[field][0], 16) ^ 1:x}{values[field][1:]}"
+        return [*lines[:line], canonical.encode(values) + b"\n", *lines[line + 1 :]]
+
+    return spoil
+
+
+def _raw_bit(lines: Lines) -> Lines:
+    return [*lines[:4], bytes([lines[4][0] ^ 1]) + lines[4][1:], *lines[5:]]
+
+
+BYTES: list[tuple[str, Code, int | None, Callable[[Lines], Lines]]] = [
+    ("a bit of a body", Code.CHANGED, 4, _flip(4, "body")),
+    ("a bit of a hash", Code.CHANGED, 4, _flip(4, "hash")),
+    ("a bit of a signature", Code.BAD_SIGNATURE, 4, _flip(4, "signature")),
+    ("a bit of the link", Code.BROKEN_CHAIN, 4, _flip(4, "previous")),
+    ("a bit of the form", Code.DAMAGED, None, _raw_bit),
+    ("an entry out", Code.BROKEN_CHAIN, 5, lambda lines: [*lines[:4], *lines[5:]]),
+    ("the first out", Code.BROKEN_CHAIN, 2, lambda lines: [lines[0], *lines[2:]]),
+    ("two swapped", Code.BROKEN_CHAIN, 5, lambda lines: [*lines[:4], lines[5], lines[4], *lines[6:]]),
+    ("one twice", Code.BROKEN_CHAIN, 4, lambda lines: [*lines[:5], lines[4], *lines[5:]]),
+    ("cut short", Code.CUT_SHORT, None, lambda lines: lines[:-2]),
+    ("nothing left", Code.CUT_SHORT, None, lambda lines: lines[:1]),
+    ("a bit of the head", Code.HEAD_NOT_SIGNED, None, _flip(0, "head")),
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "entry", "spoil"), [row[1:] for row in BYTES], ids=[row[0].replace(" ", "-") for row in BYTES]
+)
+@pytest.mark.parametrize("whose", ["south", "journal"])
+def test_changed_bytes_are_named_with_their_entry(
+    world: World,
+    honest: dict[str, Source],
+    tmp_path: Path,
+    whose: str,
+    code: Code,
+    entry: int | None,
+    spoil: Callable[[Lines], Lines],
+) -> None:
+    """Catches a file that was changed on its way to the auditor, in either book, and a finding at the wrong place."""
+    lines = Path(honest[whose].name).read_bytes().splitlines(keepends=True)
+    (tmp_path / "e.jsonl").write_bytes(b"".join(spoil(lines)))
+    spoiled = read_source(tmp_path / "e.jsonl")
+    found = audited(world, [spoiled, *(source for name, source in honest.items() if name != whose)])
+    assert (code, entry) in {(finding.code, finding.entry) for finding in found.findings}
+    assert all(str(tmp_path / "e.jsonl") in str(finding) for finding in found.findings)
+
+
+def test_all_that_is_wrong_is_listed(world: World, honest: dict[str, Source], tmp_path: Path) -> None:
+    """Catches an audit that stops at the first thing, so that the second is found a week later."""
+    lines = Path(honest["south"].name).read_bytes().splitlines(keepends=True)
+    spoiled = _flip(7, "signature")(_flip(4, "hash")(lines))
+    (tmp_path / "e.jsonl").write_bytes(b"".join(spoiled))
+    found = audited(world, [read_source(tmp_path / "e.jsonl")])
+    assert [(f.code, f.entry) for f in found.findings] == [(Code.CHANGED, 4), (Code.BAD_SIGNATURE, 7)]
+    assert "not read on" in " ".join(map(str, found.notes))
+
+
+# --- what the book's owner can do: rewrite it, and sign it anew
+
+
+def _of_round(entry: Entry, body: Body, number: int = 2) -> bool:
+    return entry.kind == Kind.RESERVATION and (body["campaign"], body["round"]) == ("spring", number)
+
+
+class Without:
+    """Drop a round's reservation, spend and reply (and receipt), as if it had never been."""
+
+    def __init__(self, number: int, *, receipt: bool) -> None:
+        self._number, self._receipt = number, receipt
+        self._dropping = False
+
+    def __call__(self, entry: Entry, body: Body) -> Body | None:
+        if _of_round(entry, body, self._number):
+            self._dropping = True
+        elif entry.kind == Kind.RESERVATION:
+            self._dropping = False
+        mine = entry.kind in (Kind.RESERVATION, Kind.SPEND, Kind.RELEASE)
+        mine = mine or (entry.kind == Kind.RECEIPT and self._receipt)
+        return None if self._dropping and mine else body
+
+
+def _cheaper(entry: Entry, body: Body) -> Body:
+    return body | {"event": body["event"] | {"steps": 1}} if _of_round(entry, body) else body
+
+
+def _no_receipts(change: Change) -> Change:
+    return lambda entry, body: None if entry.kind == Kind.RECEIPT else change(entry, body)
+
+
+def _another_plan(entry: Entry, body: Body) -> Body:
+    return body | {"plan": canonical.digest(b"another")} if _of_round(entry, body) else body
+
+
+def _understated(entry: Entry, body: Body) -> Body:
+    told = entry.kind == Kind.RELEASE and body["parts"][0]["name"] != "description"
+    return body | {"epsilon": body["epsilon"] * 0.8} if told else body
+
+
+def _overstated(entry: Entry, body: Body) -> Body:
+    return body | {"epsilon": None} if entry.kind == Kind.RELEASE else body
+
+
+def _other_bytes(entry: Entry, body: Body) -> Body:
+    if entry.kind == Kind.SPEND:
+        part = {"sha256": canonical.digest(b"harmless"), "bytes": 8}
+        return body | {"releases": dict.fromkeys(body["releases"], part)}
+    if entry.kind == Kind.RELEASE:
+        return body | {"parts": []}
+    return body
+
+
+def _same(entry: Entry, body: Body) -> Body:
+    return body
+
+
+def _own_receipts(key: PrivateKey) -> Change:
+    def change(entry: Entry, body: Body) -> Body:
+        if entry.kind != Kind.RECEIPT:
+            return body
+        signed = Receipt.from_dict(body["receipt"]).sign(key).hex()
+        return body | {"signed": signed, "coordinator": key.public.raw.hex()}
+
+    return change
+
+
+def _spoiled_receipts(entry: Entry, body: Body) -> Body:
+    return body | {"signed": "00" * 64 + body["signed"][128:]} if entry.kind == Kind.RECEIPT else body
+
+
+REWRITTEN: list[tuple[str, Code, Change]] = [
+    ("an event made cheaper", Code.EVENT_MISMATCH, _no_receipts(_cheaper)),
+    ("an event made cheaper, found by the receipt", Code.RECEIPT_CONTRADICTS, _cheaper),
+    ("another reservation", Code.RESERVATION_MISMATCH, _no_receipts(_cheaper)),
+    ("a round left out", Code.NOT_PAID, Without(2, receipt=True)),
+    ("a round left out, found by its receipt", Code.RECEIPT_CONTRADICTS, Without(2, receipt=False)),
+    ("other bytes paid for", Code.NOT_PAID, _no_receipts(_other_bytes)),
+    ("the last round left out", Code.CUT_SHORT, Without(3, receipt=True)),
+    ("another plan", Code.PLAN_MISMATCH, _no_receipts(_another_plan)),
+    ("epsilon understated", Code.EPSILON_UNDERSTATED, _understated),
+    ("epsilon overstated", Code.EPSILON_OVERSTATED, _overstated),
+    ("receipts with a false signature", Code.FORGED_RECEIPT, _spoiled_receipts),
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "change"), [row[1:] for row in REWRITTEN], ids=[row[0].replace(" ", "-") for row in REWRITTEN]
+)
+def test_a_ledger_that_its_own_hospital_rewrote_is_found(
+    world: World, honest: dict[str, Source], tmp_path: Path, code: Code, change: Change
+) -> None:
+    """Catches the hospital that cheats: its chain and signatures are right, and only the other side tells."""
+    key = world.hospitals["south"][1]
+    rewritten = book("south", Side.HOSPITAL, resigned(honest["south"].entries, key, change), key, tmp_path)
+    found = audited(world, [rewritten, honest["north"], honest["journal"]])
+    assert code in codes(found)
+    assert {finding.book for finding in found.findings} <= {"south"}
+
+
+def test_rewriting_nothing_changes_nothing(world: World, honest: dict[str, Source], tmp_path: Path) -> None:
+    """Catches a test above that is found by a slip of the forger, and not by what was forged."""
+    key = world.hospitals["south"][1]
+    entries = resigned(honest["south"].entries, key, _same)
+    assert entries == list(honest["south"].entries)
+    same = book("south", Side.HOSPITAL, entries, key, tmp_path)
+    assert not audited(world, [same, honest["north"], honest["journal"]]).findings
+
+
+@pytest.mark.parametrize("with_journal", [True, False])
+def test_receipts_that_the_hospital_signed_itself_are_forged(
+    world: World, honest: dict[str, Source], tmp_path: Path, with_journal: bool
+) -> None:
+    """Catches a hospital that acknowledges itself with a key that the auditor was told to trust: its own."""
+    key = world.hospitals["south"][1]
+    entries = resigned(honest["south"].entries, key, _own_receipts(key))
+    forged = book("south", Side.HOSPITAL, entries, key, tmp_path)
+    assert Code.FORGED_RECEIPT in codes(audited(world, [forged, *([honest["journal"]] * with_journal)]))
+
+
+def test_an_entry_back_dated_and_signed_is_named(
+    world: World, honest: dict[str, Source], tmp_path: Path
+) -> None:
+    """Catches a hospital that moves a round to another day with its own key, against a daily budget."""
+    key, entries = world.hospitals["south"][1], list(honest["south"].entries)
+    last = entries[-1]
+    earlier = replace(last, at="2020-01-01T00:00:00.000+00:00")
+    body = {"code": "busy", "plan": None}
+    entries.append(follow(earlier, Kind.REFUSAL, datetime(2020, 1, 2, tzinfo=UTC), body, key))
+    found = audited(world, [book("south", Side.HOSPITAL, entries, key, tmp_path)])
+    assert [(finding.code, finding.entry) for finding in found.findings] == [
+        (Code.BACK_DATED, last.sequence + 1)
+    ]
+
+
+def test_two_copies_of_one_ledger_that_differ_are_a_fork(
+    world: World, honest: dict[str, Source], tmp_path: Path
+) -> None:
+    """Catches a ledger rewritten since an earlier export, with no journal at hand; and an older copy that is honest."""
+    key = world.hospitals["south"][1]
+    rewritten = resigned(honest["south"].entries, key, Without(2, receipt=True))
+    found = audited(world, [honest["south"], book("now", Side.HOSPITAL, rewritten, key, tmp_path)])
+    assert Code.FORKED in codes(found)
+    older = book("older", Side.HOSPITAL, honest["south"].entries[:-2], key, tmp_path)
+    assert not audited(world, [honest["south"], older]).findings
+
+
+def test_more_spent_than_the_policy_allows_is_found(
+    world: World, honest: dict[str, Source], tmp_path: Path
+) -> None:
+    """Catches an agent that was changed so that it reserves beyond its own policy."""
+    key, policies = world.hospitals["south"][1], {}
+
+    def poor(entry: Entry, body: Body) -> Body:
+        if entry.kind == Kind.POLICY:
+            before = canonical.digest(canonical.encode(body["policy"]))
+            body["policy"] |= {"epsilon_budget": 1.0, "epsilon_per_day": 0.5}
+            policies[before] = canonical.digest(canonical.encode(body["policy"]))
+        return body | {"policy": policies[body["policy"]]} if entry.kind == Kind.RESERVATION else body
+
+    entries = resigned(honest["south"].entries, key, poor)
+    found = audited(world, [book("south", Side.HOSPITAL, entries, key, tmp_path)])
+    over = [finding for finding in found.findings if finding.code is Code.OVER_BUDGET]
+    assert any("allows 1" in finding.text for finding in over)
+    assert any("on 2030-01-01, where the policy allows 0.5" in finding.text for finding in over)
+
+
+# --- the wrong book, or the wrong key
+
+
+def test_another_hospitals_book_is_not_taken_for_this_ones(
+    world: World, honest: dict[str, Source], tmp_path: Path
+) -> None:
+    """Catches an export that was exchanged: signed by someone, but not by whom the auditor trusts or enrolled."""
+    north = world.hospitals["north"][1]
+    found = audit([honest["south"]], [north.public], accounting.epsilon)
+    assert codes(found) == {Code.UNKNOWN_KEY}
+
+    stranger = keys.generate(tmp_path / "stranger")
+    entries = resigned(honest["south"].entries, stranger, _no_receipts(_same))
+    foreign = book("foreign", Side.HOSPITAL, entries, stranger, tmp_path)
+    trusted = [stranger.public, world.home.coordinator().public]
+    found = audit([foreign, honest["journal"]], trusted, accounting.epsilon)
+    assert Code.NOT_ENROLLED in codes(found)
+
+
+def test_a_journal_that_a_hospital_wrote_is_refused(
+    world: World, honest: dict[str, Source], tmp_path: Path
+) -> None:
+    """Catches a hospital that answers for the coordinator as well, as its key is among those given."""
+    key = world.hospitals["south"][1]
+    entries = resigned(honest["journal"].entries, key, _same)
+    found = audited(world, [honest["south"], book("journal", Side.COORDINATOR, entries, key, tmp_path)])
+    assert ("journal", Code.UNKNOWN_KEY) in {(finding.book, finding.code) for finding in found.findings}
+
+
+# --- what the coordinator can do
+
+
+def _journal_round(number: int, change: Callable[[Body], Body | None]) -> Change:
+    def apply(entry: Entry, body: Body) -> Body | None:
+        this = entry.kind == "round" and (body["campaign"], body["number"]) == ("spring", number)
+        return change(body) if this else body
+
+    return apply
+
+
+def _with_verdict(index: int, **fields: object) -> Callable[[Body], Body]:
+    def change(body: Body) -> Body:
+        body["verdicts"][index] |= fields
+        return body
+
+    return change
+
+
+def _again(body: Body) -> Body:
+    """The first verdict once more, and in the name of another expert."""
+    body["verdicts"].append(body["verdicts"][0])
+    return body
+
+
+BY_COORDINATOR: list[tuple[str, Code, Change]] = [
+    ("a verdict changed", Code.RECEIPT_MISMATCH, _journal_round(2, _with_verdict(2, fault="bad-signature"))),
+    ("accepted that was not sent", Code.NOT_PAID, _journal_round(2, _with_verdict(2, release="ab" * 32))),
+    ("counted twice", Code.ACCEPTED_TWICE, _journal_round(2, _again)),
+    ("a round left out", Code.CUT_SHORT, _journal_round(2, lambda body: None)),
+    ("a round out of order", Code.ILLEGAL_ENTRY, _journal_round(2, lambda body: None)),
+    (
+        "another mechanism",
+        Code.EVENT_MISMATCH,
+        _journal_round(2, lambda body: body | {"event": Event(9.0, 0.1, 2).to_dict()}),
+    ),
+    ("another plan", Code.PLAN_MISMATCH, _journal_round(2, lambda body: body | {"plan": "cd" * 32})),
+    (
+        "opened later",
+        Code.OUT_OF_TIME,
+        _journal_round(2, lambda body: body | {"opened": "2030-01-02T00:00:00+00:00"}),
+    ),
+    ("no time", Code.ILLEGAL_ENTRY, _journal_round(2, lambda body: body | {"opened": "noon"})),
+    ("a stranger", Code.NOT_ENROLLED, _journal_round(2, _with_verdict(0, hospital="west"))),
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "change"),
+    [row[1:] for row in BY_COORDINATOR],
+    ids=[row[0].replace(" ", "-") for row in BY_COORDINATOR],
+)
+def test_a_journal_that_its_coordinator_rewrote_is_found(
+    world: World, honest: dict[str, Source], tmp_path: Path, code: Code, change: Change
+) -> None:
+    """Catches the coordinator that cheats: the hospitals' ledgers, and the receipts that it signed, tell."""
+    key = world.home.coordinator()
+    entries = resigned(honest["journal"].entries, key, change)
+    rewritten = book("journal", Side.COORDINATOR, entries, key, tmp_path)
+    assert code in codes(audited(world, [honest["north"], honest["south"], rewritten]))
+
+
+def test_a_release_accepted_in_two_rounds_is_paid_once(
+    world: World, honest: dict[str, Source], tmp_path: Path
+) -> None:
+    """Catches a replay that the coordinator counted: one payment, two rounds."""
+    key = world.home.coordinator()
+    (first,) = [e.body["verdicts"][2]["release"] for e in honest["journal"].entries
+                if e.kind == "round" and (e.body["campaign"], e.body["number"]) == ("spring", 1)]  # fmt: skip
+    change = _journal_round(2, _with_verdict(2, release=first))
+    entries = resigned(honest["journal"].entries, key, change)
+    found = audited(world, [honest["south"], book("journal", Side.COORDINATOR, entries, key, tmp_path)])
+    assert {Code.ACCEPTED_TWICE, Code.NOT_PAID} <= codes(found)
+
+
+# --- epsilon
+
+
+def test_accountants_that_disagree_are_a_finding(world: World, honest: dict[str, Source]) -> None:
+    """Catches a fault in either accountant: 0.02 and 1 % are let pass, and 3 % are not."""
+    key = world.hospitals["south"][1].public
+
+    def off_by(share: float) -> Audit:
+        return audit(
+            [honest["south"]], [key], lambda events, delta: (1 + share) * accounting.epsilon(events, delta)
+        )
+
+    assert codes(off_by(0.005)) == set()
+    assert codes(off_by(0.03)) == {Code.ACCOUNTANTS_DISAGREE}
+
+
+# --- files
+
+
+def test_what_can_not_be_read_is_no_finding_but_an_error(tmp_path: Path, world: World) -> None:
+    """Catches a typing slip that is taken for fraud, or for a clean bill."""
+    key = str(tmp_path / "k.pub")
+    keys.generate(tmp_path / "k")
+    (tmp_path / "notes.txt").write_text("hello")
+    for book_, with_key in [("none.jsonl", key), ("notes.txt", key), ("notes.txt", str(tmp_path / "no.pub"))]:
+        result = CliRunner().invoke(app, ["verify", str(tmp_path / book_), "--key", with_key])
+        assert (result.exit_code, "error:" in result.stderr) == (2, True)
+
+
+def test_a_signature_for_another_purpose_heads_no_export(world: World, honest: dict[str, Source]) -> None:
+    """Catches a head that is signed with the ledger's purpose: signatures must not be good for two things."""
+    key, source = world.hospitals["south"][1], honest["south"]
+    assert source.export is not None
+    head = {name: value for name, value in source.export.head.items() if name != "signature"}
+    signature = key.sign(canonical.encode(head), Purpose.LEDGER).hex()
+    export = replace(source.export, head={**head, "signature": signature})
+    assert codes(audited(world, [replace(source, export=export)])) == {Code.HEAD_NOT_SIGNED}
+
+
+# --- noised evaluations, and keys that were handed over
+
+
+def _evaluated(folder: Path) -> World:
+    """A consortium that asked its hospitals how good the model is, and knows north's second key."""
+    world = World.create(folder)
+    for number in (1, 2, 3):
+        world.round(SPRING, number)
+    asked = replace(SPRING, noised_evaluation=NoisedEvaluations(20.0))
+    request = request_for(asked, EvaluateNoised("sft", 3), world.store.states("spring"))
+    world.store.open_evaluation(request)
+    answers = []
+    for name, (ledger, key) in world.hospitals.items():
+        policy = replace(world.policy(name), minimum_evaluation_noise=10.0)
+        paid = ledger.reserve(request, policy, CODE)
+        zeros = (0,) * len(request.kinds)
+        counts = SealedCounts(
+            name, key.public.fingerprint, request.hash, paid.hash, CODE, request.kinds, zeros, zeros,
+            request.noise_std, request.event(),
+        )  # fmt: skip
+        data = key.sign(counts.to_bytes(), Purpose.COUNTS) + counts.to_bytes()
+        ledger.spend(paid, {COUNTS: data})
+        world.reply(name, {COUNTS: data})
+        answers.append(NoisedAnswer(name, None, canonical.digest(data), counts))
+    world.store.commit_noised(request, answers)
+    old = world.hospitals["north"][1]
+    world.rotate("north")
+    world.store.replace_key("north", [Handover.make("north", old, world.hospitals["north"][1].public)])
+    return world
+
+
+def test_noised_evaluations_are_compared_as_rounds_are(tmp_path: Path) -> None:
+    """Catches an evaluation's charge that is taken for a round's, or counts that nobody paid for and no one misses."""
+    world = _evaluated(tmp_path)
+    read = {name: read_source(path) for name, path in world.exports().items()}
+    found = audited(world, list(read.values()))
+    assert found.findings == ()
+    assert found.journals[0].enrolled["north"][-1] == world.hospitals["north"][1].public
+
+    def unpaid(entry: Entry, body: Body) -> Body:
+        if entry.kind == "evaluation":
+            body["answers"][1]["digest"] = "ab" * 32
+        return body
+
+    def stolen(entry: Entry, body: Body) -> Body:
+        return body | {"proof": "00" * 64} if entry.kind == "handover" else body
+
+    key = world.home.coordinator()
+    for change, code in ((unpaid, Code.NOT_PAID), (stolen, Code.BAD_ROTATION)):
+        (folder := tmp_path / code).mkdir()
+        entries = resigned(read["journal"].entries, key, change)
+        rewritten = book("journal", Side.COORDINATOR, entries, key, folder)
+        assert codes(audited(world, [read["south"], rewritten])) == {code}
