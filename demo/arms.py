@@ -135,23 +135,19 @@ def plan_of(experts: Experts, state: State, stage: Stage, recipe: Recipe, number
     )  # fmt: skip
 
 
-def score(
-    experts: Experts, state: State, public: Hospital, stage: str, mode: Mode | None = None
-) -> list[Score]:
-    """Scores on the public validation set: of the base, of the scale experts, or of both kinds; each in the form of
-    answer that its stage trains, unless `mode` says another.
-    """
+def score(experts: Experts, state: State, public: Hospital, stage: str, mode: Mode) -> list[Score]:
+    """Scores on the public validation set: of the base, of the scale experts, or of both kinds."""
     for name, tensors in state.items():
         experts.load(name, tensors)
     return evaluate(
-        experts, public.samples, public.inputs, mode or ("thinking" if stage == "grpo" else "direct"), ANSWER_TOKENS,
+        experts, public.samples, public.inputs, mode, ANSWER_TOKENS,
         scale_experts=stage != "base", task_experts=stage == "grpo",
     )  # fmt: skip
 
 
 def fresh(base: Base, recipe: Recipe) -> Experts:
     """All experts, attached as the recipe says."""
-    return attach(base, [e for e in EXPERTS if e != "router"], recipe.rank, recipe.alpha, recipe.seed)
+    return attach(base, EXPERTS, recipe.rank, recipe.alpha, recipe.seed)
 
 
 def without_noise(stage: Stage) -> Stage:

@@ -9,7 +9,7 @@ from pathlib import Path
 from client.home import Home as Hospital
 from client.home import Settings, create, join
 from client.model.base import Base
-from client.model.experts import attach
+from demo.arms import fresh
 from demo.cohort import MANIFEST, SITES
 from demo.recipe import BUDGET, DELTA, Recipe
 from privacy import tensors
@@ -51,7 +51,7 @@ def build(folder: Path, data: Path, recipe: Recipe) -> House:
         request = Request.load(home.folder / "request.json")
         join(home, enroll(consortium, name, request, evaluator=name == EVALUATOR))
     base = Base.load(EMBEDDED)
-    experts = attach(base, EXPERTS, recipe.rank, recipe.alpha, recipe.seed)
+    experts = fresh(base, recipe)
     (folder / "initial").mkdir()
     for name in EXPERTS:
         (folder / "initial" / state_file(name)).write_bytes(tensors.encode(experts.initial(name)))

@@ -11,7 +11,8 @@ Arms, all scored on the same public validation patients:
     no privacy        federated, clipped but without noise
     pooled            all patients in one place, clipped but without noise
 
-It writes build/study/result.json and the table in docs/results.md.
+Each is scored after SFT too, and in the form of answer that its last stage did not train.  It writes
+build/study/result.json and the table in docs/results.md.
 """
 
 from __future__ import annotations
@@ -60,17 +61,26 @@ ENCODED = "encoded.pt"
 RUNS = ("federated", "no privacy", "pooled", *(f"local {s.name}" for s in SITES), "base")  # the longest first
 ARMS = {  # arm: run, stage, form of answer
     "base": ("base", "base", "direct"),
+    "local SFT": ("local", "sft", "direct"),
     "local": ("local", "grpo", "thinking"),
     "federated SFT": ("federated", "sft", "direct"),
     "federated": ("federated", "grpo", "thinking"),
+    "no privacy SFT": ("no privacy", "sft", "direct"),
     "no privacy": ("no privacy", "grpo", "thinking"),
+    "pooled SFT": ("pooled", "sft", "direct"),
     "pooled": ("pooled", "grpo", "thinking"),
+}
+OTHER_FORM = {
     "base, asked to think": ("base", "base", "thinking"),
+    "local, asked directly": ("local", "grpo", "direct"),
     "federated SFT, asked to think": ("federated", "sft", "thinking"),
     "federated, asked directly": ("federated", "grpo", "direct"),
+    "pooled SFT, asked to think": ("pooled", "sft", "thinking"),
+    "pooled, asked directly": ("pooled", "grpo", "direct"),
 }
 DIFFERENCES = {
     "federated over local": ("federated", "local"),
+    "federated over local, both asked directly": ("federated, asked directly", "local, asked directly"),
     "SFT + GRPO over SFT": ("federated", "federated SFT"),
     "what privacy costs": ("no privacy", "federated"),
 }
@@ -111,12 +121,12 @@ def open_encoded(folder: Path, base: Base, experts: Sequence[str]) -> Hospital:
     return with_inputs(open_hospital(folder, base, experts, STUDY.patients), held)
 
 
-def run(job: Job, recipe: Recipe = STUDY) -> None:
+def run(job: Job) -> None:
     """Trains one arm and writes its scores after each stage."""
     torch.set_num_threads(1)
     data, base = job.out / "data" / str(job.seed), Base.load(EMBEDDED)
     public = open_encoded(data / "public", base, EXPERTS)
-    experts = fresh(base, recipe)
+    experts = fresh(base, STUDY)
     state = start(experts)
     found: dict[str, Any] = {"job": {"run": job.run, "seed": job.seed}}
     began = time.monotonic()
@@ -128,9 +138,9 @@ def run(job: Job, recipe: Recipe = STUDY) -> None:
         trained = [pooled(hospitals)] if job.run == "pooled" else hospitals
         noisy = job.run not in ("no privacy", "pooled")
         first = 1
-        for stage in (recipe.sft, recipe.grpo):
+        for stage in (STUDY.sft, STUDY.grpo):
             mechanism = stage if noisy else without_noise(stage)
-            state = train_stage(experts, trained, state, mechanism, recipe, first, job.seed)
+            state = train_stage(experts, trained, state, mechanism, STUDY, first, job.seed)
             first += stage.rounds
             found[stage.kind] = _scores(experts, state, public, stage.kind)
     found["seconds"] = round(time.monotonic() - began)
@@ -155,7 +165,7 @@ def summarise(out: Path, recipe: Recipe) -> dict[str, Any]:
     }
     complete = [s for s in SEEDS if all((s, r) in done for r in RUNS)]
     arms: dict[str, Any] = {}
-    for arm, (name, stage, mode) in ARMS.items():
+    for arm, (name, stage, mode) in (ARMS | OTHER_FORM).items():
         runs = [r for r in RUNS if r == name or r.startswith(f"{name} ")]
         cells: dict[str, list[float]] = {}
         for seed in complete:
@@ -217,7 +227,8 @@ def table(result: dict[str, Any]) -> str:
         f"`make study`, seeds {seeds}; every private arm spends epsilon {result['epsilon']:.2f} at delta {result['delta']:g} "
         "a hospital, patient-level. Metrics: accuracy (classification, questions), AP50 (detection), Dice (segmentation), on "
         "public validation patients of all three sites. Intervals: Student's 95 % over seeds. Models that GRPO has trained "
-        "think first, all others answer directly, as they were trained; the last three lines show the other form.\n\n"
+        f"think first, all others answer directly, as they were trained; the last {len(OTHER_FORM)} lines show the other "
+        "form. [study.md](study.md) says what to read from it.\n\n"
         + head
         + "\n".join(lines)
         + "\n\n| difference of means | over seeds | each seed |\n|---|---|---|\n"
@@ -267,7 +278,7 @@ def main() -> None:
     (asked.out / "result.json").write_text(json.dumps(result, indent=1) + "\n")
     text = table(result)
     Path("docs/results.md").write_text(text)
-    console.print(text)
+    console.print(text, soft_wrap=True, highlight=False)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from server.errors import ServerError, SuperLinkError
 if TYPE_CHECKING:
     from server.flower_cli import FlowerCli
     from server.home import Home
+    from server.store import Store
 
 app = typer.Typer(help="Coordinate a FedPath consortium.", no_args_is_help=True, add_completion=False)
 
@@ -118,14 +119,15 @@ def run(home: HomeArgument, campaign: CampaignArgument) -> None:
 
     with _told_plainly():
         place = Home.open(home)
-        name = _checked(place, campaign)
+        store = place.store()
+        name = _checked(store, campaign)
         if not accepts(place.port):
             raise SuperLinkError(
                 f"nothing listens on port {place.port}: run `fedpath-consortium start {home}` first"
             )
         cli = superlink.flower(place)
         config = {"home": str(place.folder), "campaign": str(campaign.absolute())}
-        _follow(place, cli, name, cli.submit(checkout() / "pyproject.toml", config))
+        _follow(place, store, cli, name, cli.submit(checkout() / "pyproject.toml", config))
 
 
 @app.command()
@@ -145,28 +147,29 @@ def simulate(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with _told_plainly():
         place = Home.open(home)
-        name = _checked(place, campaign)
+        store = place.store()
+        name = _checked(store, campaign)
         with simulation.engine(place) as cli:
-            _follow(place, cli, name, simulation.submit(cli, place, campaign, hospitals, workers))
+            _follow(place, store, cli, name, simulation.submit(cli, place, campaign, hospitals, workers))
 
 
-def _checked(place: Home, campaign: Path) -> str:
+def _checked(store: Store, campaign: Path) -> str:
     """The campaign's name; what is wrong with its file or its enrolment is said before anything starts."""
     from server.campaign_file import load_campaign, load_initial
     from server.runner import check_enrolled
 
     asked = load_campaign(campaign)
     load_initial(asked, campaign)
-    check_enrolled(asked, place.store().hospitals())
+    check_enrolled(asked, store.hospitals())
     return asked.name
 
 
-def _follow(place: Home, cli: FlowerCli, campaign: str, run_id: str) -> None:
+def _follow(place: Home, store: Store, cli: FlowerCli, campaign: str, run_id: str) -> None:
     from server.follow import follow
 
     typer.echo(f"run {run_id} of campaign {campaign}")
     failure = None
-    for state in follow(place, place.store(), cli, campaign, run_id):
+    for state in follow(place, store, cli, campaign, run_id):
         typer.echo(f"{state.committed} of {state.rounds} rounds committed; {state.doing}")
         failure = state.failure
     if failure is not None:

@@ -46,7 +46,7 @@ def toml(values: Mapping[str, str | bool]) -> str:
 @dataclass(frozen=True)
 class FlowerCli:
     """`folder` is the commands' FLWR_HOME; `connection` the lines of TOML that say how to reach the
-    SuperLink.
+    SuperLink: making this writes them there, once for all commands.
     """
 
     folder: Path

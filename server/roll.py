@@ -65,17 +65,16 @@ class Roll:
         return {node: name for node, name in self._met.items() if node in connected}
 
     def _here(self, wanted: Mapping[str, Hospital], trusted: frozenset[str] | None) -> dict[int, str]:
-        connected = {
-            node: name for node, name in self._identified().items() if name is not None and name in wanted
-        }
+        connected = self._identified(wanted)
         strangers = {node: name for node, name in connected.items() if node not in self._met}
         self._meet(strangers, wanted, trusted)
         return {node: name for node, name in connected.items() if node in self._met}
 
-    def _identified(self) -> dict[int, str | None]:
-        """Whose key each connected node was authenticated under."""
-        by_key = {hospital.supernode_key: name for name, hospital in self._store.hospitals().items()}
-        return {node.node_id: by_key.get(bytes(node.public_key)) for node in self._grid.get_nodes()}
+    def _identified(self, wanted: Mapping[str, Hospital]) -> dict[int, str]:
+        """Those of the wanted that are connected: the name under whose key each node was authenticated."""
+        by_key = {hospital.supernode_key: name for name, hospital in wanted.items()}
+        nodes = {node.node_id: by_key.get(bytes(node.public_key)) for node in self._grid.get_nodes()}
+        return {node: name for node, name in nodes.items() if name is not None}
 
     def _meet(
         self, strangers: Mapping[int, str], wanted: Mapping[str, Hospital], trusted: frozenset[str] | None
@@ -133,10 +132,10 @@ class SimulatedRoll(Roll):
 
     def __init__(self, grid: Grid, store: Store, clock: Clock) -> None:
         super().__init__(grid, store, clock)
-        self._said: dict[int, str | None] = {}
+        self._said: dict[int, str] = {}
 
-    def _identified(self) -> dict[int, str | None]:
-        """Whom each node says it is; one that has answered is not asked again."""
+    def _identified(self, wanted: Mapping[str, Hospital]) -> dict[int, str]:
+        """Those of the wanted that a node says it is; one that has answered is not asked again."""
         silent = [node.node_id for node in self._grid.get_nodes() if node.node_id not in self._said]
         for reply in self._ask_to_describe(silent):
             try:
@@ -144,7 +143,7 @@ class SimulatedRoll(Roll):
             except WireError:
                 continue
             self._said[reply.metadata.src_node_id] = said.hospital
-        return self._said
+        return {node: name for node, name in self._said.items() if name in wanted}
 
 
 def roll_of(grid: Grid, store: Store, clock: Clock) -> Roll:

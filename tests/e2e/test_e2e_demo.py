@@ -21,7 +21,7 @@ from demo.recipe import DELTA, DEMO, Recipe
 from privacy import keys
 from privacy.accounting import epsilon
 from privacy.ledger.database import Database
-from privacy.ledger.store import read
+from privacy.ledger.reading import read
 from server.home import Home as Consortium
 from server.status import status
 

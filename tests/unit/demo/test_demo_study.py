@@ -59,5 +59,5 @@ def test_a_seed_that_is_not_done_counts_for_nothing(out: Path) -> None:
 def test_the_table_names_every_arm(out: Path) -> None:
     """Catches an arm that is computed and not shown."""
     text = table(summarise(out, STUDY))
-    assert all(f"| {arm} |" in text for arm in study.ARMS)
+    assert all(f"| {arm} |" in text for arm in study.ARMS | study.OTHER_FORM)
     assert "| SFT + GRPO over SFT | +0.120 (" in text
