@@ -33,6 +33,8 @@ study: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m bench.round_overhead
+	$(BIN)/python -m bench.ledger
+	$(BIN)/python -m bench.privacy
 
 base: $(READY)
 	$(BIN)/python -m demo.pretrain
