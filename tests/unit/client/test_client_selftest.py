@@ -132,7 +132,7 @@ def batch_token_mean(patch: pytest.MonkeyPatch) -> None:
     losses = sft._losses
 
     def token_mean(experts, batch, tape):  # type: ignore[no-untyped-def]
-        lengths = torch.tensor([len(ids) for _, ids in batch])
+        lengths = torch.tensor([len(target.ids) for target in batch])
         return losses(experts, batch, tape) * lengths / lengths.sum()
 
     patch.setattr(sft, "_losses", token_mean)
