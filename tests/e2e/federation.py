@@ -38,6 +38,7 @@ tasks = {tasks}
 scales = ["roi", "wsi"]
 campaigns = ["*"]
 public_data = {public}
+minimum_evaluation_noise = 1.0
 """
 
 CAMPAIGN = """\
@@ -69,6 +70,11 @@ max_answer_tokens = 8
 mechanism = {{ clip_norm = 1.0, noise_multiplier = 1.0, sampling_rate = 0.5, steps = 2, samples_per_patient = 1 }}
 """
 
+NOISED = """
+[noised_evaluation]
+noise_multiplier = 2.0
+"""
+
 ALL_TASKS = ["classification", "detection", "segmentation", "vqa"]
 
 
@@ -81,8 +87,10 @@ class Federation:
     hospitals: dict[str, Hospital]
     base_hash: str
 
-    def campaign(self, name: str, **changes: Any) -> Path:
-        """Write a campaign of one SFT round and one GRPO round; `changes` override the file's values."""
+    def campaign(self, name: str, noised: bool = False, **changes: Any) -> Path:
+        """Write a campaign of one SFT round and one GRPO round; `changes` override the file's values, and
+        where `noised` hospitals are asked for noised counts after each stage.
+        """
         values = {
             "name": name,
             "seed": SEED,
@@ -95,12 +103,12 @@ class Federation:
             "sft_rounds": 1,
         }
         path = self.folder / f"{name}.toml"
-        path.write_text(CAMPAIGN.format(**values | changes))
+        path.write_text(CAMPAIGN.format(**values | changes) + (NOISED if noised else ""))
         return path
 
-    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run `fedpath-consortium`."""
-        code = "import sys; from server.cli import app; app()"
+    def command(self, *arguments: str, of: str = "server.cli") -> subprocess.CompletedProcess[str]:
+        """Run `fedpath-consortium`, or another of the project's command lines."""
+        code = f"from {of} import app; app()"
         return subprocess.run(
             [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=900
         )
