@@ -24,7 +24,7 @@ _MEANING = (
 )
 _NOT_SHOWN = (
     "Records show what was written down. That the code which wrote them does what it says is the self-test's to show "
-    "(its verdicts are below), and that this code was installed is for whoever inspects the machine.",
+    "(its verdicts stand with each hospital), and that this code was installed is for whoever inspects the machine.",
     "The figures do not say how good the model is; nor what a hospital disclosed in other ways; nor anything about "
     "conclusions that hold for patients in general, whether or not they took part.",
     "A ledger whose last entries were removed, and of which nobody else holds a copy or a receipt, looks whole. Compare it "
