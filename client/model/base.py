@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import torch
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen3VLForConditionalGeneration
+from transformers.utils.logging import disable_progress_bar
 
 from client.model.errors import BaseModelError
 from client.model.images import PatchLayout
@@ -91,6 +92,7 @@ class Base:
                     f"base folder {folder} has no {name}; give the folder that holds the whole base"
                 )
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
+        disable_progress_bar()  # of reading weights, which takes a moment
         try:
             model = Qwen3VLForConditionalGeneration.from_pretrained(
                 folder, dtype=dtype, attn_implementation="sdpa", local_files_only=True
