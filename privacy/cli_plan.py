@@ -12,8 +12,11 @@ from typing import Annotated
 import typer
 
 from privacy import keys, planner
+from privacy.audit.sources import read_source
 from privacy.errors import PrivacyError
+from privacy.ledger.account import Account
 from privacy.ledger.database import Database
+from privacy.ledger.export import verify_export
 from privacy.ledger.reading import read
 from privacy.mechanism import Event
 
@@ -32,7 +35,9 @@ def plan(
     noise: Annotated[float | None, typer.Option(help="noise multiplier")] = None,
     epsilon: Annotated[float | None, typer.Option(help="find the noise that ends at this epsilon")] = None,
     delta: Annotated[float | None, typer.Option(help="needed where no ledger gives it")] = None,
-    ledger: Annotated[Path | None, typer.Option(help="a hospital's ledger: spent, budget, delta")] = None,
+    ledger: Annotated[
+        Path | None, typer.Option(help="a ledger's export or SQLite file: spent, budget, delta")
+    ] = None,
     key: Annotated[Path | None, typer.Option(help="that hospital's public key (.pub)")] = None,
     check: Annotated[bool, typer.Option("--check", help="ask the second accountant too")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
@@ -62,10 +67,17 @@ def _hospital(ledger: Path | None, key: Path | None, delta: float | None) -> _Ho
         return _Hospital((), None, delta)
     if ledger is None or key is None or delta is not None:
         raise typer.BadParameter("give --delta, or --ledger with --key")
-    _, account = read(Database(ledger, read_only=True), keys.load_public(key))
+    account = _account(ledger, keys.load_public(key))
     if account.policy is None:
         raise ValueError(f"{ledger}: no policy was adopted yet: give --delta instead of --ledger")
     return _Hospital(account.events(), account.policy["epsilon_budget"], account.policy["delta"])
+
+
+def _account(ledger: Path, key: keys.PublicKey) -> Account:
+    source = read_source(ledger)
+    if source.export is not None:
+        return verify_export(source.export, key)
+    return read(Database(ledger, read_only=True), key)[1]
 
 
 def _second(events: Sequence[Event], delta: float) -> float:

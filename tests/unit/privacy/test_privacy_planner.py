@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from privacy import keys
 from privacy.accounting import epsilon
 from privacy.cli import app
+from privacy.ledger.export import write_export
 from privacy.mechanism import Event
 from privacy.planner import noise_for, outlook
 from tests.privacy_cases import PLAN, POLICY, hospital
@@ -101,10 +102,15 @@ def test_the_command_plans_from_nothing() -> None:
     assert f"{figures['after'][4]:.3f}" in words
 
 
-def test_the_command_plans_from_a_ledger(tmp_path: Path) -> None:
+@pytest.mark.parametrize("exported", [False, True], ids=["database", "export"])
+def test_the_command_plans_from_a_ledger(tmp_path: Path, exported: bool) -> None:
     """Catches a budget or a history that is read wrongly: the rounds left are those that the ledger gives."""
     north = hospital(tmp_path)
     north.releases()
+    book = tmp_path / "north.jsonl"
+    write_export(
+        book, north.ledger().entries(), keys.load(tmp_path / "release.key"), "2030-01-01T00:00:00+00:00"
+    )
     plan = replace(PLAN, round=2)
     left = north.ledger().rounds_left(plan, POLICY)
     mechanism = PLAN.mechanism
@@ -113,7 +119,7 @@ def test_the_command_plans_from_a_ledger(tmp_path: Path) -> None:
         "--steps": str(mechanism.steps),
         "--noise": str(mechanism.noise_multiplier),
         "--rounds": "2",
-        "--ledger": str(north.path),
+        "--ledger": str(book if exported else north.path),
         "--key": str(keys.public_path(tmp_path / "release.key")),
     }
     words = [word for setting in settings.items() for word in setting]
