@@ -48,6 +48,15 @@ def dequantise(levels: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray
         return levels.astype(np.float32) * scales
 
 
+def is_canonical(levels: NDArray[np.int8], scales: NDArray[np.float32]) -> bool:
+    """Whether `quantise` could have written these: no scale below zero (nor minus zero), no level of -128, and
+    none but 0 where the scale is 0.  Whatever else dequantises to the same values could carry a message in its bits.
+    NaN and infinite scales are not judged here.
+    """
+    unused = (scales == 0) & (levels != 0)
+    return not (np.signbit(scales).any() or (levels == -128).any() or unused.any())
+
+
 def scales_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape, broadcastable against the tensor's, of its scales."""
     if len(shape) != 2:

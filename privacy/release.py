@@ -27,7 +27,7 @@ from privacy.keys import SIGNATURE_BYTES, PrivateKey, PublicKey, Purpose
 from privacy.ledger.account import Reservation
 from privacy.mechanism import Event
 from privacy.plan import Plan
-from privacy.quantise import dequantise, quantise, scales_shape
+from privacy.quantise import dequantise, is_canonical, quantise, scales_shape
 
 MAGIC = b"FPR2"
 _PAYLOAD = len(MAGIC) + SIGNATURE_BYTES
@@ -238,9 +238,12 @@ def _check_binding(header: Header, expected: Expectation) -> None:
 
 def _tensors(payload: bytes, header: Header, limit: int) -> dict[str, NDArray[np.float32]]:
     try:
-        parts, _ = tensors.deserialize(payload, limit)
+        parts, metadata = tensors.deserialize(payload, limit)
+        plain = tensors.serialize(parts, metadata) == payload
     except WireError as error:
         raise _refused(ReleaseFault.NOT_A_RELEASE, str(error)) from None
+    if not plain:
+        raise _refused(ReleaseFault.NOT_A_RELEASE, "its bytes are not those that its contents are written as")
     if set(parts) != {f"{kind}/{name}" for name in header.shapes for kind in "qs"}:
         raise _refused(ReleaseFault.NOT_A_RELEASE, "it holds other tensors than its header says")
     values = {}
@@ -251,6 +254,10 @@ def _tensors(payload: bytes, header: Header, limit: int) -> dict[str, NDArray[np
         if levels.shape != shape or scales.shape != scales_shape(shape):
             raise _refused(ReleaseFault.WRONG_SHAPE, f"{name} is {levels.shape} with scales {scales.shape}")
         values[name] = dequantise(levels, scales)
+        if not is_canonical(levels, scales):
+            raise _refused(
+                ReleaseFault.NOT_A_RELEASE, f"{name} holds levels or scales that no value is rounded to"
+            )
     return values
 
 
