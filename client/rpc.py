@@ -16,7 +16,6 @@ import grpc
 
 SERVICE = "fedpath.Agent"
 COURIER_METHODS = ("describe", "train", "evaluate", "evaluate_noised", "receipt")
-LOCAL_METHODS = ("status",)
 LIMIT = 256 * 1024 * 1024  # bytes a message, either way
 
 _OPTIONS = (("grpc.max_receive_message_length", LIMIT), ("grpc.max_send_message_length", LIMIT))

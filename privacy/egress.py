@@ -36,10 +36,9 @@ def check_reply(
     """Return a log record for each part of a reply that may leave; raise `EgressError` for any other reply.
 
     `limit` bounds the reply's bytes in all; `epsilon` is the ledger's total and `destination` the
-    coordinator's key, for the log.  Releases and counts
-    may leave only where `expected` is given: they must pass `privacy.release.check` or
-    `privacy.sealed_counts.open_counts` (signature by this hospital's own key, names, dtypes, shapes, size) for
-    the plan or request being answered.  A description must equal `description`.
+    coordinator's key, for the log.  Releases and counts may leave only where `expected` is given: they must pass
+    `privacy.release.check` or `privacy.sealed_counts.open_counts` (signature by this hospital's own key, names,
+    dtypes, shapes, size) for the plan or request being answered.  A description must equal `description`.
     """
     size = sum(len(value) for value in reply.values())
     if size > limit:

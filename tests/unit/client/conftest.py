@@ -122,6 +122,24 @@ def house(
     tmp_path: Path, tiny_base: Path, data: Path, states: tuple[str, dict[str, bytes]]
 ) -> Callable[..., House]:
     """Make a joined home; keyword arguments change its policy."""
+    return house_maker(tmp_path, tiny_base, data, states)
+
+
+@pytest.fixture(scope="module")
+def shared_house(
+    tmp_path_factory: pytest.TempPathFactory,
+    tiny_base: Path,
+    data: Path,
+    states: tuple[str, dict[str, bytes]],
+) -> Callable[..., House]:
+    """As `house`, for a home that a module's tests share."""
+    return house_maker(tmp_path_factory.mktemp("shared"), tiny_base, data, states)
+
+
+def house_maker(
+    folder: Path, tiny_base: Path, data: Path, states: tuple[str, dict[str, bytes]]
+) -> Callable[..., House]:
+    """What makes a joined home in `folder`; keyword arguments change its policy."""
 
     def make(
         budget: float = 50.0,
@@ -131,11 +149,11 @@ def house(
         noised: float | None = None,
     ) -> House:
         settings = Settings("north", slides or data / "slides", data / MANIFEST, tiny_base)
-        home = create(tmp_path / "home", settings)
+        home = create(folder / "home", settings)
         policy = POLICY.format(budget=budget, public=str(public).lower(), scales=scales)
         policy += "" if noised is None else f"minimum_evaluation_noise = {noised}\n"
         (home.folder / "policy.toml").write_text(policy)
-        kit = tmp_path / "kit"
+        kit = folder / "kit"
         kit.mkdir()
         key = keys.generate(kit / "coordinator.key")
         (kit / "coordinator.pub").write_bytes(key.public.to_pem())

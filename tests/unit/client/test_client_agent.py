@@ -128,17 +128,9 @@ def _without(place: House, part: str) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def shared(
-    tmp_path_factory: pytest.TempPathFactory,
-    tiny_base: Path,
-    data: Path,
-    states: tuple[str, dict[str, bytes]],
-) -> tuple[House, Agent]:
+def shared(shared_house: Callable[..., House]) -> tuple[House, Agent]:
     """One agent for all the refusals: none of them may change it."""
-    from tests.unit.client import conftest
-
-    make = conftest.house.__wrapped__  # type: ignore[attr-defined]  # the fixture's own function
-    place = make(tmp_path_factory.mktemp("shared"), tiny_base, data, states)()
+    place = shared_house()
     return place, place.agent()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -121,17 +120,9 @@ CASES = [
 
 
 @pytest.fixture(scope="module")
-def shared(
-    tmp_path_factory: pytest.TempPathFactory,
-    tiny_base: Path,
-    data: Path,
-    states: tuple[str, dict[str, bytes]],
-) -> tuple[House, Agent]:
+def shared(shared_house: Callable[..., House]) -> tuple[House, Agent]:
     """One agent for all the refusals: none of them may change it."""
-    from tests.unit.client import conftest
-
-    make = conftest.house.__wrapped__  # type: ignore[attr-defined]  # the fixture's own function
-    place = make(tmp_path_factory.mktemp("shared"), tiny_base, data, states)(noised=2.0)
+    place = shared_house(noised=2.0)
     return place, place.agent()
 
 
