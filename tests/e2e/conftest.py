@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from demo.processes import Child, Processes, start_agent, start_courier, start_superlink, wait_for_agent
+from tests.contract import postgresql
 from tests.e2e.federation import Federation, build
 
 
@@ -30,9 +31,27 @@ class Running:
 
 
 @pytest.fixture(scope="session")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Two hospitals, of which south has no detection labels, and the consortium's evaluator, all started."""
-    federation = build(tmp_path_factory.mktemp("e2e"), evaluator=True, without={"south": "detection"})
+def database() -> Iterator[postgresql.Server]:
+    """The PostgreSQL of north's database team."""
+    server = postgresql.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory, database: postgresql.Server) -> Iterator[Running]:
+    """Two hospitals and the consortium's evaluator, all started.
+
+    North keeps its ledger in PostgreSQL, the others in a file; south has no detection labels.
+    """
+    federation = build(
+        tmp_path_factory.mktemp("e2e"),
+        evaluator=True,
+        without={"south": "detection"},
+        ledgers={"north": database.create("north")},
+    )
     homes = federation.hospitals
     with Processes(federation.folder / "logs") as processes:
         agents = {name: start_agent(processes, home) for name, home in homes.items()}

@@ -125,9 +125,16 @@ class Federation:
 
 
 def build(
-    folder: Path, evaluator: bool = False, patients: int = 5, without: dict[str, str] | None = None
+    folder: Path,
+    evaluator: bool = False,
+    patients: int = 5,
+    without: dict[str, str] | None = None,
+    ledgers: dict[str, str] | None = None,
 ) -> Federation:
-    """Two hospitals (and an evaluator) with slides, keys and policies; `without` names a task that a hospital lacks."""
+    """Two hospitals (and an evaluator) with slides, keys and policies.
+
+    `without` names a task that a hospital lacks, `ledgers` the database of one whose ledger is in PostgreSQL.
+    """
     base_folder = write_tiny_base(folder / "base")
     base = Base.load(base_folder)
     (folder / "initial").mkdir()
@@ -140,7 +147,10 @@ def build(
         public = evaluator and site is SITES[2]
         data = folder / "data" / site.name
         write_cohort(Cohort(data, (site,), patients, 4, 1), 1, lambda done, of: None)
-        home = create(folder / site.name, Settings(site.name, data / "slides", data / MANIFEST, base_folder))
+        ledger = (ledgers or {}).get(site.name)
+        home = create(
+            folder / site.name, Settings(site.name, data / "slides", data / MANIFEST, base_folder, ledger)
+        )
         lacking = (without or {}).get(site.name)
         tasks = [task for task in ALL_TASKS if task != lacking]
         policy = {

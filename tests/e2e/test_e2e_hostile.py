@@ -15,6 +15,7 @@ from client.home import Home
 from demo.processes import status_of, wait_until
 from server import superlink
 from server.flower_cli import CONNECTION
+from tests.contract import postgresql
 from tests.e2e.conftest import Running
 
 pytestmark = pytest.mark.e2e
@@ -42,7 +43,7 @@ campaign = ""
 """
 
 
-def _known(home: Home, agent: int) -> dict[str, Any]:
+def _known(home: Home, agent: int, database: postgresql.Server) -> dict[str, Any]:
     """All that an insider could tell the bundle."""
     settings = home.settings
     files = [path for path in home.folder.rglob("*") if path.is_file() and home.courier not in path.parents]
@@ -50,12 +51,15 @@ def _known(home: Home, agent: int) -> dict[str, Any]:
     return {
         "files": [str(path) for path in files],
         "status_socket": str(home.status_socket),
+        "databases": [str(database.folder / ".s.PGSQL.5432")],
         "pids": [agent],
         "code": [*sys.path, sys.prefix, sys.base_prefix],
     }
 
 
-def test_a_hostile_bundle_reaches_nothing(running: Running, tmp_path: Path) -> None:
+def test_a_hostile_bundle_reaches_nothing(
+    running: Running, database: postgresql.Server, tmp_path: Path
+) -> None:
     """Catches a courier that can read slides, keys, ledger, policy or settings, reach the agent other than through
     its four methods, write to the hospital's installation, or become more than it is."""
     homes = running.federation.hospitals
@@ -64,7 +68,7 @@ def test_a_hostile_bundle_reaches_nothing(running: Running, tmp_path: Path) -> N
         pytest.skip(f"this machine allows no namespaces, and the courier says so: {reports[0]}")
     shutil.copytree(HOSTILE, tmp_path / "bundle")
     (tmp_path / "bundle" / "pyproject.toml").write_text(PYPROJECT)
-    known = {name: _known(home, running.agents[name].process.pid) for name, home in homes.items()}
+    known = {name: _known(home, running.agents[name].process.pid, database) for name, home in homes.items()}
     (tmp_path / "known.json").write_text(json.dumps(known))
     out = tmp_path / "found.json"
     consortium = running.federation.consortium
@@ -87,20 +91,23 @@ def test_a_hostile_bundle_reaches_nothing(running: Running, tmp_path: Path) -> N
     for name, findings in found.items():
         assert str(findings.pop("take_the_agents_place")).startswith("failed: "), name
         assert findings == {attack: [] for attack in findings}, name
-        assert len(findings) == 7
+        assert len(findings) == 8
     for name, home in homes.items():
         status = status_of(home)
         assert status is not None, f"{name}'s agent was harmed"
         assert home.socket.is_socket()
 
 
-def test_the_attacks_work_where_nothing_is_in_their_way(running: Running) -> None:
+def test_the_attacks_work_where_nothing_is_in_their_way(
+    running: Running, database: postgresql.Server
+) -> None:
     """Catches attacks that find nothing because they look wrongly: here, unconfined, they must succeed."""
     home = running.federation.hospitals["north"]
-    known = _known(home, running.agents["north"].process.pid)
+    known = _known(home, running.agents["north"].process.pid, database)
     attacks = runpy.run_path(str(HOSTILE / "courier.py"))["ATTACKS"]
     socket = str(home.socket)
     assert attacks["read_known_files"](known, socket) == known["files"]
     assert attacks["read_through_other_processes"](known, socket)
+    assert attacks["reach_the_ledgers_database"](known, socket) == known["databases"]
     assert known["pids"][0] in attacks["see_other_processes"](known, socket)
     assert '"phase"' in attacks["ask_the_agent_for_its_status"](known, socket)[0]

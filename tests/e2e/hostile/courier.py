@@ -72,6 +72,19 @@ def ask_the_agent_for_its_status(known, agent_socket):
     return got
 
 
+def reach_the_ledgers_database(known, agent_socket):
+    """Connect where PostgreSQL listens for the agent: its socket would let the bundle rewrite what was spent."""
+    got = []
+    for path in known["databases"]:
+        with socket.socket(socket.AF_UNIX) as client:
+            try:
+                client.connect(path)
+                got.append(path)
+            except OSError:
+                continue
+    return got
+
+
 def take_the_agents_place(known, agent_socket):
     """Put another socket, or a link to a secret, where the agent's is."""
     os.unlink(agent_socket)
@@ -154,6 +167,7 @@ ATTACKS = {
         read_through_other_processes,
         search_the_whole_disk,
         ask_the_agent_for_its_status,
+        reach_the_ledgers_database,
         infect_the_installation,
         see_other_processes,
         become_root,
