@@ -15,25 +15,24 @@ from privacy import tensors
 from privacy.codes import Refusal
 from privacy.errors import PlanRefused
 from privacy.evaluation import Evaluation, NoisedEvaluation
-from privacy.experts import EXPERTS
 from privacy.plan import Plan
 
 Asked = Plan | Evaluation | NoisedEvaluation
 
 
 class ExpertStates:
-    """All experts on one base, attached once for each rank, alpha and seed that is asked for."""
+    """The experts that a request names, on one base; attached anew where their forms or their seed are others."""
 
     def __init__(self, base: Base) -> None:
         self._base = base
         self._experts: Experts | None = None
 
     def attached(self, asked: Asked) -> Experts:
-        """The experts, of the rank, alpha and seed that are asked for."""
-        shape = (asked.expert_rank, asked.expert_alpha, asked.expert_seed)
+        """The experts that the request names, of their forms and seed."""
         held = self._experts
-        if held is None or (held.rank, held.alpha, held.seed) != shape:
-            held = self._experts = attach(self._base, EXPERTS, *shape)
+        if held is None or (held.forms, held.seed) != (asked.forms, asked.expert_seed):
+            self._experts = None  # attaching takes the old ones off first, whether it comes to its end or not
+            held = self._experts = attach(self._base, asked.forms, asked.expert_seed)
         return held
 
     def load(self, asked: Asked, parts: Mapping[str, bytes]) -> Experts:
@@ -42,12 +41,13 @@ class ExpertStates:
         Raises `PlanRefused` (experts-mismatch) unless exactly the bytes that the request names were sent, and
         fit the base.
         """
-        experts, states = self.attached(asked), _states(parts, asked.experts_hash)
-        for name in experts.names:
-            try:
+        states = _states(parts, asked.experts_hash)
+        try:
+            experts = self.attached(asked)
+            for name in experts.names:
                 experts.load(name, states[name] if name in states else experts.initial(name))
-            except ModelError as error:
-                raise PlanRefused(Refusal.EXPERTS_MISMATCH, str(error)) from error
+        except ModelError as error:
+            raise PlanRefused(Refusal.EXPERTS_MISMATCH, str(error)) from error
         return experts
 
 

@@ -12,25 +12,26 @@ from client.model.base import Base
 from client.model.experts import Experts, attach
 from client.model.visual import Visual, encode_images
 from client.tasks.sample import Box, Boxes, Label, Region, Sample, Text
-from privacy.experts import EXPERTS
+from privacy.experts import EXPERTS, same_form
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
 
-SFT = ("scale/roi", "scale/wsi")
+SFT = ("router", "scale/roi", "scale/wsi")
 GRPO = ("task/classification", "task/detection", "task/segmentation", "task/vqa")
 
 
 def randomise(experts: Experts, names: Sequence[str], size: float = 0.05, seed: int = 0) -> None:
     """Give these experts weights, so that they matter."""
     generator = torch.Generator().manual_seed(seed)
-    experts.write(
-        {k: size * torch.randn(v.shape, generator=generator) for k, v in experts.trainable(names).items()}
-    )
+    tensors = sorted(
+        experts.trainable(names).items(), key=lambda item: item[0].startswith("router")
+    )  # it comes last
+    experts.write({key: size * torch.randn(value.shape, generator=generator) for key, value in tensors})
 
 
 def fresh(base: Base) -> Experts:
     """All experts, the scale and task ones with random weights."""
-    experts = attach(base, EXPERTS, rank=4, alpha=8.0, seed=7)
+    experts = attach(base, same_form(EXPERTS, 4, 8.0), seed=7)
     randomise(experts, EXPERTS)
     return experts
 
@@ -85,8 +86,7 @@ def plan(base_hash: str, stage: str, mechanism: Mechanism, experts: Sequence[str
         learning_rate=1e-2,
         base_hash=base_hash,
         experts_hash=dict.fromkeys(EXPERTS, "0" * 64),
-        expert_rank=4,
-        expert_alpha=8.0,
+        forms=same_form(EXPERTS, 4, 8.0),
         expert_seed=7,
         **extra,  # type: ignore[arg-type]
     )

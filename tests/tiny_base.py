@@ -5,6 +5,7 @@ learnt.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,7 +61,7 @@ EMBEDDED = Size(vision=128, vision_layers=4, text=192, text_layers=6, heads=4, k
 def write_tiny_base(folder: Path, size: Size = Size(), seed: int = 0) -> Path:
     """The whole folder, with weights larger than the usual start so that outputs differ visibly."""
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer()
+    tokenizer = make_tokenizer()
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in SPECIAL}
     head = size.text // size.heads
     third = head // 2 // 3
@@ -103,11 +104,7 @@ def write_tiny_base(folder: Path, size: Size = Size(), seed: int = 0) -> Path:
     state = torch.random.get_rng_state()
     torch.manual_seed(seed)
     model = Qwen3VLForConditionalGeneration(config)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.ndim > 1:
-                scale = 0.3 if "embed_tokens" in name else 1.0 / parameter[0].numel() ** 0.5
-                parameter.normal_(0.0, scale)
+    enlarge(model)
     torch.random.set_rng_state(state)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -119,6 +116,7 @@ def write_tiny_base(folder: Path, size: Size = Size(), seed: int = 0) -> Path:
                 "merge_size": 2,
                 "image_mean": [0.5, 0.4, 0.5],
                 "image_std": [0.5, 0.5, 0.25],
+                "size": {"shortest_edge": 1024, "longest_edge": size.image**2},
             }
         )
     )
@@ -128,13 +126,28 @@ def write_tiny_base(folder: Path, size: Size = Size(), seed: int = 0) -> Path:
     return folder
 
 
-def _tokenizer() -> PreTrainedTokenizerFast:
+@torch.no_grad()
+def enlarge(model: torch.nn.Module) -> None:
+    """Random weights larger than the usual start, so that outputs differ visibly."""
+    for name, parameter in model.named_parameters():
+        if parameter.ndim > 1:
+            scale = 0.3 if "embed_tokens" in name else 1.0 / parameter[0].numel() ** 0.5
+            parameter.normal_(0.0, scale)
+
+
+def make_tokenizer(
+    special: Sequence[str] = SPECIAL,
+    template: str = CHAT_TEMPLATE,
+    pad: str = "<|pad|>",
+    eos: str = "<|end|>",
+) -> PreTrainedTokenizerFast:
+    """Letters, the answers' marks, and these special tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL])
+    tokenizer.add_special_tokens([AddedToken(token, special=True) for token in special])
     tokenizer.add_tokens([AddedToken(mark, normalized=False) for mark in MARKS])
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<|pad|>", eos_token="<|end|>")
-    fast.chat_template = CHAT_TEMPLATE
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=pad, eos_token=eos)
+    fast.chat_template = template
     return fast

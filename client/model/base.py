@@ -12,12 +12,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, Qwen3VLForConditionalGeneration
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from client.model.architectures.architecture import Architecture
+from client.model.architectures.registry import ARCHITECTURES
 from client.model.errors import BaseModelError
-from client.model.images import PatchLayout
 from client.model.projector import Projector
 
 HASHED = ("*.safetensors", "*.json", "*.jinja", "*.txt")
@@ -70,21 +72,24 @@ class Scales:
 
 @dataclass(frozen=True)
 class Base:
-    """A loaded base. `model` is frozen and in eval mode; `projector` is the public start, frozen too.
+    """A loaded base. `model` is frozen and in eval mode; `projector` is the public start, frozen too, and float32.
 
     hash: sha256 over the names and bytes of the folder's weight, configuration and tokenizer files.
     """
 
-    model: Qwen3VLForConditionalGeneration
+    model: Any  # transformers' own, of one of the families in `ARCHITECTURES`
     tokenizer: PreTrainedTokenizerBase
     projector: Projector
     scales: Scales
-    patches: PatchLayout
+    architecture: Architecture
     hash: str
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Base:
-        """Load from a local folder (float32 on a CPU, bfloat16 elsewhere); never asks the network."""
+        """Load from a local folder (float32 on a CPU, bfloat16 elsewhere); never asks the network.
+
+        BaseModelError for a folder that is not whole, or a model of a family that is not served.
+        """
         folder = Path(folder)
         for name in ("config.json", "tokenizer.json", "preprocessor_config.json", "fedpath.json"):
             if not (folder / name).is_file():
@@ -94,12 +99,19 @@ class Base:
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
         disable_progress_bar()  # of reading weights, which takes a moment
         try:
-            model = Qwen3VLForConditionalGeneration.from_pretrained(
+            family = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+            if family not in ARCHITECTURES:
+                served = ", ".join(ARCHITECTURES)
+                raise BaseModelError(
+                    f"base folder {folder} holds a model of type {family}; served are {served}"
+                )
+            model = AutoModelForImageTextToText.from_pretrained(
                 folder, dtype=dtype, attn_implementation="sdpa", local_files_only=True
             )
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError) as error:
             raise BaseModelError(f"base folder {folder} can't be loaded: {error}") from error
+        tokenizer.chat_template = tokenizer.chat_template or _processors_template(folder)
         if tokenizer.eos_token_id is None or tokenizer.chat_template is None:
             raise BaseModelError(
                 f"base folder {folder}: the tokenizer needs an EOS token and a chat template"
@@ -111,16 +123,18 @@ class Base:
         return cls(
             model=model,
             tokenizer=tokenizer,
-            projector=projector.to(device=device, dtype=dtype).requires_grad_(False),
+            projector=projector.to(device=device, dtype=torch.float32).requires_grad_(False),
             scales=Scales.read(folder / "fedpath.json"),
-            patches=PatchLayout.read(_read_json(folder / "preprocessor_config.json")),
+            architecture=ARCHITECTURES[family](
+                model, tokenizer, _read_json(folder / "preprocessor_config.json")
+            ),
             hash=digest,
         )
 
     @property
     def language_model(self) -> Any:
-        """The decoder that experts attach to (a `Qwen3VLTextModel`; transformers leaves it untyped)."""
-        return self.model.model.language_model
+        """The decoder that experts attach to (transformers leaves it untyped)."""
+        return self.architecture.language_model
 
     @property
     def device(self) -> torch.device:
@@ -132,10 +146,9 @@ class Base:
         """Width of a token's embedding."""
         return int(self.language_model.config.hidden_size)
 
-    @property
-    def roi_mpp(self) -> float:
-        """Finest microns a pixel of a region's image."""
-        return self.scales.roi_mpp
+    def fit(self, image: np.ndarray) -> np.ndarray:
+        """uint8 [H, W, 3] of a region or tile, as `client.model.visual.encode_images` takes it."""
+        return self.architecture.fit(image, self.scales.roi_pixels)
 
 
 def folder_hash(folder: Path) -> str:
@@ -147,6 +160,12 @@ def folder_hash(folder: Path) -> str:
             while block := stream.read(1 << 20):
                 digest.update(block)
     return digest.hexdigest()
+
+
+def _processors_template(folder: Path) -> str | None:
+    """The chat template where older folders keep it, with the processor."""
+    path = folder / "chat_template.json"
+    return _read_json(path).get("chat_template") if path.is_file() else None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -1,24 +1,28 @@
 """A linear layer of the language model with a stack of LoRA experts on it, computed as one stack.
 
-    y = W0 x + s * (B_1 A_1 x + ... + B_k A_k x),   s = alpha / r
+    y = W0 x + sum over active experts e of  g_e * s_e * B_e A_e x,   s_e = alpha_e / r_e
 
-The active experts' A and B are concatenated, so that however many are active the layer costs three products.
-peft owns the parameters (its LoRA layer is the parent class); only `forward` is ours, and equals peft's.
+g_e is 1, or the gate of the row's request. The active experts' A and B are concatenated, whatever their ranks, so
+that however many are active the layer costs three products. Factors are float32 and computed in the type of the
+base.
 
 While a `GradientTape` is attached, the backward pass leaves each row's gradient of the trained experts' B
 with the tape instead of summing it over the batch.
 
-Shapes: N rows, T tokens, r rank, k active experts.
+Shapes: N rows, T tokens, R the sum of the active experts' ranks.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol, cast
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import torch
-from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
 from torch.nn import functional
+
+from client.model.adapters import AdapterLinear
+from client.model.gates import Switch
 
 
 class Tape(Protocol):
@@ -36,74 +40,136 @@ class Tape(Protocol):
         """Add per_row [N, ...], one gradient a row, to the gradients of the patients in rows [N]."""
 
 
-class ExpertLinear(LoraLinear):
-    """peft's LoRA linear layer with a fused forward; `layer_name` and `tape` are set by `Experts` and the
-    tape.
+@dataclass(frozen=True)
+class Layout:
+    """How the active experts of one layer lie in its stack: each one's columns; each column's scale [R, 1], and the
+    place [R] of its expert among all that are active.
     """
 
+    columns: tuple[tuple[str, slice], ...]
+    scales: Tensor
+    places: Tensor
+
+    def gates(self, rows: Tensor) -> Tensor:
+        """Gates [N, experts] as factors of the columns, [N, 1, R]."""
+        return rows.to(self.scales.dtype)[:, None, self.places]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The active experts of one layer as one: s A [R, in] and B [out, R], in the base's type."""
+
+    a: Tensor
+    b: Tensor
+    layout: Layout
+
+
+class ExpertLinear(AdapterLinear):
+    """The layer; `layer_name`, `switch` and `tape` are set by `Experts` and the tape."""
+
     layer_name: str = ""
+    switch: Switch
     tape: Tape | None = None
-    base_layer: nn.Linear
-    whole: Tensor | None = None  # W0 + s B A of the active experts, while `Experts.merged` holds it
+    held: Stack | None = None  # the active experts, while `Experts.merged` keeps them
+    whole: Tensor | None = None  # W0 + sum of g s B A of the active experts, likewise
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._layouts: dict[tuple[str, ...], Layout] = {}
 
     def key(self, expert: str) -> str:
         """The trained parameter's name in plans, deltas and gradients: `expert::layer.lora_B`."""
         return f"{expert}::{self.layer_name}.lora_B"
 
-    def factors(self, expert: str) -> tuple[Tensor, Tensor]:
-        """The expert's A [r, in] and B [out, r]."""
-        return cast("nn.Linear", self.lora_A[expert]).weight, cast("nn.Linear", self.lora_B[expert]).weight
+    def stack(self) -> Stack | None:
+        """The active experts that adapt this layer; None where none does."""
+        layout = self._layout(self.switch.experts)
+        if not layout.columns:
+            return None
+        dtype = self.base_layer.weight.dtype
+        a, b = zip(*(self.factors(name) for name, _ in layout.columns), strict=True)
+        one = len(a) == 1
+        stacked_a = (a[0] if one else torch.cat(a, dim=0)) * layout.scales
+        stacked_b = b[0] if one else torch.cat(b, dim=1)
+        return Stack(stacked_a.to(dtype), stacked_b.to(dtype), layout)
 
-    def _stacked(self, names: list[str]) -> tuple[Tensor, Tensor]:
-        """A [k r, in] and B [out, k r] of the experts."""
-        a, b = zip(*(self.factors(name) for name in names), strict=True)
-        return (a[0], b[0]) if len(names) == 1 else (torch.cat(a, dim=0), torch.cat(b, dim=1))
+    def _layout(self, active: tuple[str, ...]) -> Layout:
+        if active not in self._layouts:
+            columns: list[tuple[str, slice]] = []
+            scales: list[float] = []
+            places: list[int] = []
+            for place, name in enumerate(active):
+                if self.holds(name):
+                    rank = len(self.factors(name)[0])
+                    columns.append((name, slice(len(places), len(places) + rank)))
+                    scales += [self.scale(name)] * rank
+                    places += [place] * rank
+            weight = self.base_layer.weight
+            self._layouts[active] = Layout(
+                tuple(columns),
+                torch.tensor(scales, device=weight.device)[:, None],
+                torch.tensor(places, dtype=torch.long, device=weight.device),
+            )
+        return self._layouts[active]
 
     @torch.no_grad()
-    def merge_active(self) -> None:
-        """Hold the active experts and the base as one matrix, W0 itself untouched; see `Experts.merged`."""
-        if self.active_adapters and not self.disable_adapters:
-            names = list(self.active_adapters)
-            a, b = self._stacked(names)
-            self.whole = torch.addmm(self.base_layer.weight, b, a, alpha=self.scaling[names[0]])
+    def hold(self, gates: Tensor | None, merge: bool) -> None:
+        """Keep the active experts as they are now; where `merge`, and with one gate an expert for all requests
+        (float [experts]; None: all 1), as one matrix with the base's, W0 itself untouched.
+        """
+        stack = self.stack()
+        if stack is None:
+            return
+        if merge:
+            b = stack.b if gates is None else stack.b * stack.layout.gates(gates[None])[0]
+            self.whole = torch.addmm(self.base_layer.weight, b, stack.a)
+        else:
+            self.held = stack
+
+    def release(self) -> None:
+        """Keep nothing any more."""
+        self.held = self.whole = None
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """y [..., out] of x [..., in] through the base layer and all active experts."""
+        """y [..., out] of x [..., in] through the base layer and all active experts; x is [N, T, in] where rows
+        are gated or recorded.
+        """
         base = self.base_layer
         if self.whole is not None:
             return functional.linear(x, self.whole, base.bias)
-        if self.disable_adapters or not self.active_adapters:
+        stack = self.held or self.stack()
+        if stack is None:
             return functional.linear(x, base.weight, base.bias)
-        names = list(self.active_adapters)
-        scaling = self.scaling[names[0]]
-        a, b = self._stacked(names)
+        rows = self.switch.rows
+        gates = None if rows is None else stack.layout.gates(rows).to(x.dtype)
         if self.tape is None or not torch.is_grad_enabled():
-            y = functional.linear(x, base.weight, base.bias)
-            return y + functional.linear(functional.linear(x, a), b) * scaling
-        rank = self.r[names[0]]
+            u = functional.linear(x, stack.a)
+            u = u if gates is None else u * gates
+            return functional.linear(x, base.weight, base.bias) + functional.linear(u, stack.b)
         recorded = [
-            (slice(i * rank, (i + 1) * rank), self.key(name))
-            for i, name in enumerate(names)
+            (columns, self.key(name))
+            for name, columns in stack.layout.columns
             if self.tape.records(self.key(name))
         ]
         return _RecordedStack.apply(
-            x, self.tape.anchor, base.weight, base.bias, a, b, scaling, recorded, self.tape
+            x, self.tape.anchor, base.weight, base.bias, stack.a, stack.b, gates, recorded, self.tape
         )
 
 
 class RecordedLinear(nn.Linear):
-    """A dense layer whose weight and bias gradients go to the tape, row by row, when one is attached."""
+    """A dense layer whose gradients go to the tape, row by row, when one is attached."""
 
     layer_key: str = ""
     tape: Tape | None = None
 
+    @property
+    def key(self) -> str:
+        """The weight's name in plans, deltas and gradients."""
+        return f"{self.layer_key}.weight"
+
     def forward(self, x: Tensor) -> Tensor:
         """y [..., out] of x [..., in]; x is [N, T, in] while a tape is attached."""
-        if (
-            self.tape is None
-            or not torch.is_grad_enabled()
-            or not self.tape.records(f"{self.layer_key}.weight")
-        ):
+        if self.tape is None or not torch.is_grad_enabled() or not self.tape.records(self.key):
             return super().forward(x)
         return _RecordedDense.apply(x, self.tape.anchor, self.weight, self.bias, self.layer_key, self.tape)
 
@@ -112,43 +178,43 @@ class _RecordedStack(torch.autograd.Function):
     """x [N, T, in] -> y [N, T, out]; the gradient of each recorded B goes to the tape as [N, out, r]."""
 
     @staticmethod
-    def forward(ctx, x, anchor, weight, bias, a, b, scaling, recorded, tape):  # type: ignore[no-untyped-def]
-        u = functional.linear(x, a)  # [N, T, k r]
+    def forward(ctx, x, anchor, weight, bias, a, b, gates, recorded, tape):  # type: ignore[no-untyped-def]
+        u = functional.linear(x, a)  # [N, T, R]
+        u = u if gates is None else u * gates
         y = functional.linear(x, weight, bias)
-        y.view(-1, y.shape[-1]).addmm_(u.view(-1, u.shape[-1]), b.t(), alpha=scaling)
-        ctx.save_for_backward(u, weight, a, b)
-        ctx.scaling, ctx.recorded, ctx.tape, ctx.rows = scaling, recorded, tape, tape.rows()
+        y.view(-1, y.shape[-1]).addmm_(u.view(-1, u.shape[-1]), b.t())
+        ctx.save_for_backward(u, weight, a, b, gates)
+        ctx.recorded, ctx.tape, ctx.rows = recorded, tape, tape.rows()
         return y
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        u, weight, a, b = ctx.saved_tensors
+        u, weight, a, b, gates = ctx.saved_tensors
         transposed = grad.transpose(1, 2)  # [N, out, T]
         for columns, key in ctx.recorded:
-            ctx.tape.add(key, torch.bmm(transposed, u[..., columns]) * ctx.scaling, ctx.rows)
+            ctx.tape.add(key, torch.bmm(transposed, u[..., columns]), ctx.rows)
         dx = None
         if ctx.needs_input_grad[0]:
-            flat = grad.reshape(-1, grad.shape[-1])
-            dx = torch.addmm(flat @ weight, flat @ b, a, alpha=ctx.scaling).view(
-                *grad.shape[:-1], weight.shape[1]
-            )
+            du = grad @ b
+            du = du if gates is None else du * gates
+            flat = grad.reshape(-1, grad.shape[-1]) @ weight
+            dx = flat.addmm_(du.reshape(-1, du.shape[-1]), a).view(*grad.shape[:-1], weight.shape[1])
         return dx, *[None] * 8
 
 
 class _RecordedDense(torch.autograd.Function):
-    """x [N, T, in] -> y [N, T, out]; weight and bias gradients go to the tape as [N, out, in] and [N,
-    out].
-    """
+    """x [N, T, in] -> y [N, T, out]; the gradients go to the tape: [N, out, in] of the weight, [N, out] of a bias."""
 
     @staticmethod
     def forward(ctx, x, anchor, weight, bias, key, tape):  # type: ignore[no-untyped-def]
         ctx.save_for_backward(x, weight)
-        ctx.key, ctx.tape, ctx.rows = key, tape, tape.rows()
+        ctx.key, ctx.tape, ctx.rows, ctx.biased = key, tape, tape.rows(), bias is not None
         return functional.linear(x, weight, bias)
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
         x, weight = ctx.saved_tensors
         ctx.tape.add(f"{ctx.key}.weight", torch.bmm(grad.transpose(1, 2), x), ctx.rows)
-        ctx.tape.add(f"{ctx.key}.bias", grad.sum(dim=1), ctx.rows)
+        if ctx.biased:
+            ctx.tape.add(f"{ctx.key}.bias", grad.sum(dim=1), ctx.rows)
         return (grad @ weight if ctx.needs_input_grad[0] else None), *[None] * 5

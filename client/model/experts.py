@@ -1,87 +1,92 @@
-"""Experts on the frozen base: named LoRA stacks on the language model, and the slide projector of
-`scale/wsi`.
+"""Experts on the frozen base: named LoRA stacks on the language model, the slide projector of `scale/wsi`, and the
+router.
 
 FFA-LoRA: `lora_A` is a public function of base hash, expert, layer and seed, and frozen; `lora_B` (zeros at
-first) trains and travels. Which experts are active follows from a request's scale and task.
+first) trains and travels. An expert that is not attached is as at its public start: it adds nothing. All that trains
+is float32, whatever the base is.
 """
 
 from __future__ import annotations
 
 import copy
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from types import MappingProxyType
 
 import numpy as np
 import torch
-from peft import LoraConfig, inject_adapter_in_model
 from torch import Tensor, nn
 
+from client.model import adapters
 from client.model.base import Base
 from client.model.deterministic import uniform
 from client.model.errors import ExpertError
-from client.model.expert_linear import ExpertLinear
+from client.model.expert_linear import ExpertLinear, RecordedLinear
+from client.model.gates import Active, Gates, Switch
 from client.model.projector import Projector
 from client.model.prompt_tokens import PromptBuilder
-from privacy.experts import EXPERTS
+from privacy.experts import EXPERTS, ROUTER, TASKS, ExpertForm
 
-LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 WSI = "scale/wsi"
-KINDS = ("scale/", "task/")
 
 
 class Experts:
-    """The experts attached to one base; made by `attach`. At most one scale and one task expert is active."""
+    """The experts attached to one base; made by `attach`. At most one scale expert is active, with any task experts."""
 
-    def __init__(self, base: Base, names: Sequence[str], rank: int, alpha: float, seed: int) -> None:
+    def __init__(self, base: Base, forms: Mapping[str, ExpertForm], seed: int) -> None:
         self.base = base
-        self.names = tuple(names)
-        self.rank, self.alpha, self.seed = rank, alpha, seed
+        self.forms = MappingProxyType(dict(forms))
+        self.seed = seed
+        self.names = (*forms, ROUTER)
+        self.prompts = PromptBuilder(base)
+        self.router = RecordedLinear(base.width, len(TASKS), bias=False).to(base.device)
+        self.router.layer_key = f"{ROUTER}::router"
+        self._projector: Projector = copy.deepcopy(base.projector)
+        self._projector.out.layer_key = f"{WSI}::projector.out"
+        self._active, self._switch = Active(), Switch()
         self.layers: list[ExpertLinear] = []
         for name, module in base.language_model.named_modules():
             if isinstance(module, ExpertLinear):
-                module.layer_name = name
+                module.layer_name, module.switch = name, self._switch
                 self.layers.append(module)
-        self._projector: Projector = copy.deepcopy(base.projector)
-        self._projector.out.layer_key = f"{WSI}::projector.out"
-        self._active: tuple[str, ...] = ()
-        self.prompts = PromptBuilder(base)
+        self._start()
+
+    @torch.no_grad()
+    def _start(self) -> None:
+        self.router.requires_grad_(False).weight.zero_()
         for layer in self.layers:
             layer.requires_grad_(False)
             bound = layer.base_layer.in_features**-0.5
-            for name in self.names:
+            for name in filter(layer.holds, self.forms):
                 a, b = layer.factors(name)
-                start = uniform(f"{base.hash}/{name}/{layer.layer_name}/{seed}", tuple(a.shape), bound)
-                a.data = start.to(device=base.device, dtype=layer.base_layer.weight.dtype)
-                b.data = torch.zeros_like(b, device=base.device, dtype=layer.base_layer.weight.dtype)
-        self.activate(None, None)
+                start = uniform(
+                    f"{self.base.hash}/{name}/{layer.layer_name}/{self.seed}", tuple(a.shape), bound
+                )
+                a.data = start.to(self.base.device)
+                b.data = torch.zeros_like(b, device=self.base.device, dtype=torch.float32)
 
     @property
     def active(self) -> tuple[str, ...]:
         """Names of the active experts, the scale expert first."""
-        return self._active
+        return self._active.experts
 
     @property
     def projector(self) -> Projector:
         """The slide projector of the active scale expert; the base's own where `scale/wsi` is off."""
-        return self._projector if WSI in self._active else self.base.projector
+        return self._projector if WSI in self.active else self.base.projector
 
     @property
     def recorders(self) -> list[nn.Module]:
         """The modules whose parameters train: what a gradient tape attaches to."""
-        return [*self.layers, self._projector.out]
+        return [*self.layers, self._projector.out, self.router]
 
     def activate(self, scale: str | None, task: str | None) -> None:
-        """Make `scale/<scale>` and `task/<task>` active (None: none of the kind) and all others inactive."""
-        active = tuple(
-            f"{kind}/{name}" for kind, name in (("scale", scale), ("task", task)) if name is not None
-        )
-        for name in active:
-            self._known(name)
-        self._active = active
-        for layer in self.layers:
-            layer._active_adapter = list(active)  # peft's set_adapter would also make them trainable
-            layer._disable_adapters = not active
+        """Make `scale/<scale>` and `task/<task>` active (None: none of the kind) and all others inactive.
+
+        ExpertError for a name that no expert has.
+        """
+        named = (("scale", scale), ("task", task))
+        self._set(Active(self._attached(f"{kind}/{name}" for kind, name in named if name is not None)))
 
     @contextmanager
     def only(self, scale: str | None, task: str | None) -> Iterator[None]:
@@ -91,26 +96,78 @@ class Experts:
         try:
             yield
         finally:
-            self.activate(
-                *(next((n.split("/")[1] for n in before if n.startswith(kind)), None) for kind in KINDS)
+            self._set(before)
+
+    @contextmanager
+    def gated(self, scale: str | None, gates: Gates) -> Iterator[None]:
+        """The scale expert wholly, and each task's expert as far as its gate says, for the block: row i of the gates
+        is of request i of what is read in it.
+        """
+        scales = self._attached([] if scale is None else [f"scale/{scale}"])
+        columns = [i for i, task in enumerate(gates.tasks) if self._attached([f"task/{task}"])]
+        weights = gates.weights[:, columns].to(self.base.device, torch.float32)
+        before = self._active
+        self._set(
+            Active(
+                (*scales, *(f"task/{gates.tasks[i]}" for i in columns)),
+                torch.cat([weights.new_ones(len(weights), len(scales)), weights], dim=1),
             )
+        )
+        try:
+            yield
+        finally:
+            self._set(before)
+
+    @contextmanager
+    def serving(self, requests: Tensor) -> Iterator[None]:
+        """A forward pass whose row i is of request requests[i], int64 [N]: under `gated`, each row gets its gates."""
+        gates = self._active.gates
+        self._switch.rows = None if gates is None else gates[requests]
+        try:
+            yield
+        finally:
+            self._switch.rows = None
+
+    def as_now(self) -> Callable[[], AbstractContextManager[None]]:
+        """Enter what it returns, later, to have the active experts and the rows' gates of now: for what is computed
+        again in a backward pass.
+        """
+        active, rows = self._active, self._switch.rows
+
+        @contextmanager
+        def then() -> Iterator[None]:
+            before = self._active, self._switch.rows
+            self._set(active)
+            self._switch.rows = rows
+            try:
+                yield
+            finally:
+                self._set(before[0])
+                self._switch.rows = before[1]
+
+        return then
 
     @contextmanager
     def merged(self) -> Iterator[None]:
-        """The active experts held as one matrix a layer with the base's, for the block: many forward
-        passes, no gradients.
+        """The active experts, as they are now, held ready for the block: many forward passes, no gradients.
 
-        Only where the base is float32; in bfloat16 the sum would round small experts away, and nothing is
-        merged. The base's own weights are not touched.
+        On a float32 base, and where all requests have the same gates, they are held as one matrix a layer with the
+        base's; in bfloat16 that sum would round small experts away. The base's own weights are not touched. A block
+        within the block, of the same experts, holds what is held.
         """
-        merge = self.layers[0].base_layer.weight.dtype == torch.float32
+        if any(layer.held is not None or layer.whole is not None for layer in self.layers):
+            yield
+            return
+        gates = self._active.gates
+        alike = gates is None or bool((gates == gates[:1]).all())
         try:
-            for layer in self.layers if merge else ():
-                layer.merge_active()
+            for layer in self.layers:
+                merge = alike and layer.base_layer.weight.dtype == torch.float32
+                layer.hold(None if gates is None else gates[0], merge)
             yield
         finally:
             for layer in self.layers:
-                layer.whole = None
+                layer.release()
 
     def trainable(self, names: Iterable[str]) -> dict[str, Tensor]:
         """`expert::tensor` -> the live parameter, for all tensors of these experts that train and travel."""
@@ -118,10 +175,13 @@ class Experts:
         for name in sorted(names):
             self._known(name)
             for layer in self.layers:
-                found[layer.key(name)] = layer.factors(name)[1]
+                if layer.holds(name):
+                    found[layer.key(name)] = layer.factors(name)[1]
             if name == WSI:
-                found[f"{WSI}::projector.out.weight"] = self._projector.out.weight
+                found[self._projector.out.key] = self._projector.out.weight
                 found[f"{WSI}::projector.out.bias"] = self._projector.out.bias
+            if name == ROUTER:
+                found[self.router.key] = self.router.weight
         return found
 
     @torch.no_grad()
@@ -159,7 +219,7 @@ class Experts:
         )
 
     def initial(self, name: str) -> dict[str, np.ndarray]:
-        """The public start of an expert, whatever has been loaded since: zero B, and the base's own
+        """The public start of an expert, whatever has been loaded since: zeros, and the base's own
         projector.
         """
         tensors = {key: np.zeros(shape, np.float32) for key, shape in self.shapes(name).items()}
@@ -172,41 +232,35 @@ class Experts:
         """Tensor name -> shape, of the tensors that travel."""
         return {key.split("::")[1]: tuple(p.shape) for key, p in self.trainable([name]).items()}
 
+    def _set(self, active: Active) -> None:
+        self._active = active
+        self._switch.experts = active.experts
+
+    def _attached(self, names: Iterable[str]) -> tuple[str, ...]:
+        """Those of the names that are attached; ExpertError for one that no expert has."""
+        names = tuple(names)
+        for name in names:
+            if name not in EXPERTS:
+                raise ExpertError(f"there is no expert {name!r}; there are {', '.join(EXPERTS)}")
+        return tuple(name for name in names if name in self.names)
+
     def _known(self, name: str) -> None:
         if name not in self.names:
             raise ExpertError(f"no expert {name!r} is attached; attached are {', '.join(self.names)}")
 
 
-def attach(base: Base, names: Sequence[str], rank: int, alpha: float, seed: int) -> Experts:
-    """Attach fresh experts to a base, in place of any attached before; the base's own weights are not
-    touched.
+def attach(base: Base, forms: Mapping[str, ExpertForm], seed: int) -> Experts:
+    """Attach fresh experts of these forms, and a router, to a base, in place of any attached before; the base's own
+    weights are not touched. ExpertError for a name that no LoRA expert has, or layers that the base has not.
     """
-    unknown = sorted(set(names) - set(EXPERTS))
-    if unknown or not names or len(set(names)) != len(names):
-        raise ExpertError(f"experts are each once of {', '.join(EXPERTS)}; got {', '.join(names) or 'none'}")
-    if rank < 1 or alpha <= 0:
-        raise ExpertError(f"rank is at least 1 and alpha above 0; got {rank} and {alpha}")
-    detach(base)
-    config = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,  # type: ignore[arg-type]  # peft takes any number
-        target_modules=list(LAYERS),
-        lora_dropout=0.0,
-        bias="none",
-    )
-    config._register_custom_module({nn.Linear: ExpertLinear})
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # a stack is what we want
-        for name in names:
-            inject_adapter_in_model(config, base.language_model, adapter_name=name)
-    return Experts(base, names, rank, alpha, seed)
-
-
-def detach(base: Base) -> None:
-    """Take all experts off a base: its layers are the very ones that were loaded."""
-    for parent in list(base.language_model.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, ExpertLinear):
-                setattr(parent, name, child.base_layer)
-    if hasattr(base.language_model, "peft_config"):
-        del base.language_model.peft_config
+    unknown = sorted(set(forms) - set(EXPERTS) | {ROUTER} & set(forms))
+    if unknown:
+        known = ", ".join(name for name in EXPERTS if name != ROUTER)
+        raise ExpertError(f"experts with a form are {known}; not {', '.join(unknown)}")
+    adapters.remove(base.language_model)
+    for name, form in forms.items():
+        try:
+            adapters.inject(base.language_model, name, form, ExpertLinear)
+        except ValueError as error:
+            raise ExpertError(f"{name} can't be attached to this base: {error}") from error
+    return Experts(base, forms, seed)

@@ -1,7 +1,8 @@
 """Running the language model: prompts once, then answers that continue them.
 
 Everything is padded on the right and positions are explicit. A prompt that several answers continue (a
-group of rollouts, with or without gradients) is computed once and its keys and values are repeated.
+group of rollouts, with or without gradients) is computed once and its keys and values are repeated. Each row knows
+which request it serves, so that the request's gates go with it.
 
 Shapes: P prompts, M answers, L prompt tokens, T answer tokens, all padded.
 """
@@ -33,53 +34,63 @@ class Query:
 class Prefix:
     """Prompts that the model has read.
 
-    last: hidden state at each prompt's last token [P, width]; valid: which cached positions are prompt, not
-    padding, bool [P, L], or None where there is no padding; next_position int64 [P].
+    last: hidden state at each prompt's last token [P, width]; instruction: mean hidden state of the question's own
+    tokens, float32 [P, width], without a gradient; valid: which cached positions are prompt, not padding, bool [P, L],
+    or None where there is no padding; next_position int64 [P]; requests int64 [P]: which request each row serves.
     """
 
     cache: DynamicCache
     last: Tensor
+    instruction: Tensor
     valid: Tensor | None
     next_position: Tensor
+    requests: Tensor
 
     def rows(self, prompts: Tensor) -> Prefix:
         """One row for each index in `prompts` (int64, repeats allowed): rows to continue; takes the cache
         over.
         """
         self.cache.batch_select_indices(prompts)
-        valid = None if self.valid is None else self.valid[prompts]
-        return replace(self, last=self.last[prompts], valid=valid, next_position=self.next_position[prompts])
+        return replace(
+            self,
+            last=self.last[prompts],
+            instruction=self.instruction[prompts],
+            valid=None if self.valid is None else self.valid[prompts],
+            next_position=self.next_position[prompts],
+            requests=self.requests[prompts],
+        )
 
 
 def read(experts: Experts, queries: Sequence[Query]) -> Prefix:
-    """Run the prompts of queries of one scale through the active experts."""
+    """Run the prompts of queries of one scale through the active experts; query i is request i."""
     base = experts.base
     prompts = [query.prompt for query in queries]
     lengths = torch.tensor([len(prompt) for prompt in prompts])
     ids = pad_sequence([prompt.ids for prompt in prompts], batch_first=True).to(base.device)
     positions = pad_sequence([prompt.positions.T for prompt in prompts], batch_first=True).permute(2, 0, 1)
-    seen = torch.zeros(ids.shape, dtype=torch.bool)
-    for row, prompt in enumerate(prompts):
-        seen[row, prompt.visual] = True
-    seen = seen.to(base.device)
+    seen = pad_sequence([prompt.visual for prompt in prompts], batch_first=True).to(base.device)
     embeds = base.language_model.embed_tokens(ids)
     embeds = embeds.masked_scatter(seen[..., None], _visual_tokens(experts, queries).to(embeds.dtype))
     layers = len(queries[0].visual.deepstack)
-    deepstack = [torch.cat([query.visual.deepstack[i] for query in queries]) for i in range(layers)]
     cache = DynamicCache()
-    hidden = base.language_model(
-        inputs_embeds=embeds,
-        position_ids=positions.to(base.device),
-        past_key_values=cache,
-        use_cache=True,
-        visual_pos_masks=seen if layers else None,
-        deepstack_visual_embeds=deepstack or None,
-    ).last_hidden_state
-    last = hidden[torch.arange(len(queries)), lengths - 1]
+    requests = torch.arange(len(queries), device=base.device)
+    with experts.serving(requests):
+        hidden = base.architecture.decode(
+            embeds,
+            positions.to(base.device),
+            cache,
+            seen=seen,
+            deepstack=[torch.cat([query.visual.deepstack[i] for query in queries]) for i in range(layers)],
+        )
     padded = bool((lengths != ids.shape[1]).any())
-    valid = (torch.arange(ids.shape[1])[None] < lengths[:, None]).to(base.device) if padded else None
-    next_position = torch.tensor([prompt.next_position for prompt in prompts], device=base.device)
-    return Prefix(cache, last, valid, next_position)
+    return Prefix(
+        cache=cache,
+        last=hidden[torch.arange(len(queries)), lengths - 1],
+        instruction=_instructions(hidden.detach(), prompts),
+        valid=(torch.arange(ids.shape[1])[None] < lengths[:, None]).to(base.device) if padded else None,
+        next_position=torch.tensor([prompt.next_position for prompt in prompts], device=base.device),
+        requests=requests,
+    )
 
 
 def answer_logprobs(
@@ -104,7 +115,7 @@ def answer_logprobs(
 
 def _continue(experts: Experts, prefix: Prefix, ids: Tensor) -> Tensor:
     """Hidden states [M, T, width] of answer tokens ids [M, T] after their prompts."""
-    model = experts.base.language_model
+    base = experts.base
     count = ids.shape[1]
     past = prefix.cache.get_seq_length()
     causal = torch.ones(count, past + count, dtype=torch.bool, device=ids.device).tril(past)[None, None]
@@ -112,13 +123,19 @@ def _continue(experts: Experts, prefix: Prefix, ids: Tensor) -> Tensor:
         tail = prefix.valid.new_ones(len(ids), count)
         causal = causal & torch.cat([prefix.valid, tail], dim=1)[:, None, None]
     positions = prefix.next_position[:, None] + torch.arange(count, device=ids.device)
-    return model(
-        inputs_embeds=model.embed_tokens(ids),
-        position_ids=positions.expand(3, -1, -1),
-        attention_mask=causal,
-        past_key_values=prefix.cache,
-        use_cache=True,
-    ).last_hidden_state
+    with experts.serving(prefix.requests):
+        return base.architecture.decode(
+            base.language_model.embed_tokens(ids),
+            positions.expand(base.architecture.axes, -1, -1),
+            prefix.cache,
+            mask=causal,
+        )
+
+
+def _instructions(hidden: Tensor, prompts: Sequence[Prompt]) -> Tensor:
+    return torch.stack(
+        [row[prompt.instruction].float().mean(0) for row, prompt in zip(hidden, prompts, strict=True)]
+    )
 
 
 def _visual_tokens(experts: Experts, queries: Sequence[Query]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pixels to the patches that the Qwen-VL vision tower takes, without torchvision."""
+"""Pixels to the patches that the Qwen-VL vision towers take, without torchvision."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil, smart_resize
 
 from client.model.errors import BaseModelError
+
+_LONGEST_SHAPE = 200
 
 
 @dataclass(frozen=True)
 class PatchLayout:
     """How images are cut: sizes in pixels (patch), frames (temporal) and patches (merge); per-channel mean
-    and std.
+    and std; the fewest and the most pixels that an image is resized to.
     """
 
     patch: int
@@ -25,10 +28,15 @@ class PatchLayout:
     merge: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    fewest: int
+    most: int
 
     @classmethod
     def read(cls, config: Mapping[str, Any]) -> PatchLayout:
-        """From a `preprocessor_config.json`; BaseModelError names what is missing."""
+        """From a `preprocessor_config.json`; BaseModelError names what is missing. `size` has a default, as in
+        transformers.
+        """
+        size = config.get("size") or Qwen2VLImageProcessorPil.size
         try:
             mean, std = (_triple(config[key]) for key in ("image_mean", "image_std"))
             layout = cls(
@@ -37,10 +45,12 @@ class PatchLayout:
                 int(config["merge_size"]),
                 mean,
                 std,
+                int(config.get("min_pixels") or size["shortest_edge"]),
+                int(config.get("max_pixels") or size["longest_edge"]),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BaseModelError(f"preprocessor_config.json: {error} is missing or not a number") from error
-        if min(layout.patch, layout.temporal, layout.merge) < 1 or min(std) <= 0:
+        if min(layout.patch, layout.temporal, layout.merge, layout.fewest) < 1 or min(std) <= 0:
             raise BaseModelError("preprocessor_config.json: sizes are at least 1 and image_std above 0")
         return layout
 
@@ -49,21 +59,31 @@ class PatchLayout:
         """An image's sides are multiples of this many pixels: one merged visual token."""
         return self.patch * self.merge
 
+    def size(self, tall: float, wide: float) -> tuple[int, int]:
+        """Height and width that transformers' own processor resizes an image of these sides to; a thinner one than
+        it takes is taken as 200:1.
+        """
+        thinnest = max(tall, wide) / _LONGEST_SHAPE
+        sides: tuple[Any, Any] = (
+            max(tall, thinnest),
+            max(wide, thinnest),
+        )  # whole or not, which it does not mind
+        rows, columns = smart_resize(*sides, self.factor, self.fewest, self.most)
+        return rows, columns
+
 
 def fit(image: np.ndarray, layout: PatchLayout, longest: int) -> np.ndarray:
-    """uint8 [H, W, 3] resized so that both sides are multiples of `factor`, at least one, the longer <=
-    `longest`.
+    """uint8 [H, W, 3] resized as transformers' own processor would, once the longer side is at most `longest`: both
+    sides multiples of `factor`, the pixels in all between `fewest` and `most`.
 
     An image that fits already is returned unchanged. Coordinates relative to the image's sides stay true.
     """
     height, width = image.shape[:2]
     shrink = min(1.0, longest / max(height, width))
-    limit = max(1, longest // layout.factor)
-    rows, columns = (min(limit, max(1, round(side * shrink / layout.factor))) for side in (height, width))
-    size = (columns * layout.factor, rows * layout.factor)
-    if size == (width, height):
+    rows, columns = layout.size(height * shrink, width * shrink)
+    if (rows, columns) == (height, width):
         return image
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
+    return np.asarray(Image.fromarray(image).resize((columns, rows), Image.Resampling.BICUBIC))
 
 
 def patchify(images: Sequence[np.ndarray], layout: PatchLayout) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,6 @@
-"""From samples to what the model sees: pixels are read and encoded once, and kept while memory allows."""
+"""From samples to what the model sees: pixels are read and encoded once, and kept: in memory while that allows, and on
+disk.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.model.base import Base
-from client.model.images import fit
 from client.model.slide_features import SlideFeatures
 from client.model.visual import Visual, encode_images
 from client.slides.slide import Slide, open_slide
@@ -46,27 +47,38 @@ class InputLoader:
         return [found[key] for key in keys]
 
     def _encode(self, keys: Sequence[Key]) -> dict[Key, Visual]:
-        by_slide: dict[str, list[Region]] = {}
-        encoded: dict[Key, Visual] = {}
+        found: dict[Key, Visual] = {}
+        missing: dict[str, list[Region]] = {}
         for name, region in keys:
             if region is None:
-                encoded[name, None] = self._features.load(self._slides[name])
+                found[name, None] = self._features.load(self._slides[name])
+            elif (kept := self._features.cache.get(self._name(name, region))) is not None:
+                found[name, region] = kept.to(self._base.device)
             else:
-                by_slide.setdefault(name, []).append(region)
-        images = [image for name, regions in by_slide.items() for image in self._read(name, regions)]
-        visuals = encode_images(self._base, images)
-        regions = [(name, region) for name, regions in by_slide.items() for region in regions]
-        return encoded | dict(zip(regions, visuals, strict=True))
+                missing.setdefault(name, []).append(region)
+        for name, regions in missing.items():
+            for region, image in zip(regions, self._read(name, regions), strict=True):
+                (visual,) = encode_images(
+                    self._base, [image]
+                )  # alone: what it becomes is its own, to the last bit
+                self._features.cache.put(self._name(name, region), visual)
+                found[name, region] = visual
+        return found
+
+    def _name(self, name: str, region: Region) -> str:
+        """The region's name in the cache on disk. Raises SlideError."""
+        scales, slide = self._base.scales, self._slides[name]
+        return self._features.key(slide, repr((slide.mpp, region, scales.roi_mpp, scales.roi_pixels)))
 
     def _read(self, name: str, regions: Sequence[Region]) -> list[NDArray[np.uint8]]:
         slide, scales = self._slides[name], self._base.scales
         images = []
-        with open_slide(slide.path) as reader:
+        with open_slide(slide.path, slide.mpp) as reader:
             for region in regions:
                 longest = max(region.width, region.height) * slide.mpp
                 mpp = max(scales.roi_mpp, longest / scales.roi_pixels)
                 image = reader.read(region.x, region.y, region.width, region.height, mpp)
-                images.append(fit(image, self._base.patches, scales.roi_pixels))
+                images.append(self._base.fit(image))
         return images
 
     def _keep(self, key: Key, visual: Visual) -> None:

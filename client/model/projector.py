@@ -35,7 +35,8 @@ class Projector(nn.Module):
         self.out = RecordedLinear(hidden, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Tokens that the language model reads in place of a slide's features."""
+        """Tokens that the language model reads in place of a slide's features; float32, as its weights are."""
+        x = x.float()
         return x + self.out(functional.gelu(self.inner(x)))
 
     @classmethod

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -12,23 +13,38 @@ from torch import Tensor
 from client.model.base import Base
 from client.model.errors import PromptError
 from client.model.visual import Visual
+from client.tasks.sample import Sample
+
+_MARK = "question"
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """ids int64 [L]; positions int64 [3, L] (temporal, height, width); `visual` is the slice of the visual
-    tokens.
+    """ids int64 [L]; positions int64 [axes, L]; `visual`, bool [L]: where the visual tokens stand; `instruction`: the
+    slice of the question's own tokens, after them.
 
-    next_position: where the answer's first token stands on all three axes.
+    next_position: where the answer's first token stands on all axes.
     """
 
     ids: Tensor
     positions: Tensor
-    visual: slice
+    visual: Tensor
+    instruction: slice
     next_position: int
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+def require_askable(base: Base, samples: Iterable[Sample]) -> None:
+    """Raise `PromptError` where a question holds the base's own image token: it could not be told from the image's."""
+    token = base.architecture.image_token
+    odd = sorted({sample.question for sample in samples if token in sample.question})
+    if odd:
+        raise PromptError(
+            f"{len(odd)} questions of the manifest hold {token!r}, which stands for the image: reword them, "
+            f"beginning with {odd[0][:80]!r}"
+        )
 
 
 class PromptBuilder:
@@ -38,17 +54,18 @@ class PromptBuilder:
 
     def __init__(self, base: Base) -> None:
         self._tokenizer = base.tokenizer
-        self._image_id = int(base.model.config.image_token_id)
-        self._image_token = str(base.tokenizer.convert_ids_to_tokens(self._image_id))
-        self.end = int(base.tokenizer.eos_token_id)
-        self._build = lru_cache(maxsize=4096)(self._build_uncached)
+        self._architecture = base.architecture
+        self.end = self._end()
+        self._lead = (
+            self._render(_asking(_MARK), True).partition(self._architecture.image_token)[2].find(_MARK)
+        )
+        self._built = lru_cache(maxsize=4096)(self._build)
 
     def prompt(self, question: str, visual: Visual) -> Prompt:
-        """User turn (visual tokens, then the question) and the opening of the assistant's turn.
-
-        A region's tokens get Qwen3-VL's grid positions; a slide's are positioned as plain text.
+        """User turn (visual tokens, then the question) and the opening of the assistant's turn, as the base's own
+        processor would write them.
         """
-        return self._build(question, visual.grid, len(visual.tokens))
+        return self._built(question, visual.grid, len(visual.tokens))
 
     def answer(self, text: str) -> list[int]:
         """The ids of an answer and the end-of-turn token after it."""
@@ -68,25 +85,38 @@ class PromptBuilder:
             self._tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         )
 
-    def _build_uncached(self, question: str, grid: tuple[int, int] | None, count: int) -> Prompt:
-        content = [{"type": "image"}, {"type": "text", "text": question}]
-        turn: list[Any] = [{"role": "user", "content": content}]
-        text = str(self._tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False))
-        parts = text.split(self._image_token)
-        if len(parts) != 2:
+    def _end(self) -> int:
+        """The token that the chat template writes after an assistant's turn; where it writes none, EOS."""
+        answered = {"role": "assistant", "content": [{"type": "text", "text": _MARK}]}
+        after = self.ids(self._render([*_asking(_MARK), answered], False).rpartition(_MARK)[2].strip())
+        return after[0] if after else int(self._tokenizer.eos_token_id)
+
+    def _render(self, turns: list[Any], opening: bool) -> str:
+        return str(self._tokenizer.apply_chat_template(turns, add_generation_prompt=opening, tokenize=False))
+
+    def _build(self, question: str, grid: tuple[int, int] | None, count: int) -> Prompt:
+        image = self._architecture.image_token
+        before, *after = self._render(_asking(question), True).split(image)
+        if len(after) != 1:
             raise PromptError(
-                f"the chat template made {len(parts) - 1} image placeholders of one image; "
-                f"a question must not hold {self._image_token!r}"
+                f"the chat template made {len(after)} image placeholders of one image; "
+                f"a question must not hold {image!r}"
             )
-        before, after = (self._tokenizer(part, add_special_tokens=False)["input_ids"] for part in parts)
-        start = len(before)
-        ids = torch.tensor([*before, *[self._image_id] * count, *after], dtype=torch.long)
-        if grid is None:
-            positions = torch.arange(len(ids)).expand(3, -1)
-            return Prompt(ids, positions, slice(start, start + count), len(ids))
-        rows, columns = grid
-        cell = torch.arange(count)
-        seen = torch.stack([torch.zeros_like(cell), cell // columns, cell % columns]) + start
-        tail = start + max(rows, columns) + torch.arange(len(after))
-        positions = torch.cat([torch.arange(start).expand(3, -1), seen, tail.expand(3, -1)], dim=1)
-        return Prompt(ids, positions, slice(start, start + count), start + max(rows, columns) + len(after))
+        asked = after[0].find(question.strip(), self._lead)
+        if self._lead < 0 or asked < 0:
+            raise PromptError("the chat template does not write the question as it is; it can't be used")
+        head = before + self._architecture.placeholder(grid, count)
+        told = self._tokenizer(head + after[0], add_special_tokens=False, return_offsets_mapping=True)
+        ids = torch.tensor(told["input_ids"], dtype=torch.long)
+        seen = ids.eq(cast("int", self._tokenizer.convert_tokens_to_ids(image)))
+        if int(seen.sum()) != count:
+            raise PromptError(f"{count} visual tokens became {int(seen.sum())} placeholders")
+        first = len(head) + asked
+        last = first + len(question.strip())
+        own = [i for i, (start, end) in enumerate(told["offset_mapping"]) if end > first and start < last]
+        positions, next_position = self._architecture.positions(seen, grid)
+        return Prompt(ids, positions, seen, slice(own[0], own[-1] + 1), next_position)
+
+
+def _asking(question: str) -> list[Any]:
+    return [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]}]

@@ -8,15 +8,15 @@ tiles are pooled by the smallest whole factor that makes them fit, so that the s
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from client.errors import UnreadableSlideError
 from client.model.base import Base
-from client.model.images import fit
+from client.model.feature_cache import FeatureCache, feature_key
 from client.model.visual import IMAGES_A_PASS, Visual, encode_images
 from client.slides.slide import Slide, SlideReader, open_slide
 from client.slides.tiles import Tile, tissue_tiles
@@ -26,39 +26,49 @@ _BLOCKS = 64
 
 
 class SlideFeatures:
-    """Features of slides for one base. `cache` is a folder of this hospital's own; what it holds never
-    leaves.
+    """Features of slides for one base. `folder` is a cache of this hospital's own; what it holds never leaves.
+
+    `cache` is that cache, for other features of the same slides.
     """
 
-    def __init__(self, base: Base, cache: Path) -> None:
+    def __init__(self, base: Base, folder: Path) -> None:
         self._base = base
-        self._cache = cache
-        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.cache = FeatureCache(folder)
+        self._prints: dict[Path, tuple[tuple[int, int], str]] = {}
 
     def load(self, slide: Slide) -> Visual:
         """The slide's tokens [1..wsi_max_tokens, width], from the cache where they have been computed before.
 
         Raises SlideError where the slide can't be read.
         """
-        path = self._cache / f"{self._key(slide)}.npy"
-        if path.is_file():
-            tokens = np.load(path)
-        else:
-            tokens = self._compute(slide)
-            part = path.with_name(f"{path.stem}.{os.getpid()}.part")
-            with part.open("wb") as stream:
-                np.save(stream, tokens)
-            part.replace(path)
-        base = self._base
-        return Visual(torch.from_numpy(tokens).to(base.device, base.model.dtype))
+        key = self.key(slide, repr(self._base.scales.wsi_mpp))
+        if (found := self.cache.get(key)) is None:
+            tokens = torch.from_numpy(self._compute(slide)).to(self._base.model.dtype)
+            self.cache.put(key, found := Visual(tokens))
+        return found.to(self._base.device)
 
-    def _key(self, slide: Slide) -> str:
-        parts = (fingerprint(slide.path), self._base.hash, repr(self._base.scales.wsi_mpp))
-        return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    def key(self, slide: Slide, *what: str) -> str:
+        """The cache's name of what the base's encoder makes of this slide: by the file's content, the encoder, its
+        precision, and `what` was looked at.
+        """
+        return feature_key(
+            self._print(slide.path), repr(slide.mpp), self._base.hash, str(self._base.model.dtype), *what
+        )
+
+    def _print(self, path: Path) -> str:
+        """`fingerprint`, taken anew where the file's size or time has changed. Raises SlideError."""
+        try:
+            status = path.stat()
+            now = (status.st_size, status.st_mtime_ns)
+            if path not in self._prints or self._prints[path][0] != now:
+                self._prints[path] = now, fingerprint(path)
+        except OSError:
+            raise UnreadableSlideError(path.name) from None
+        return self._prints[path][1]
 
     def _compute(self, slide: Slide) -> np.ndarray:
         scales = self._base.scales
-        with open_slide(slide.path) as reader:
+        with open_slide(slide.path, slide.mpp) as reader:
             tiles = tissue_tiles(reader, scales.wsi_mpp, scales.roi_pixels)
             tokens = [
                 self._encode(reader, tiles[i : i + IMAGES_A_PASS])
@@ -69,9 +79,7 @@ class SlideFeatures:
     def _encode(self, reader: SlideReader, tiles: Sequence[Tile]) -> np.ndarray:
         scales = self._base.scales
         images = [reader.read(t.x, t.y, t.width, t.height, scales.wsi_mpp) for t in tiles]
-        visuals = encode_images(
-            self._base, [fit(image, self._base.patches, scales.roi_pixels) for image in images]
-        )
+        visuals = encode_images(self._base, [self._base.fit(image) for image in images])
         return torch.stack([visual.tokens.float().mean(0) for visual in visuals]).cpu().numpy()
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from client.model.base import Base
-from client.model.images import patchify
+if TYPE_CHECKING:
+    from client.model.base import Base
 
 IMAGES_A_PASS = 32
 
@@ -19,9 +20,9 @@ IMAGES_A_PASS = 32
 class Visual:
     """Frozen visual tokens [T, width].
 
-    A region: `grid` is (rows, columns) of its tokens in row order, and `deepstack` holds one [T, width] for
-    each of the decoder's first layers. A slide: `grid` is None, `deepstack` empty, and the projector stands
-    between the features and the decoder.
+    A region: `grid` is (rows, columns) of what the base's architecture cuts it into, and `deepstack` holds one
+    [T, width] for each of the decoder's first layers that takes some. A slide: `grid` is None, `deepstack` empty, and
+    the projector stands between the features and the decoder.
     """
 
     tokens: Tensor
@@ -33,13 +34,15 @@ class Visual:
             raise ValueError(
                 f"visual tokens have shape {tuple(self.tokens.shape)} and must be [T >= 1, width]"
             )
-        if self.grid is not None and self.grid[0] * self.grid[1] != len(self.tokens):
-            raise ValueError(f"a grid of {self.grid} has not {len(self.tokens)} tokens")
 
     @property
     def scale(self) -> str:
         """`roi` or `wsi`."""
         return "wsi" if self.grid is None else "roi"
+
+    def to(self, device: torch.device) -> Visual:
+        """The same on this device."""
+        return Visual(self.tokens.to(device), tuple(t.to(device) for t in self.deepstack), self.grid)
 
     @property
     def nbytes(self) -> int:
@@ -49,22 +52,9 @@ class Visual:
 
 @torch.no_grad()
 def encode_images(base: Base, images: Sequence[np.ndarray]) -> list[Visual]:
-    """The frozen vision tower over images uint8 [H, W, 3], sides multiples of the layout's factor; order
-    kept.
-    """
-    visuals: list[Visual] = []
-    for start in range(0, len(images), IMAGES_A_PASS):
-        pixels, grids = patchify(images[start : start + IMAGES_A_PASS], base.patches)
-        features = base.model.model.get_image_features(
-            pixels.to(base.device), grids.to(base.device), return_dict=True
-        )
-        merge = base.patches.merge
-        for i, (_, rows, columns) in enumerate(grids.tolist()):
-            visuals.append(
-                Visual(
-                    features.pooler_output[i].clone(),
-                    tuple(layer[i].clone() for layer in features.deepstack_features),
-                    (rows // merge, columns // merge),
-                )
-            )
-    return visuals
+    """The frozen vision tower over images uint8 [H, W, 3] that the base's `fit` made; order kept."""
+    return [
+        visual
+        for start in range(0, len(images), IMAGES_A_PASS)
+        for visual in base.architecture.encode(images[start : start + IMAGES_A_PASS])
+    ]

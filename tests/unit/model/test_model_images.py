@@ -9,7 +9,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from client.model.errors import BaseModelError
 from client.model.images import PatchLayout, fit, patchify
 
-LAYOUT = PatchLayout(16, 2, 2, (0.5, 0.4, 0.3), (0.5, 0.25, 0.3))
+LAYOUT = PatchLayout(16, 2, 2, (0.5, 0.4, 0.3), (0.5, 0.25, 0.3), 1024, 128 * 128)
 
 
 def test_patches_equal_those_of_transformers_own_processor() -> None:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from client.model import slide_features
+from client.model import inputs, slide_features
 from client.model.base import Base
 from client.model.inputs import InputLoader
 from client.model.slide_features import SlideFeatures, fingerprint, pool
@@ -44,8 +45,6 @@ def test_cached_slide_features_equal_recomputed_ones(
     base = Base.load(tiny_base)
     first = SlideFeatures(base, tmp_path / "cache").load(slide)
     again = SlideFeatures(base, tmp_path / "elsewhere").load(slide)
-    files = list((tmp_path / "cache").iterdir())
-    assert [file.suffix for file in files] == [".npy"]
     monkeypatch.setattr(slide_features, "encode_images", None)  # nothing is computed any more
     assert same(first, SlideFeatures(base, tmp_path / "cache").load(slide))
     assert same(first, again)
@@ -109,6 +108,33 @@ def test_regions_are_encoded_once_and_in_the_samples_order(
     )
     slide.path.unlink()
     assert loader([ask(wide)])[0] is visuals[1]  # kept: the slide is not opened again
+
+
+def test_regions_are_encoded_once_for_all_processes(
+    tiny_base: Path, tmp_path: Path, slide: Slide, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Would catch regions encoded again after a restart, and features of a changed slide, region or scale served."""
+    base = Base.load(tiny_base)
+    regions = [Region(0, 0, 256, 128), Region(128, 128, 128, 128)]
+    asked = [ask(region) for region in regions]
+
+    def loader(base: Base = base) -> InputLoader:
+        return InputLoader(base, {"one.svs": slide}, SlideFeatures(base, tmp_path / "cache"))
+
+    first = loader()(asked)
+    seen: list[int] = []
+
+    def watch(base: Base, images: list[np.ndarray]) -> list[Visual]:
+        seen.append(len(images))
+        return encode_images(base, images)
+
+    monkeypatch.setattr(inputs, "encode_images", watch)
+    assert all(map(same, first, loader()(asked)))
+    loader()([*asked, ask(Region(1, 0, 256, 128))])
+    loader(replace(base, scales=replace(base.scales, roi_mpp=2.0)))(asked)
+    slide.path.write_bytes(slide.path.read_bytes() + b"\0")
+    loader()(asked)
+    assert seen == [1] * (0 + 1 + 2 + 2)  # each alone
 
 
 def test_the_least_recently_used_inputs_leave_first(tiny_base: Path, tmp_path: Path, slide: Slide) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from client.model.base import Base
 from client.model.experts import Experts
@@ -42,6 +43,30 @@ def query(experts: Experts, inputs: Inputs, sample: Sample, text: str) -> Query:
     return Query(experts.prompts.prompt(text, visual), visual)
 
 
+def routed(experts: Experts, asked: Query, sample: Sample) -> Tensor:
+    """-log of the router's share for the sample's task, from the decoder's own hidden states."""
+    with torch.no_grad(), experts.only(sample.scale, None):
+        start = asked.prompt.instruction.start
+        hidden = hidden_states(experts, asked)[start : asked.prompt.instruction.stop].mean(0)
+    logits = 2 * experts.router.weight @ (hidden / hidden.norm())
+    possible = {"roi": [0, 1, 2, 3], "wsi": [0, 3]}[sample.scale]
+    return logits[possible].logsumexp(0) - logits[list(TASKS).index(sample.task)]
+
+
+def hidden_states(experts: Experts, asked: Query) -> Tensor:
+    """[L, width] of one prompt."""
+    base, seen = experts.base, asked.prompt.visual[None]
+    tokens = (
+        asked.visual.tokens if asked.visual.scale == "roi" else experts.projector(asked.visual.tokens[None])
+    )
+    embeds = base.language_model.embed_tokens(asked.prompt.ids)[None]
+    embeds = embeds.masked_scatter(seen[..., None], tokens)
+    hidden: Tensor = base.architecture.decode(
+        embeds, asked.prompt.positions[:, None], DynamicCache(), seen=seen, deepstack=asked.visual.deepstack
+    )[0]
+    return hidden
+
+
 def compare(ours: dict[str, Tensor], patient: int, theirs: dict[str, Tensor]) -> None:
     mine = {key: value[patient] for key, value in ours.items()}
     assert set(mine) == set(theirs)
@@ -49,10 +74,18 @@ def compare(ours: dict[str, Tensor], patient: int, theirs: dict[str, Tensor]) ->
     assert norm({key: mine[key] - theirs[key] for key in mine}) < 1e-5 * norm(theirs)
 
 
-@pytest.mark.parametrize("rows", [3, 64])
-def test_sft_gradients_equal_one_patient_at_a_time(tiny_base: Path, rows: int) -> None:
+SPEEDS = (
+    Performance(),
+    Performance(tokens=300, sampled_tokens=300),
+    Performance(checkpointing=True),
+    Performance(tokens=300, checkpointing=True),
+)
+
+
+@pytest.mark.parametrize("performance", SPEEDS, ids=str)
+def test_sft_gradients_equal_one_patient_at_a_time(tiny_base: Path, performance: Performance) -> None:
     """Would catch rows given to the wrong patient, padding that leaks, a mean over the batch, or a
-    projector left out.
+    projector or router left out.
 
     Unlike numbers of samples a patient, regions and slides, padded prompts and answers.
     """
@@ -65,7 +98,7 @@ def test_sft_gradients_equal_one_patient_at_a_time(tiny_base: Path, rows: int) -
         for s, d in zip(seeds, drawn, strict=True)
     ]
     assert {bool(think) for coins in asked for think in coins} == {True, False}
-    ours = sft.gradients(experts, experts.trainable(SFT), drawn, seeds, inputs, Performance(rows=rows))
+    ours = sft.gradients(experts, experts.trainable(SFT), drawn, seeds, inputs, performance)
     for patient, samples in enumerate(drawn):
 
         def loss(patient: int = patient, samples: list[Sample] = samples) -> Tensor:
@@ -80,17 +113,18 @@ def test_sft_gradients_equal_one_patient_at_a_time(tiny_base: Path, rows: int) -
                         said = greedy(experts, asking, sft.THOUGHT_TOKENS, closes)[0]
                         before, closing = thinking_form(experts.prompts.text(said))
                         given, wanted = experts.prompts.ids(before), experts.prompts.ids(text + closing)
-                    logprobs = answer_logprobs(experts, read(experts, asking), [given + wanted])[0][0]
-                losses.append(-logprobs[len(given) :].mean())
+                    prefix = read(experts, asking)
+                    logprobs = answer_logprobs(experts, prefix, [given + wanted])[0][0]
+                losses.append(-logprobs[len(given) :].mean() + routed(experts, asking[0], sample))
             return torch.stack(losses).mean()
 
         compare(ours, patient, naive(experts, SFT, loss))
     assert not any(parameter.grad is not None for parameter in experts.base.model.parameters())
 
 
-@pytest.mark.parametrize("rows", [1, 64])
+@pytest.mark.parametrize("performance", SPEEDS, ids=str)
 def test_grpo_gradients_equal_methods_formula(
-    tiny_base: Path, monkeypatch: pytest.MonkeyPatch, rows: int
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch, performance: Performance
 ) -> None:
     """Would catch a departure from METHOD's loss: the group's std, the KL's sign, the length constant,
     equal answers.
@@ -113,9 +147,7 @@ def test_grpo_gradients_equal_methods_formula(
         return group(item, answers, [rewards[0], rewards[0], *rewards[2:]])
 
     monkeypatch.setattr(grpo, "group", keep)
-    ours = grpo.gradients(
-        experts, experts.trainable(GRPO), drawn, seeds, SETTINGS, inputs, Performance(rows=rows)
-    )
+    ours = grpo.gradients(experts, experts.trainable(GRPO), drawn, seeds, SETTINGS, inputs, performance)
     assert len(taken) == 9
     for patient, samples in enumerate(drawn):
 
