@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from client.errors import AnswerError
+from client.tasks.cells import Cells, words
+from client.tasks.metrics import balanced_accuracy
 from client.tasks.sample import Answer, Label, Sample
-from client.tasks.wording import same
+from client.tasks.task import Given, expect
+from client.tasks.wording import normalise, same
 
 
 class Classification:
     """The answer is a label. Right means equal after normalisation and synonyms, never a part of it."""
 
     name = "classification"
+    kind: type[Answer] = Label
+    column = "answer"
+    instruction = ""
     metric = "accuracy"
+
+    def read(self, cells: Cells) -> Label:
+        """Any words are a label."""
+        return Label(words(cells, self.column))
 
     def render(self, answer: Answer) -> str:
         """The label as it is."""
-        if not isinstance(answer, Label):
-            raise AnswerError(f"classification writes a Label, not {answer!r}")
-        return answer.text
+        return expect(answer, Label, self.name).text
 
     def parse(self, text: str) -> Label | None:
         """Any words are a label; no words are none."""
-        words = " ".join(text.split())
-        return Label(words) if words else None
+        line = " ".join(text.split())
+        return Label(line) if line else None
 
     def reward(self, text: str, sample: Sample) -> float:
         """1 for the true label, 0 for any other text."""
         return float(same(text, self.render(sample.answer)))
 
-    def score(self, answers: Sequence[tuple[str | None, Sample]]) -> list[float]:
+    def score(self, answers: Sequence[Given]) -> list[float]:
         """1 or 0 each; the mean is the accuracy."""
         return [self.reward(text or "", sample) for text, sample in answers]
+
+    def figures(self, answers: Sequence[Given]) -> Mapping[str, float]:
+        """The balanced accuracy: each true class counts alike, however rare. Synonyms are one class."""
+        classes = [normalise(self.render(sample.answer)) for _, sample in answers]
+        return {"balanced accuracy": balanced_accuracy(self.score(answers), classes)}
+
+
+TASK = Classification()

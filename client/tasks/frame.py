@@ -38,7 +38,28 @@ def snap_boxes(answer: Boxes) -> Boxes:
 def snap_polygons(answer: Polygons) -> Polygons:
     """The same outlines on the written grid, without repeated points; one that would vanish becomes a
     rectangle."""
-    return Polygons(tuple(_snap_polygon(polygon) for polygon in answer.polygons))
+    return Polygons(tuple(_snap_region(region) for region in answer.polygons))
+
+
+def clip(points: list[_Point], width: float, height: float) -> list[_Point]:
+    """Sutherland-Hodgman: cut an outline by the four sides of (0, 0, width, height) in turn."""
+    sides: tuple[tuple[int, Callable[[float], float]], ...] = (
+        (0, lambda x: x),
+        (0, lambda x: width - x),
+        (1, lambda y: y),
+        (1, lambda y: height - y),
+    )
+    for axis, inside in sides:
+        kept: list[_Point] = []
+        for here, there in zip(points, points[1:] + points[:1], strict=True):
+            a, b = inside(here[axis]), inside(there[axis])
+            if a >= 0:
+                kept.append(here)
+            if (a < 0) != (b < 0):
+                share = a / (a - b)
+                kept.append((here[0] + share * (there[0] - here[0]), here[1] + share * (there[1] - here[1])))
+        points = kept
+    return points
 
 
 def _box_to_frame(box: Sequence[float], region: Region) -> Box | None:
@@ -62,34 +83,13 @@ def _scale(value: float, length: int) -> int:
 
 def _polygon_to_frame(points: Sequence[Sequence[float]], region: Region) -> Polygon | None:
     moved = [(float(x) - region.x, float(y) - region.y) for x, y in points]
-    clipped = _clip(moved, region.width, region.height)
+    clipped = clip(moved, region.width, region.height)
     if not clipped:
         return None
     outline = _outline((_scale(x, region.width), _scale(y, region.height)) for x, y in clipped)
     xs, ys = zip(*clipped, strict=True)
     box = _box_to_frame((min(xs), min(ys), max(xs), max(ys)), Region(0, 0, region.width, region.height))
-    return outline or (_rectangle(box) if box else None)
-
-
-def _clip(points: list[_Point], width: float, height: float) -> list[_Point]:
-    """Sutherland-Hodgman: cut an outline by the four sides of (0, 0, width, height) in turn."""
-    sides: tuple[tuple[int, Callable[[float], float]], ...] = (
-        (0, lambda x: x),
-        (0, lambda x: width - x),
-        (1, lambda y: y),
-        (1, lambda y: height - y),
-    )
-    for axis, inside in sides:
-        kept: list[_Point] = []
-        for here, there in zip(points, points[1:] + points[:1], strict=True):
-            a, b = inside(here[axis]), inside(there[axis])
-            if a >= 0:
-                kept.append(here)
-            if (a < 0) != (b < 0):
-                share = a / (a - b)
-                kept.append((here[0] + share * (there[0] - here[0]), here[1] + share * (there[1] - here[1])))
-        points = kept
-    return points
+    return outline or (Polygon(box.points) if box else None)
 
 
 def _outline(points: Iterable[tuple[int, int]]) -> Polygon | None:
@@ -116,10 +116,8 @@ def _snap_box(box: Box) -> Box:
     return Box(x1, y1, x2, y2)
 
 
-def _snap_polygon(polygon: Polygon) -> Polygon:
-    outline = _outline((_snap(x), _snap(y)) for x, y in polygon.points)
-    return outline or _rectangle(_snap_box(polygon.bounds()))
-
-
-def _rectangle(box: Box) -> Polygon:
-    return Polygon(((box.x1, box.y1), (box.x2, box.y1), (box.x2, box.y2), (box.x1, box.y2)))
+def _snap_region(region: Polygon | Box) -> Polygon | Box:
+    if isinstance(region, Box):
+        return _snap_box(region)
+    outline = _outline((_snap(x), _snap(y)) for x, y in region.points)
+    return outline or Polygon(_snap_box(region.bounds()).points)

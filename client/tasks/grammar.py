@@ -2,7 +2,7 @@
 
     words       as they are
     boxes       <bbox>[x1,y1,x2,y2]</bbox>, one after the other without separators
-    polygons    <poly>[x1,y1,x2,y2,x3,y3,...]</poly>, likewise
+    polygons    <poly>[x1,y1,x2,y2,x3,y3,...]</poly>, likewise; a region may also be given by its box
     no object   none
     thinking    <think>...</think><answer>...</answer>; no one writes a model's thoughts for it
 
@@ -19,8 +19,8 @@ from client.tasks.sample import Box, Boxes, Polygon, Polygons
 
 NONE = "none"
 _NUMBER = r"(?:0|[1-9][0-9]{0,3})"
-_BOX = re.compile(rf"<bbox>\[({_NUMBER}(?:, ?{_NUMBER}){{3}})\]</bbox>")
-_POLYGON = re.compile(rf"<poly>\[({_NUMBER}(?:, ?{_NUMBER}){{5,}})\]</poly>")
+_BOX = re.compile(rf"<(bbox)>\[({_NUMBER}(?:, ?{_NUMBER}){{3}})\]</bbox>")
+_REGION = re.compile(rf"{_BOX.pattern}|<(poly)>\[({_NUMBER}(?:, ?{_NUMBER}){{5,}})\]</poly>")
 _THINKING = re.compile(r"<think>(.*)</think>\s*<answer>(.*)</answer>", re.DOTALL)
 _TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
@@ -31,27 +31,27 @@ def render_boxes(answer: Boxes) -> str:
 
 
 def render_polygons(answer: Polygons) -> str:
-    """Write polygons; `parse_polygons` reads the same answer back."""
-    written = (",".join(f"{x},{y}" for x, y in polygon.points) for polygon in answer.polygons)
-    return "".join(f"<poly>[{points}]</poly>" for points in written) or NONE
+    """Write outlined regions; `parse_polygons` reads the same answer back."""
+    return "".join(_render_region(region) for region in answer.polygons) or NONE
 
 
 def parse_boxes(text: str) -> Boxes | None:
     """Read boxes, or None if the text is anything else; one impossible box spoils the answer."""
     rows = _parse_rows(text, _BOX)
     try:
-        return None if rows is None else Boxes(tuple(Box(*row) for row in rows))
+        return None if rows is None else Boxes(tuple(Box(*numbers) for _, numbers in rows))
     except AnswerError:
         return None
 
 
 def parse_polygons(text: str) -> Polygons | None:
-    """Read polygons, or None if the text is anything else; one impossible polygon spoils the answer."""
-    rows = _parse_rows(text, _POLYGON)
-    if rows is None or any(len(row) % 2 for row in rows):
+    """Read regions (polygons, boxes or both), or None if the text is anything else; one impossible region
+    spoils the answer."""
+    rows = _parse_rows(text, _REGION)
+    if rows is None or any(len(numbers) % 2 for _, numbers in rows):
         return None
     try:
-        return Polygons(tuple(Polygon(tuple(zip(row[::2], row[1::2], strict=True))) for row in rows))
+        return Polygons(tuple(_region(tag, numbers) for tag, numbers in rows))
     except AnswerError:
         return None
 
@@ -75,8 +75,20 @@ def thinking_form(said: str) -> tuple[str, str]:
     return f"<think>{thought.strip()}</think><answer>", "</answer>"
 
 
-def _parse_rows(text: str, pattern: re.Pattern[str]) -> list[list[int]] | None:
-    """All numbers of each bracket, or None unless brackets (or `none`) are all there is."""
+def _render_region(region: Polygon | Box) -> str:
+    if isinstance(region, Box):
+        return render_boxes(Boxes((region,)))
+    return f"<poly>[{','.join(f'{x},{y}' for x, y in region.points)}]</poly>"
+
+
+def _region(tag: str, numbers: list[int]) -> Polygon | Box:
+    if tag == "bbox":
+        return Box(*numbers)
+    return Polygon(tuple(zip(numbers[::2], numbers[1::2], strict=True)))
+
+
+def _parse_rows(text: str, pattern: re.Pattern[str]) -> list[tuple[str, list[int]]] | None:
+    """Each bracket's tag and numbers, or None unless brackets (or `none`) are all there is."""
     text = text.strip()
     if text == NONE:
         return []
@@ -85,6 +97,7 @@ def _parse_rows(text: str, pattern: re.Pattern[str]) -> list[list[int]] | None:
         match = pattern.match(text, end)
         if match is None:
             return None
-        rows.append([int(number) for number in match[1].split(",")])
+        tag, numbers = (group for group in match.groups() if group is not None)
+        rows.append((tag, [int(number) for number in numbers.split(",")]))
         end = match.end()
     return rows or None

@@ -18,7 +18,9 @@ import pyarrow.parquet as pq
 
 from client.errors import ManifestError, Problem
 from client.slides.slide import Slide
-from client.tasks.manifest_row import COLUMNS, OPTIONAL, CellError, read_row
+from client.tasks.cells import CellError
+from client.tasks.manifest_row import COLUMNS, OPTIONAL, read_row
+from client.tasks.patient import identity
 from client.tasks.sample import Sample
 
 _HEADER = 1  # rows count as in a spreadsheet: the header is row 1
@@ -46,6 +48,9 @@ class _Reading:
     problems: list[Problem] = field(default_factory=list)
     skipped_rows: Counter[str] = field(default_factory=Counter)
     owner: dict[str, tuple[str, int]] = field(default_factory=dict)  # slide -> patient, row that said so
+    spelt: dict[str, tuple[str, int]] = field(
+        default_factory=dict
+    )  # identity -> the key's spelling, its first row
 
 
 def read_manifest(path: Path, slides: Mapping[str, Slide], skipped: Collection[str] = ()) -> Manifest:
@@ -84,6 +89,10 @@ def _check_names(reading: _Reading, number: int, row: Mapping[str, str]) -> None
     patient, slide = row["patient"], row["slide"]
     if not patient:
         raise CellError("patient", "it is empty", "every row belongs to one patient: name them")
+    spelling, first = reading.spelt.setdefault(identity(patient), (patient, number))
+    if spelling != patient:
+        what = f"{patient!r} is {spelling!r} of row {first} in another spelling"
+        raise CellError("patient", what, "spell one patient's key alike in all rows, or make the keys unlike")
     if reading.patients is not None and patient not in reading.patients:
         raise CellError(
             "patient", f"unknown patient {patient!r}", "add them to patients.csv or mend the name"

@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 
 from client.errors import SampleError
 from client.slides.slide import Slide
-from client.tasks.frame import boxes_to_frame, polygons_to_frame
-from client.tasks.sample import ANSWER_OF, TASKS_AT, Answer, Boxes, Label, Polygons, Region, Sample, Text
-from client.tasks.wording import normalise
+from client.tasks.cells import CellError, Cells, json_list
+from client.tasks.registry import TASKS
+from client.tasks.sample import Answer, Region, Sample
+from privacy import experts
 
 COLUMNS = (
     "patient",
@@ -28,31 +28,28 @@ COLUMNS = (
 )
 OPTIONAL = ("choices",)
 _PLACE = ("x", "y", "width", "height")
-_ANSWER_COLUMN = {Label: "answer", Text: "answer", Boxes: "boxes", Polygons: "polygons"}
-
-
-class CellError(Exception):
-    """What is wrong with one cell of the row at hand."""
-
-    def __init__(self, column: str, what: str, advice: str) -> None:
-        super().__init__(column, what, advice)
-        self.column, self.what, self.advice = column, what, advice
+_ANSWERS = ("answer", "boxes", "polygons")
 
 
 def read_row(row: Mapping[str, str], slide: Slide) -> Sample:
     """The sample that a row asks about `slide`. Raises CellError naming the column."""
     region = _region(row, slide)
     task = row["task"]
-    if task not in ANSWER_OF:
-        raise CellError("task", f"unknown task {task!r}", f"write one of {', '.join(ANSWER_OF)}")
-    scale = "wsi" if region is None else "roi"
-    if task not in TASKS_AT[scale]:
+    if task not in TASKS:
+        raise CellError("task", f"unknown task {task!r}", f"write one of {', '.join(TASKS)}")
+    if (scale := "wsi" if region is None else "roi") not in experts.TASKS[task]:
+        advice = (
+            "give the region x, y, width, height"
+            if scale == "wsi"
+            else "leave x, y, width, height empty: it is asked of whole slides"
+        )
         raise CellError(
-            "task", f"{task} can't be asked of a whole slide", "give the region x, y, width, height"
+            "task", f"{task} can't be asked of a {'whole slide' if scale == 'wsi' else 'region'}", advice
         )
     if not row["question"]:
         raise CellError("question", "it is empty", "write the question that the model is to answer")
-    answer = _answer(row, slide, region)
+    choices = _choices(row)
+    answer = _answer(Cells(row, slide, region, choices))
     try:
         return Sample(
             patient=row["patient"],
@@ -61,7 +58,7 @@ def read_row(row: Mapping[str, str], slide: Slide) -> Sample:
             task=task,
             question=row["question"],
             answer=answer,
-            choices=_choices(row),
+            choices=choices,
         )
     except SampleError as error:
         raise CellError(
@@ -94,92 +91,26 @@ def _whole_number(row: Mapping[str, str], column: str) -> int:
     return int(number)
 
 
-def _answer(row: Mapping[str, str], slide: Slide, region: Region | None) -> Answer:
-    """The answer of the kind that the task takes, from its column; the columns of other kinds must be
-    empty."""
-    kind = ANSWER_OF[row["task"]]
-    column = _ANSWER_COLUMN[kind]
-    for other in sorted({"answer", "boxes", "polygons"} - {column}):
-        if row[other]:
-            raise CellError(other, f"task {row['task']} has its answer in {column}", "leave this cell empty")
-    if not row[column]:
-        advice = (
-            "write the true answer" if column == "answer" else "write the true answer; [] if there is none"
-        )
-        raise CellError(column, "it is empty", advice)
-    if kind is Label or kind is Text:
-        return _words(row[column], kind)
-    if region is None:
-        raise CellError("x", "boxes and polygons need a region", "give x, y, width, height")
-    return _boxes(row[column], slide, region) if kind is Boxes else _polygons(row[column], slide, region)
-
-
-def _words(cell: str, kind: type[Label] | type[Text]) -> Label | Text:
-    if not normalise(cell):
-        raise CellError("answer", f"{cell!r} holds no words", "write the true answer")
-    return kind(" ".join(cell.split()))
-
-
-def _boxes(cell: str, slide: Slide, region: Region) -> Boxes:
-    boxes = _json_list(cell, "boxes", "[[x1, y1, x2, y2], ...]")
-    for number, box in enumerate(boxes, start=1):
-        if not (_is_numbers(box) and len(box) == 4):
-            raise CellError("boxes", f"box {number} is not four numbers", "write [x1, y1, x2, y2]")
-        if not (box[0] < box[2] and box[1] < box[3]):
-            raise CellError("boxes", f"box {number} is empty or inverted", "write x1 < x2 and y1 < y2")
-        _require_inside("boxes", f"box {number}", ((box[0], box[1]), (box[2], box[3])), slide)
-    answer = boxes_to_frame(boxes, region)
-    _require_all("boxes", "box", len(answer.boxes), len(boxes))
-    return answer
-
-
-def _polygons(cell: str, slide: Slide, region: Region) -> Polygons:
-    polygons = _json_list(cell, "polygons", "[[[x, y], ...], ...]")
-    for number, points in enumerate(polygons, start=1):
-        whole = isinstance(points, list) and len(points) >= 3
-        if not (whole and all(_is_numbers(point) and len(point) == 2 for point in points)):
+def _answer(cells: Cells) -> Answer:
+    """The true answer, from the task's own column; the columns of other kinds must be empty."""
+    task = TASKS[cells.text["task"]]
+    for other in _ANSWERS:
+        if other != task.column and cells.text[other]:
             raise CellError(
-                "polygons", f"polygon {number} is not three or more points", "write [[x, y], ...]"
+                other, f"task {task.name} has its answer in {task.column}", "leave this cell empty"
             )
-        _require_inside("polygons", f"polygon {number}", points, slide)
-    answer = polygons_to_frame(polygons, region)
-    _require_all("polygons", "polygon", len(answer.polygons), len(polygons))
-    return answer
-
-
-def _json_list(cell: str, column: str, form: str) -> list:
-    try:
-        value = json.loads(cell)
-    except ValueError:
-        value = None
-    if not isinstance(value, list):
-        raise CellError(column, "it is not a JSON list", f"write {form}")
-    return value
-
-
-def _is_numbers(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in value
-    )
-
-
-def _require_inside(column: str, name: str, points: Iterable[Sequence[float]], slide: Slide) -> None:
-    for x, y in points:
-        if not (0 <= x <= slide.width and 0 <= y <= slide.height):
-            what = f"{name} reaches ({x}, {y}), outside the slide ({slide.width} x {slide.height})"
-            raise CellError(column, what, "use level-0 pixels of this slide")
-
-
-def _require_all(column: str, noun: str, kept: int, given: int) -> None:
-    if kept < given:
-        what = f"{given - kept} of {given} lie wholly outside the row's region or have no area"
-        raise CellError(column, what, f"leave out each {noun} that the region does not show")
+    if not cells.text[task.column]:
+        advice = "write the true answer"
+        if task.column != "answer":
+            advice += "; [] if there is none"
+        raise CellError(task.column, "it is empty", advice)
+    return task.read(cells)
 
 
 def _choices(row: Mapping[str, str]) -> tuple[str, ...]:
     if not row["choices"]:
         return ()
-    choices = _json_list(row["choices"], "choices", '["yes", "no"]')
+    choices = json_list(row["choices"], "choices", '["yes", "no"]')
     if not all(isinstance(choice, str) and choice.strip() for choice in choices):
         raise CellError("choices", "a choice is not text", 'write ["yes", "no"]')
     return tuple(" ".join(choice.split()) for choice in choices)

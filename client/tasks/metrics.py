@@ -10,8 +10,6 @@ import numpy as np
 from client.tasks.overlap import MATCH_IOU, iou
 from client.tasks.sample import Box
 
-_RESAMPLES = 2000
-
 
 def average_precision_50(predicted: Sequence[Box], true: Sequence[Box]) -> float:
     """Average precision of one image at IoU >= 0.5, in [0, 1].
@@ -39,13 +37,3 @@ def balanced_accuracy(scores: Sequence[float], classes: Sequence[str]) -> float:
     ones."""
     values, names = np.asarray(scores, dtype=np.float64), np.asarray(classes)
     return float(np.mean([values[names == name].mean() for name in np.unique(names)]))
-
-
-def bootstrap_interval(scores: Sequence[float], seed: int) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean over 2,000 resamples; deterministic in `seed`. At least one
-    score."""
-    values = np.asarray(scores, dtype=np.float64)
-    random = np.random.default_rng(seed)
-    means = values[random.integers(0, len(values), size=(_RESAMPLES, len(values)))].mean(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)

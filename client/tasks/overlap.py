@@ -43,22 +43,14 @@ def mask(outlines: Iterable[Polygon | Box]) -> NDArray[np.bool_]:
     rule)."""
     union = np.zeros((MASK_SIDE, MASK_SIDE), dtype=np.bool_)
     for outline in outlines:
-        union |= _inside(outline.points if isinstance(outline, Polygon) else _corners(outline))
+        union |= _inside(outline.points)
     return union
 
 
-def dice(predicted: Sequence[Polygon | Box], true: Sequence[Polygon | Box]) -> float:
-    """Dice of the two masks, in [0, 1]; 1 where both answers say that there is nothing, 0 where one mask is
-    empty."""
-    if not predicted and not true:
-        return 1.0
-    p, t = mask(predicted), mask(true)
-    shared = np.count_nonzero(p & t)
-    return 2 * shared / (np.count_nonzero(p) + np.count_nonzero(t)) if shared else 0.0
-
-
-def _corners(box: Box) -> tuple[tuple[int, int], ...]:
-    return (box.x1, box.y1), (box.x2, box.y1), (box.x2, box.y2), (box.x1, box.y2)
+def dice(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
+    """Dice of two masks of one shape, in [0, 1]; 0 where either is empty."""
+    shared = np.count_nonzero(predicted & true)
+    return 2 * shared / (np.count_nonzero(predicted) + np.count_nonzero(true)) if shared else 0.0
 
 
 def _inside(points: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:

@@ -1,7 +1,8 @@
-"""The words of the user's turn: the question alone, or the question and the demand to think first."""
+"""The words of the user's turn: the question, what its task adds to it, and in GRPO the demand to think first."""
 
 from __future__ import annotations
 
+from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
 
 THINK_INSTRUCTION = (
@@ -11,9 +12,15 @@ THINK_INSTRUCTION = (
 
 def direct(sample: Sample) -> str:
     """The prompt that wants the answer alone (SFT, direct evaluation)."""
-    return sample.question
+    instruction = TASKS[sample.task].instruction
+    return f"{sample.question}\n{instruction}" if instruction else sample.question
 
 
 def thinking(sample: Sample) -> str:
     """The prompt that wants a thinking block and an answer block (GRPO)."""
-    return f"{sample.question}\n{THINK_INSTRUCTION}"
+    return asked_to_think(direct(sample))
+
+
+def asked_to_think(words: str) -> str:
+    """The same words, wanting a thinking block and an answer block."""
+    return f"{words}\n{THINK_INSTRUCTION}"

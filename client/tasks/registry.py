@@ -1,15 +1,14 @@
-"""The tasks by name."""
+"""The tasks by name: what `privacy.experts.TASKS` registers, `client/tasks/<name>.py` describes as its `TASK`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from types import MappingProxyType
 
-from client.tasks.classification import Classification
-from client.tasks.detection import Detection
-from client.tasks.segmentation import Segmentation
 from client.tasks.task import Task
-from client.tasks.vqa import Vqa
+from privacy import experts
 
-_ALL: tuple[Task, ...] = (Classification(), Detection(), Segmentation(), Vqa())
-TASKS: Mapping[str, Task] = MappingProxyType({task.name: task for task in _ALL})
+TASKS: Mapping[str, Task] = MappingProxyType(
+    {name: import_module(f"client.tasks.{name}").TASK for name in experts.TASKS}
+)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from client.errors import AnswerError, SampleError
+from privacy.experts import TASKS
 
 FRAME = 1000
 
@@ -41,6 +42,15 @@ class Box:
         if not (0 <= self.x1 < self.x2 <= FRAME and 0 <= self.y1 < self.y2 <= FRAME):
             raise AnswerError(f"a box needs 0 <= x1 < x2 <= {FRAME} and 0 <= y1 < y2 <= {FRAME}, not {self}")
 
+    @property
+    def points(self) -> tuple[tuple[int, int], ...]:
+        """Its corners, clockwise from the upper left: a box is an outline too."""
+        return (self.x1, self.y1), (self.x2, self.y1), (self.x2, self.y2), (self.x1, self.y2)
+
+    def bounds(self) -> Box:
+        """The box itself."""
+        return self
+
 
 @dataclass(frozen=True)
 class Polygon:
@@ -61,52 +71,45 @@ class Polygon:
         return Box(min(xs), min(ys), max(xs), max(ys))
 
 
+class Answer:
+    """The true answer to a question, or a given one. Each task states which kind of answer it takes."""
+
+
 @dataclass(frozen=True)
-class Label:
-    """A class word or phrase: one line, single spaces, not empty."""
+class Words(Answer):
+    """An answer in words: one line, single spaces, not empty."""
 
     text: str
 
     def __post_init__(self) -> None:
-        _require_plain(self.text)
+        if not self.text or self.text != " ".join(self.text.split()):
+            raise AnswerError(
+                f"an answer in words is one line, single-spaced and not empty, not {self.text!r}"
+            )
 
 
 @dataclass(frozen=True)
-class Text:
-    """A free answer in words: one line, single spaces, not empty."""
-
-    text: str
-
-    def __post_init__(self) -> None:
-        _require_plain(self.text)
+class Label(Words):
+    """A class word or phrase."""
 
 
 @dataclass(frozen=True)
-class Boxes:
+class Text(Words):
+    """A free answer."""
+
+
+@dataclass(frozen=True)
+class Boxes(Answer):
     """Found objects in order of the answer; none is an answer too."""
 
     boxes: tuple[Box, ...]
 
 
 @dataclass(frozen=True)
-class Polygons:
-    """Outlined regions in order of the answer; none is an answer too."""
+class Polygons(Answer):
+    """Outlined regions in order of the answer, some of them perhaps by a box; none is an answer too."""
 
-    polygons: tuple[Polygon, ...]
-
-
-Answer = Label | Text | Boxes | Polygons
-
-ANSWER_OF: dict[str, type[Answer]] = {
-    "classification": Label,
-    "detection": Boxes,
-    "segmentation": Polygons,
-    "vqa": Text,
-}
-TASKS_AT: dict[str, frozenset[str]] = {
-    "roi": frozenset(ANSWER_OF),
-    "wsi": frozenset({"classification", "vqa"}),
-}
+    polygons: tuple[Polygon | Box, ...]
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,8 @@ class Sample:
     """One question with its answer. `region` None asks about the whole slide.
 
     `choices` holds the closed set of answers where the question has one; the true answer is among them.
-    Raises SampleError for a pair of scale and task that the method does not know.
+    Raises SampleError for a pair of scale and task that the method does not know. Whether the answer is of
+    the kind that the task takes is for the task to say: `Task.render` refuses any other.
     """
 
     patient: str
@@ -128,23 +132,15 @@ class Sample:
     def __post_init__(self) -> None:
         if not (self.patient and self.slide and self.question.strip()):
             raise SampleError("a sample needs a patient, a slide and a question")
-        if self.task not in ANSWER_OF:
-            raise SampleError(f"unknown task {self.task!r}; known are {', '.join(ANSWER_OF)}")
-        if self.task not in TASKS_AT[self.scale]:
-            possible = ", ".join(sorted(TASKS_AT[self.scale]))
+        if self.task not in TASKS:
+            raise SampleError(f"unknown task {self.task!r}; known are {', '.join(TASKS)}")
+        if self.scale not in TASKS[self.task]:
+            possible = ", ".join(task for task, scales in TASKS.items() if self.scale in scales)
             raise SampleError(f"task {self.task} can't be asked at scale {self.scale}; {possible} can")
-        if not isinstance(self.answer, ANSWER_OF[self.task]):
-            wanted, given = ANSWER_OF[self.task].__name__, type(self.answer).__name__
-            raise SampleError(f"task {self.task} takes an answer of kind {wanted}, not {given}")
-        if self.choices and not (isinstance(self.answer, Label | Text) and self.answer.text in self.choices):
+        if self.choices and not (isinstance(self.answer, Words) and self.answer.text in self.choices):
             raise SampleError(f"the answer is not among the choices {', '.join(self.choices)}")
 
     @property
     def scale(self) -> str:
         """`roi` for a question about a region, `wsi` for one about the whole slide."""
         return "wsi" if self.region is None else "roi"
-
-
-def _require_plain(text: str) -> None:
-    if not text or text != " ".join(text.split()):
-        raise AnswerError(f"an answer in words is one line, single-spaced and not empty, not {text!r}")

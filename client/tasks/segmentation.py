@@ -1,58 +1,86 @@
-"""What the regions that the question names cover: outlines, or boxes where the model gives no better."""
+"""What the regions that the question names cover: outlines, boxes where the model gives no better, or both."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from client.errors import AnswerError
+import numpy as np
+from numpy.typing import NDArray
+
+from client.tasks.cells import Cells, polygons
 from client.tasks.frame import snap_polygons
-from client.tasks.grammar import parse_boxes, parse_polygons, render_polygons
-from client.tasks.overlap import dice, matched_share
-from client.tasks.sample import Answer, Box, Boxes, Polygon, Polygons, Sample
+from client.tasks.grammar import parse_polygons, render_polygons
+from client.tasks.overlap import dice, mask, matched_share
+from client.tasks.sample import Answer, Box, Polygon, Polygons, Sample
+from client.tasks.task import Given, expect
+
+BoxMasks = Callable[[Sample, Sequence[Box]], NDArray[np.bool_]]  # -> [MASK_SIDE, MASK_SIDE]
 
 
 class Segmentation:
-    """The true answer is outlines in the frame, or `none`; a predicted one may be outlines or boxes."""
+    """The answer is outlines in the frame, or `none`. In a predicted answer some or all may be boxes.
+
+    A box covers itself; where `box_masks` is set, it covers what a segmenter finds in the sample's image.
+    """
 
     name = "segmentation"
+    kind: type[Answer] = Polygons
+    column = "polygons"
+    instruction = ""
     metric = "Dice"
+
+    def __init__(self, box_masks: BoxMasks | None = None) -> None:
+        self.box_masks = box_masks
+
+    def read(self, cells: Cells) -> Polygons:
+        """A JSON list of outlines in level-0 pixels."""
+        return polygons(cells, self.column)
 
     def render(self, answer: Answer) -> str:
         """The outlines, coordinates rounded to the written grid."""
-        return render_polygons(snap_polygons(_polygons(answer)))
+        return render_polygons(snap_polygons(expect(answer, Polygons, self.name)))
 
-    def parse(self, text: str) -> Polygons | Boxes | None:
-        """Outlines from end to end, or boxes from end to end, or None; `none` is no outline."""
-        outlines = parse_polygons(text)
-        return parse_boxes(text) if outlines is None else outlines
+    def parse(self, text: str) -> Polygons | None:
+        """Outlines and boxes from end to end, or None; `none` is no region."""
+        return parse_polygons(text)
 
     def reward(self, text: str, sample: Sample) -> float:
         """Half the detection reward on the regions' boxes, half Dice of the mask."""
-        predicted, true = self._regions(text), _polygons(sample.answer).polygons
+        predicted, true = self.parse(text), self._true(sample)
         if predicted is None:
             return 0.0
-        return (matched_share(_bounds(predicted), _bounds(true)) + dice(predicted, true)) / 2
+        share = matched_share(_bounds(predicted.polygons), _bounds(true))
+        return (share + self._overlap(predicted.polygons, sample)) / 2
 
-    def score(self, answers: Sequence[tuple[str | None, Sample]]) -> list[float]:
+    def score(self, answers: Sequence[Given]) -> list[float]:
         """Dice of each image; an unreadable answer has 0."""
         return [self._dice(text or "", sample) for text, sample in answers]
 
+    def figures(self, answers: Sequence[Given]) -> Mapping[str, float]:
+        """None."""
+        return {}
+
     def _dice(self, text: str, sample: Sample) -> float:
-        predicted = self._regions(text)
-        return 0.0 if predicted is None else dice(predicted, _polygons(sample.answer).polygons)
+        predicted = self.parse(text)
+        return 0.0 if predicted is None else self._overlap(predicted.polygons, sample)
 
-    def _regions(self, text: str) -> Sequence[Polygon | Box] | None:
-        answer = self.parse(text)
-        if answer is None:
-            return None
-        return answer.boxes if isinstance(answer, Boxes) else answer.polygons
+    def _overlap(self, predicted: Sequence[Polygon | Box], sample: Sample) -> float:
+        """Dice of the two masks; 1 where both answers say that there is nothing."""
+        true = self._true(sample)
+        if not predicted and not true:
+            return 1.0
+        boxes = [region for region in predicted if isinstance(region, Box)]
+        if self.box_masks is None or not boxes:
+            return dice(mask(predicted), mask(true))
+        outlined = mask(region for region in predicted if isinstance(region, Polygon))
+        return dice(outlined | self.box_masks(sample, boxes), mask(true))
 
-
-def _polygons(answer: Answer) -> Polygons:
-    if not isinstance(answer, Polygons):
-        raise AnswerError(f"segmentation writes Polygons, not {answer!r}")
-    return answer
+    def _true(self, sample: Sample) -> tuple[Polygon | Box, ...]:
+        return expect(sample.answer, Polygons, self.name).polygons
 
 
 def _bounds(regions: Sequence[Polygon | Box]) -> list[Box]:
-    return [region.bounds() if isinstance(region, Polygon) else region for region in regions]
+    return [region.bounds() for region in regions]
+
+
+TASK = Segmentation()

@@ -1,21 +1,38 @@
-"""What every task offers. The four of them are values without state; `client.tasks.registry` holds them."""
+"""What every task offers: one file a task, `client/tasks/<name>.py`, which calls it `TASK`.
+
+A task has no state, but that segmentation's may be given a segmenter at the start. `client.tasks.registry` holds
+them all; docs/howto/add-a-task.md adds another.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeVar
 
+from client.errors import AnswerError
+from client.tasks.cells import Cells
 from client.tasks.sample import Answer, Sample
+
+Given = tuple[str | None, Sample]  # what was answered (None: nothing was), and the question
+
+_Kind = TypeVar("_Kind", bound=Answer)
 
 
 class Task(Protocol):
     """One kind of question: how its answers are written and read, and what a predicted answer is worth.
 
-    Texts are answers alone, without a thinking block. `reward` trains; `score` only reports.
+    Texts are answers alone, without a thinking block. `reward` trains; `score` and `figures` only report.
     """
 
     name: str
+    kind: type[Answer]  # of the true answer
+    column: str  # of the manifest, that holds the true answer
+    instruction: str  # what a prompt says after the question; "" for nothing
     metric: str  # what `score` measures, as a table's heading
+
+    def read(self, cells: Cells) -> Answer:
+        """The true answer that a manifest's row gives; CellError names what is wrong with it."""
+        ...
 
     def render(self, answer: Answer) -> str:
         """The text of a true answer; AnswerError for another task's kind of answer."""
@@ -30,7 +47,17 @@ class Task(Protocol):
         """What a text is worth in training, in [0, 1]; 0 where it can't be parsed."""
         ...
 
-    def score(self, answers: Sequence[tuple[str | None, Sample]]) -> list[float]:
-        """The metric of each text (None: no answer was given), in [0, 1], in order; their mean is the task's
-        figure."""
+    def score(self, answers: Sequence[Given]) -> list[float]:
+        """The metric of each text, in [0, 1], in order; their mean is the task's figure."""
         ...
+
+    def figures(self, answers: Sequence[Given]) -> Mapping[str, float]:
+        """Further figures of the whole set by name, such as no mean of scores could give; often none."""
+        ...
+
+
+def expect(answer: Answer, kind: type[_Kind], task: str) -> _Kind:
+    """The answer, if it is of the kind that the task takes; else AnswerError."""
+    if not isinstance(answer, kind):
+        raise AnswerError(f"{task} writes {kind.__name__}, not {answer!r}")
+    return answer

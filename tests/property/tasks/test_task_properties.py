@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from random import Random
 
 import pytest
 from hypothesis import assume, given
@@ -22,6 +23,7 @@ from client.tasks.overlap import MATCH_IOU, dice, iou, mask
 from client.tasks.registry import TASKS
 from client.tasks.reward import reward
 from client.tasks.sample import Answer, Box, Boxes, Label, Polygon, Polygons, Region, Sample, Text
+from client.tasks.wording import token_f1
 
 REGION = Region(0, 0, 640, 360)
 
@@ -52,6 +54,7 @@ words = st.lists(
 ).map(" ".join)
 some_boxes = st.lists(a_box(), max_size=6).map(lambda found: Boxes(tuple(found)))
 some_polygons = st.lists(a_polygon(), max_size=3).map(lambda found: Polygons(tuple(found)))
+some_regions = st.lists(st.one_of(a_polygon(), a_box()), max_size=4).map(lambda found: Polygons(tuple(found)))
 answers: st.SearchStrategy[tuple[str, Answer]] = st.one_of(
     st.tuples(st.just("classification"), words.map(Label)),
     st.tuples(st.just("vqa"), words.map(Text)),
@@ -62,7 +65,7 @@ texts = st.one_of(
     st.text(max_size=60),
     words,
     some_boxes.map(render_boxes),
-    some_polygons.map(render_polygons),
+    some_regions.map(render_polygons),
     st.text("<>/bboxplyanswerthink[],0123456789 ", max_size=80),
 )
 
@@ -71,14 +74,14 @@ def ask(task: str, answer: Answer) -> Sample:
     return Sample("p", "s.svs", REGION, task, "?", answer)
 
 
-@given(some_boxes, some_polygons)
+@given(some_boxes, some_regions)
 def test_the_grammar_reads_back_what_it_wrote(boxes: Boxes, polygons: Polygons) -> None:
     """Would catch a coordinate, an object or their order lost between text and answer."""
     assert parse_boxes(render_boxes(boxes)) == boxes
     assert parse_polygons(render_polygons(polygons)) == polygons
 
 
-@given(st.lists(a_box(step=10), max_size=6), some_polygons, words)
+@given(st.lists(a_box(step=10), max_size=6), some_regions, words)
 def test_every_task_reads_back_what_it_wrote_on_the_written_grid(
     boxes: list[Box], outlines: Polygons, text: str
 ) -> None:
@@ -93,7 +96,7 @@ def test_every_task_reads_back_what_it_wrote_on_the_written_grid(
         assert TASKS[task].parse(TASKS[task].render(answer)) == answer
 
 
-@given(some_boxes, some_polygons)
+@given(some_boxes, some_regions)
 def test_snapping_twice_is_snapping_once(boxes: Boxes, polygons: Polygons) -> None:
     """Would catch targets that drift when they are written again; nothing moves by more than a step and a
     half."""
@@ -159,6 +162,59 @@ def test_a_region_beside_the_truth_never_pays(predicted: Polygons, true: Polygon
     assert task.reward(render_polygons(Polygons((*predicted.polygons, extra))), sample) <= before + 1e-12
 
 
+@given(some_boxes, some_boxes, st.randoms(use_true_random=False))
+def test_the_order_of_boxes_is_not_rewarded(predicted: Boxes, true: Boxes, random: Random) -> None:
+    """Would catch a match by place in the list, on either side."""
+    shuffled = [Boxes(tuple(random.sample(b.boxes, len(b.boxes)))) for b in (predicted, true)]
+    before = TASKS["detection"].reward(render_boxes(predicted), ask("detection", true))
+    after = TASKS["detection"].reward(render_boxes(shuffled[0]), ask("detection", shuffled[1]))
+    assert after == pytest.approx(before, abs=1e-12)
+
+
+@given(some_regions, some_polygons, st.randoms(use_true_random=False))
+def test_the_order_of_regions_is_not_rewarded(predicted: Polygons, true: Polygons, random: Random) -> None:
+    """Would catch a mask or a match that depends on what was drawn first."""
+    shuffled = [Polygons(tuple(random.sample(p.polygons, len(p.polygons)))) for p in (predicted, true)]
+    task = TASKS["segmentation"]
+    before = task.reward(render_polygons(predicted), ask("segmentation", true))
+    after = task.reward(render_polygons(shuffled[0]), ask("segmentation", shuffled[1]))
+    assert after == pytest.approx(before, abs=1e-12)
+
+
+@given(some_boxes, some_boxes, st.data())
+def test_a_duplicate_box_never_pays(predicted: Boxes, true: Boxes, data: st.DataObject) -> None:
+    """Would catch one find that is paid twice. The box that is given again fits one true box at most."""
+    assume(predicted.boxes)
+    again = data.draw(st.sampled_from(predicted.boxes))
+    assume((iou([again], true.boxes) >= MATCH_IOU).sum() <= 1)
+    sample, task = ask("detection", true), TASKS["detection"]
+    before = task.reward(render_boxes(predicted), sample)
+    assert task.reward(render_boxes(Boxes((*predicted.boxes, again))), sample) <= before + 1e-12
+
+
+@given(some_regions, some_polygons, st.data())
+def test_a_duplicate_region_never_pays(predicted: Polygons, true: Polygons, data: st.DataObject) -> None:
+    """Would catch a region that counts more than once, in either half of the reward."""
+    assume(predicted.polygons)
+    again = data.draw(st.sampled_from(predicted.polygons))
+    assume((iou([again.bounds()], [p.bounds() for p in true.polygons]) >= MATCH_IOU).sum() <= 1)
+    sample, task = ask("segmentation", true), TASKS["segmentation"]
+    before = task.reward(render_polygons(predicted), sample)
+    assert task.reward(render_polygons(Polygons((*predicted.polygons, again))), sample) <= before + 1e-12
+
+
+few_words = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=6)
+
+
+@given(few_words, few_words, few_words)
+def test_words_beyond_the_cap_never_pay(true: list[str], said: list[str], more: list[str]) -> None:
+    """Would catch an open answer won by reciting: after twice the true length (eight at least), nothing counts for it."""
+    cap = max(2 * len(true), 8)
+    heard = (said * cap)[:cap]
+    before = token_f1(" ".join(heard), " ".join(true))
+    assert token_f1(" ".join(heard + more), " ".join(true)) <= before
+
+
 @given(some_boxes, st.integers(1, 5))
 def test_a_repeated_box_never_pays(predicted: Boxes, times: int) -> None:
     """Would catch a true box that counts more than once."""
@@ -171,7 +227,7 @@ def test_a_repeated_box_never_pays(predicted: Boxes, times: int) -> None:
 @given(some_polygons, some_polygons)
 def test_overlap_is_symmetric(a: Polygons, b: Polygons) -> None:
     """Would catch a measure that treats predicted and true differently."""
-    assert dice(a.polygons, b.polygons) == dice(b.polygons, a.polygons)
+    assert dice(mask(a.polygons), mask(b.polygons)) == dice(mask(b.polygons), mask(a.polygons))
 
 
 untagged = st.text(st.characters(exclude_characters="<"), max_size=40)

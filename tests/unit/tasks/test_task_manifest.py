@@ -130,6 +130,7 @@ BAD_BOXES: dict[str, tuple[dict[str, str], str]] = {
     "three numbers": ({"boxes": "[[100,200,300]]"}, "boxes"),
     "words": ({"boxes": '[["a","b","c","d"]]'}, "boxes"),
     "not a number": ({"boxes": "[[100,200,300,NaN]]"}, "boxes"),
+    "too many digits": ({"boxes": f"[[100,200,300,{10**400}]]"}, "boxes"),
     "truth values": ({"boxes": "[[false,false,true,true]]"}, "boxes"),
     "inverted": ({"boxes": "[[300,300,100,200]]"}, "boxes"),
     "outside its slide": ({"boxes": "[[100,200,2001,300]]"}, "boxes"),
@@ -186,6 +187,25 @@ def test_blank_rows_and_line_breaks_in_cells_do_not_shift_the_row_number(tmp_pat
 def test_a_slide_of_two_patients_is_refused(tmp_path: Path) -> None:
     """Would catch one person counted as two, which halves the privacy that the ledger states."""
     assert problems(write(tmp_path, [ASK, {**ASK, "patient": "p3"}])) == [(3, "patient")]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("p-7", "P-7"),
+        ("M\u00fcller-7", "Mu\u0308ller-7"),
+        ("p 7", "p7"),
+        ("p-7", "p\u20117"),
+        ("p7", "p\u200b7"),
+        ("p7", "\uff507"),
+    ],
+    ids=["case", "composed", "space", "hyphen", "zero width", "full width"],
+)
+def test_two_spellings_of_one_patient_are_refused(tmp_path: Path, first: str, second: str) -> None:
+    """Would catch one person counted as two, who moves each sum by twice the clip norm."""
+    rows = [{**CLASSIFY, "patient": first}, {**ASK, "patient": second}]
+    assert problems(write(tmp_path, rows)) == [(3, "patient")]
+    assert len(read_manifest(write(tmp_path, [rows[0], ASK]), SLIDES).samples) == 2
 
 
 def test_a_patient_that_is_not_listed_is_unknown(tmp_path: Path) -> None:

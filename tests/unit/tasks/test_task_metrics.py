@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from client.tasks.metrics import average_precision_50, balanced_accuracy, bootstrap_interval
+from client.tasks.metrics import average_precision_50, balanced_accuracy
 from client.tasks.overlap import dice, iou, mask
 from client.tasks.registry import TASKS
 from client.tasks.sample import Box, Boxes, Label, Polygon, Polygons, Region, Sample, Text
@@ -87,11 +87,11 @@ def test_a_concave_outline_keeps_its_notch() -> None:
 
 def test_dice_worked_by_hand() -> None:
     """Would catch IoU reported as Dice: half of two equal squares shared is 1/2."""
-    assert dice([Box(0, 0, 400, 400)], [Box(200, 0, 600, 400)]) == 0.5
-    assert dice([], []) == 1
-    assert dice([], [A]) == 0
-    assert dice([A], []) == 0
-    assert dice([A], [MISS]) == 0
+    half = dice(mask([Box(0, 0, 400, 400)]), mask([Box(200, 0, 600, 400)]))
+    assert half == 0.5
+    assert dice(mask([]), mask([A])) == dice(mask([A]), mask([])) == dice(mask([A]), mask([MISS])) == 0
+    nothing = Sample("p", "s", Region(0, 0, 9, 9), "segmentation", "Where?", Polygons(()))
+    assert TASKS["segmentation"].score([("none", nothing)]) == [1]
 
 
 def test_scores_keep_their_order_and_missing_answers_count_as_wrong() -> None:
@@ -122,15 +122,22 @@ def test_balanced_accuracy_weighs_classes_alike() -> None:
     assert balanced_accuracy([1.0] * 9 + [0.0], ["a"] * 9 + ["b"]) == 0.5
 
 
-def test_the_bootstrap_interval_has_the_width_that_theory_gives() -> None:
-    """Would catch intervals of the scores instead of the mean, and a seed that is not used.
+def test_a_task_reports_what_no_mean_of_scores_can() -> None:
+    """Would catch a report in which a rare class, or open questions among closed ones, drown."""
 
-    400 scores of a fair coin: the mean's standard error is 0.025, so the interval is 0.098 wide. The
-    bounds reject a level of 90 % (0.082) and of 98 % (0.116).
-    """
-    scores = [0.0, 1.0] * 200
-    low, high = bootstrap_interval(scores, seed=3)
-    assert low < 0.5 < high
-    assert 0.085 < high - low < 0.112
-    assert bootstrap_interval(scores, seed=3) == (low, high)
-    assert bootstrap_interval([0.25] * 5, seed=1) == (0.25, 0.25)
+    def ask(task: str, answer: Label | Text) -> Sample:
+        return Sample("p", "s", None, task, "Which?", answer)
+
+    labels = [("fat", ask("classification", Label("fat")))] * 9
+    labels += [("fat", ask("classification", Label("tumour")))]
+    assert TASKS["classification"].figures(labels) == {"balanced accuracy": 0.5}
+    spellings = [("tumor", ask("classification", Label(true))) for true in ("tumour", "tumor", "Tumour.")]
+    missed = [(None, ask("classification", Label("fat")))]
+    assert TASKS["classification"].figures(spellings + missed) == {"balanced accuracy": 0.5}
+    mixed = [("yes", ask("vqa", Text("yes"))), ("no", ask("vqa", Text("yes")))]
+    opened = [("much", ask("vqa", Text("much fat")))]
+    assert TASKS["vqa"].figures(mixed) == {}
+    assert TASKS["vqa"].figures(mixed + opened) == {
+        "accuracy of closed": 0.5,
+        "token F1 of open": pytest.approx(2 / 3),
+    }

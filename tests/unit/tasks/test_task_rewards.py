@@ -50,26 +50,6 @@ def test_the_true_label_is_worth_one(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "n",
-        "norm",
-        "abnormal",
-        "normal abnormal",
-        "normal or tumour",
-        "not normal",
-        ".",
-        "normal, tumour, fat",
-        "-",
-    ],
-)
-def test_no_part_and_no_list_of_labels_is_worth_anything(text: str) -> None:
-    """Would catch substring matching (by which "", "n" and "abnormal" are "normal") and hedging."""
-    assert worth(ask("classification", Label("normal"), ("normal", "tumour", "fat")), text) == 0
-
-
-@pytest.mark.parametrize(
     ("text", "true"),
     [("tumor", "tumour"), ("Adipose tissue", "fat"), ("high grade", "high-grade"), ("necrotic", "necrosis")],
 )
@@ -94,13 +74,6 @@ def test_a_closed_question_wants_the_exact_option(text: str, value: float) -> No
     assert worth(ask("vqa", Text("yes"), ("yes", "no")), text) == value
 
 
-def test_choices_close_a_question_whose_answers_share_words() -> None:
-    """Would catch partial credit for the words that all choices have in common."""
-    choices = ("grade one tumour", "grade two tumour")
-    assert worth(ask("vqa", Text("grade two tumour"), choices), "grade one tumour") == 0
-    assert worth(ask("vqa", Text("grade two tumour"), choices), "grade two tumour") == 1
-
-
 @pytest.mark.parametrize(("text", "value"), [("3", 1), ("3.", 1), ("0 1 2 3 4", 0), ("13", 0), ("2", 0)])
 def test_a_count_is_right_or_wrong(text: str, value: float) -> None:
     """Would catch counts answered by listing all numbers."""
@@ -113,16 +86,6 @@ def test_an_open_question_is_worth_the_words_it_shares() -> None:
     assert worth(sample, "dense sheets here") == pytest.approx(4 / 7)
     assert worth(sample, "Dense sheets of lymphocytes.") == 1
     assert worth(sample, "fat") == 0
-
-
-def test_reciting_a_vocabulary_does_not_pay() -> None:
-    """Would catch open answers won by length: a long list earns almost nothing, repeats and late hits nothing
-    more."""
-    sample = ask("vqa", Text("dense lymphocytes"))
-    vocabulary = " ".join(f"w{i}" for i in range(60))
-    assert worth(sample, f"dense lymphocytes {vocabulary}") < 0.07
-    assert worth(sample, f"{vocabulary} dense lymphocytes") == 0
-    assert worth(sample, "dense dense dense dense") < worth(sample, "dense")
 
 
 def test_exact_boxes_are_worth_one_in_any_order() -> None:
@@ -146,24 +109,6 @@ def test_the_best_matching_counts_not_the_first() -> None:
     assert worth(sample, text) == pytest.approx((0.75 + 1) / 2)
 
 
-def test_box_spam_loses() -> None:
-    """Would catch a reward that forgives false boxes: exact ones and fifty more are worth 2 / 52."""
-    truth = ((0, 0, 100, 100), (500, 500, 700, 900))
-    spam = [(10 * i, 950, 10 * i + 10, 990) for i in range(50)]
-    assert worth(boxes(*truth), written(*truth, *spam)) == pytest.approx(2 / 52)
-
-
-def test_duplicates_lose() -> None:
-    """Would catch one true box matched many times."""
-    truth = (100, 100, 300, 300)
-    assert worth(boxes(truth), written(*[truth] * 10)) == pytest.approx(1 / 10)
-
-
-def test_one_box_over_everything_loses() -> None:
-    """Would catch a reward for covering objects instead of finding them."""
-    assert worth(boxes((100, 100, 200, 200), (600, 600, 800, 800)), written((0, 0, 1000, 1000))) == 0
-
-
 def test_nothing_is_an_answer() -> None:
     """Would catch `none` that always or never pays."""
     assert worth(boxes(), "none") == 1
@@ -182,6 +127,15 @@ def test_exact_outlines_are_worth_one_and_so_are_their_boxes_here() -> None:
     assert worth(sample, written(*corners)) == 1
 
 
+def test_a_segmentation_may_mix_outlines_and_boxes() -> None:
+    """Would catch an answer of which only the outlines, or only the boxes, are seen."""
+    sample = outlines((0, 0, 400, 400), (500, 500, 900, 900))
+    mixed = "<poly>[0,0,400,0,400,400,0,400]</poly><bbox>[500,500,900,900]</bbox>"
+    assert worth(sample, mixed) == 1
+    assert TASKS["segmentation"].score([(mixed, sample)]) == [1]
+    assert worth(boxes((0, 0, 400, 400), (500, 500, 900, 900)), mixed) == 0  # detection takes boxes alone
+
+
 def test_hand_worked_segmentation() -> None:
     """Would catch wrong halves: a triangle that is half of its box has box reward 1 and Dice 2 * .5 / 1.5."""
     assert worth(outlines((0, 0, 800, 800)), "<poly>[0,0,800,0,800,800]</poly>") == pytest.approx(
@@ -189,17 +143,53 @@ def test_hand_worked_segmentation() -> None:
     )
 
 
-def test_the_whole_image_is_no_segmentation() -> None:
-    """Would catch masks that pay by covering everything: Dice 2 * .04 / 1.04, no box."""
-    assert worth(outlines((100, 100, 300, 300)), written((0, 0, 1000, 1000))) == pytest.approx(
-        0.04 / 1.04, abs=1e-3
-    )
+NORMAL = ask("classification", Label("normal"), ("normal", "tumour", "fat"))
+GRADE = ask("vqa", Text("grade two tumour"), ("grade one tumour", "grade two tumour"))
+OPEN = ask("vqa", Text("dense lymphocytes"))
+VOCABULARY = " ".join(f"w{i}" for i in range(60))
+TWO = ((0, 0, 100, 100), (500, 500, 700, 900))
+SPAM = [(10 * i, 950, 10 * i + 10, 990) for i in range(50)]
+SQUARE = outlines((100, 100, 300, 300))
+SLIVER = ask("segmentation", Polygons((Polygon(((0, 0), (1, 0), (1, 1))),)))
+HACKS: dict[
+    str, tuple[Sample, str, float]
+] = {  # the question, what is said without knowing, what it is worth
+    "label: nothing": (NORMAL, "", 0),
+    "label: one letter of it": (NORMAL, "n", 0),
+    "label: its beginning": (NORMAL, "norm", 0),
+    "label: a word that holds it": (NORMAL, "abnormal", 0),
+    "label: it and its opposite": (NORMAL, "normal abnormal", 0),
+    "label: one or the other": (NORMAL, "normal or tumour", 0),
+    "label: denied": (NORMAL, "not normal", 0),
+    "label: all of them": (NORMAL, "normal, tumour, fat", 0),
+    "label: a full stop": (NORMAL, ".", 0),
+    "label: a hyphen": (NORMAL, "-", 0),
+    "closed: both": (ask("vqa", Text("yes")), "yes no", 0),
+    "closed: the words that all choices share": (GRADE, "grade tumour", 0),
+    "closed: another choice that shares words": (GRADE, "grade one tumour", 0),
+    "count: all numbers": (ask("vqa", Text("3")), "0 1 2 3 4", 0),
+    "open: the answer, then a vocabulary": (OPEN, f"dense lymphocytes {VOCABULARY}", 4 / 64),
+    "open: a vocabulary, then the answer": (OPEN, f"{VOCABULARY} dense lymphocytes", 0),
+    "open: one right word four times": (OPEN, "dense dense dense dense", 2 / 6),
+    "boxes: the true ones and fifty more": (boxes(*TWO), written(*TWO, *SPAM), 2 / 52),
+    "boxes: fifty without the true ones": (boxes(*TWO), written(*SPAM), 0),
+    "boxes: a true one ten times": (boxes(TWO[1]), written(*[TWO[1]] * 10), 1 / 10),
+    "boxes: the whole image": (boxes(*TWO), written((0, 0, 1000, 1000)), 0),
+    "boxes: just under IoU 0.5": (boxes(TWO[0]), written((0, 0, 100, 49)), 0),
+    "boxes: none, where there are some": (boxes(*TWO), "none", 0),
+    "boxes: some, where there are none": (boxes(), written(TWO[0]), 0),
+    "mask: the whole image": (SQUARE, written((0, 0, 1000, 1000)), 0.04 / 1.04),
+    "mask: a square twice": (SQUARE, written(*[(100, 100, 300, 300)] * 2), (1 / 2 + 1) / 2),
+    "mask: none, where there is one": (SQUARE, "none", 0),
+    "mask: another sliver without a pixel": (SLIVER, "<poly>[900,900,901,900,901,901]</poly>", 0),
+}
 
 
-def test_slivers_without_a_pixel_earn_no_mask() -> None:
-    """Would catch two empty masks taken for a perfect Dice."""
-    sample = ask("segmentation", Polygons((Polygon(((0, 0), (1, 0), (1, 1))),)))
-    assert worth(sample, "<poly>[900,900,901,900,901,901]</poly>") == 0
+@pytest.mark.parametrize("name", HACKS)
+def test_a_known_way_to_win_without_knowing_is_worth_what_it_should(name: str) -> None:
+    """Would catch substring matching, hedging, recitation, box spam, duplicates, and answers that cover everything."""
+    sample, text, value = HACKS[name]
+    assert worth(sample, text) == pytest.approx(value, abs=1e-3)
 
 
 UNREADABLE = [

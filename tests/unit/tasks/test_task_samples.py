@@ -9,6 +9,7 @@ import pytest
 from client.errors import AnswerError, SampleError
 from client.tasks.registry import TASKS
 from client.tasks.sample import Answer, Box, Boxes, Label, Polygon, Polygons, Region, Sample, Text
+from privacy import experts
 
 ROI = Region(0, 0, 100, 50)
 ANSWERS: dict[str, Answer] = {
@@ -30,6 +31,20 @@ def test_the_valid_pairs(task: str, region: Region | None) -> None:
         assert sample.scale == ("roi" if region else "wsi")
 
 
+def test_every_task_is_registered_once_and_says_so() -> None:
+    """Would catch a task file that answers to another name than it is registered by, or to none."""
+    assert list(TASKS) == list(experts.TASKS)
+    assert {name: task.name for name, task in TASKS.items()} == {name: name for name in TASKS}
+    assert {name: task.kind for name, task in TASKS.items()} == {k: type(v) for k, v in ANSWERS.items()}
+
+
+def test_the_scales_are_those_of_the_method() -> None:
+    """Would catch a pair of scale and task that the method does not know, or one that got lost."""
+    assert sum(len(scales) for scales in experts.TASKS.values()) == 6
+    assert {task for task, scales in experts.TASKS.items() if "wsi" in scales} == {"classification", "vqa"}
+    assert all("roi" in scales for scales in experts.TASKS.values())
+
+
 @pytest.mark.parametrize(
     ("field", "words"),
     [
@@ -37,8 +52,7 @@ def test_the_valid_pairs(task: str, region: Region | None) -> None:
         ({"slide": ""}, "slide"),
         ({"question": " "}, "question"),
         ({"task": "grading"}, "grading"),
-        ({"answer": Text("fat")}, "Label"),
-        ({"answer": Boxes(())}, "Label"),
+        ({"answer": Boxes(())}, "choices"),
         ({"choices": ("stroma",)}, "choices"),
     ],
 )

@@ -1,0 +1,1 @@
+"""What pathology departments have (COCO, QuPath, tables of labels) -> a manifest of questions and answers."""

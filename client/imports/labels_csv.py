@@ -1,0 +1,149 @@
+"""A table of slide labels (one row a slide) -> questions about whole slides, by a mapping of its columns."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from client.imports.found import ImportProblem, ImportSourceError
+from client.imports.rows import Draft
+from client.imports.slides import SlideNames
+from client.slides.slide import Slide
+from client.tasks.manifest_row import COLUMNS, OPTIONAL
+from privacy.experts import TASKS
+
+_ADVICE = "docs/howto/import-labels.md shows the file"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question that one column answers. `values`: the table's codes -> the words of the answer (None: the
+    cells are the words). `closed`: whether the answers are the only choices."""
+
+    column: str
+    question: str
+    task: str
+    values: Mapping[str, str] | None
+    closed: bool
+
+
+@dataclass(frozen=True)
+class ColumnMapping:
+    """Which column names the slide, which the patient, and which answer questions."""
+
+    slide: str
+    patient: str
+    asked: tuple[Asked, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns that the table needs."""
+        return self.slide, self.patient, *(asked.column for asked in self.asked)
+
+
+def read_mapping(path: Path) -> ColumnMapping:
+    """Read the TOML file that maps a table's columns. Raises ImportSourceError with everything wrong."""
+    try:
+        with path.open("rb") as file:
+            document = tomllib.load(file)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ImportSourceError([ImportProblem(path.name, f"it can't be read: {error}", _ADVICE)]) from None
+    problems = [
+        ImportProblem(f"{path.name}, {key}", "it is no column's name", _ADVICE)
+        for key in ("slide", "patient")
+        if not isinstance(document.get(key), str)
+    ]
+    problems += [
+        ImportProblem(f"{path.name}, {key}", "there is no such key", _ADVICE)
+        for key in document.keys() - {"slide", "patient", "ask"}
+    ]
+    tables = document.get("ask")
+    if not (isinstance(tables, list) and tables and all(isinstance(table, dict) for table in tables)):
+        problems.append(ImportProblem(f"{path.name}, ask", "nothing is asked", _ADVICE))
+        tables = []
+    for number, table in enumerate(tables, 1):
+        problems += [ImportProblem(f"{path.name}, ask {number}", what, _ADVICE) for what in _faults(table)]
+    if problems:
+        raise ImportSourceError(problems)
+    asked = tuple(
+        Asked(
+            t["column"],
+            t["question"],
+            t.get("task", "classification"),
+            t.get("values"),
+            t.get("closed", True),
+        )
+        for t in tables
+    )
+    return ColumnMapping(document["slide"], document["patient"], asked)
+
+
+def label_rows(
+    rows: Sequence[tuple[int, Mapping[str, str]]], name: str, mapping: ColumnMapping, slides: SlideNames
+) -> tuple[list[Draft], list[ImportProblem]]:
+    """The questions that the table's rows answer; an empty cell answers none. `name` is the table's file."""
+    drafts: list[Draft] = []
+    problems: list[ImportProblem] = []
+    first: dict[str, int] = {}
+    asked_for = [(asked, _choices(asked, rows)) for asked in mapping.asked]
+    for number, row in rows:
+        where = f"{name}, row {number}"
+        slide, patient = slides.find(row[mapping.slide]), row[mapping.patient]
+        if not isinstance(slide, Slide):
+            problems.append(ImportProblem(where, slide, "mend the name, or leave the row out"))
+            continue
+        if not patient:
+            problems.append(ImportProblem(where, "the patient is empty", "name them"))
+            continue
+        if first.setdefault(slide.name, number) != number:
+            what = f"slide {slide.name!r} stands in row {first[slide.name]} already"
+            problems.append(ImportProblem(where, what, "keep one row a slide"))
+            continue
+        for asked, choices in asked_for:
+            answer = row[asked.column]
+            if answer and asked.values is not None and answer not in asked.values:
+                known = ", ".join(asked.values)
+                what = f"column {asked.column!r} holds {answer!r}, and values knows {known}"
+                problems.append(ImportProblem(where, what, "add it to values or mend the cell"))
+            elif answer:
+                words = answer if asked.values is None else asked.values[answer]
+                drafts.append((where, _row(patient, slide.name, asked, words, choices)))
+    return drafts, problems
+
+
+def _faults(table: Mapping[str, Any]) -> list[str]:
+    known = ("column", "question", "task", "values", "closed")
+    faults = [f"there is no {key!r}; there are {', '.join(known)}" for key in table if key not in known]
+    faults += [
+        f"{key} is not given" for key in known[:2] if not (isinstance(table.get(key), str) and table[key])
+    ]
+    possible = [task for task, scales in TASKS.items() if "wsi" in scales]
+    if table.get("task", "classification") not in possible:
+        faults.append(f"task is none of {', '.join(possible)}")
+    values = table.get("values", {})
+    if not (
+        isinstance(values, dict) and all(isinstance(word, str) and word.strip() for word in values.values())
+    ):
+        faults.append("values is no table of words")
+    if not isinstance(table.get("closed", True), bool):
+        faults.append("closed is neither true nor false")
+    return faults
+
+
+def _choices(asked: Asked, rows: Sequence[tuple[int, Mapping[str, str]]]) -> str:
+    """The manifest's cell of choices: the mapping's words, or the column's distinct cells, sorted."""
+    if not asked.closed:
+        return ""
+    words = (
+        asked.values.values() if asked.values is not None else sorted({row[asked.column] for _, row in rows})
+    )
+    return json.dumps([" ".join(word.split()) for word in dict.fromkeys(words) if word])
+
+
+def _row(patient: str, slide: str, asked: Asked, words: str, choices: str) -> Mapping[str, str]:
+    cells = {"patient": patient, "slide": slide, "task": asked.task, "question": asked.question}
+    return dict.fromkeys(COLUMNS + OPTIONAL, "") | cells | {"answer": words, "choices": choices}

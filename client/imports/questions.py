@@ -1,0 +1,91 @@
+"""How annotations are asked about: one template a kind of question, in words that the hospital may change."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from client.imports.found import ImportProblem, ImportSourceError
+
+DEFAULTS: Mapping[str, str] = {
+    "detection": "Box every {label}.",
+    "segmentation": "Outline every {label}.",
+    "count": "Count every {label}.",
+}
+_ADVICE = "docs/howto/import-labels.md shows the file"
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Templates by kind, those of single classes, and the word for each class of the source.
+
+    A template or word that is "" asks nothing. The source's unclassified objects have the class "".
+    """
+
+    templates: Mapping[str, str] = field(default_factory=lambda: DEFAULTS)
+    of_word: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    words: Mapping[str, str] = field(default_factory=dict)
+
+    def word(self, label: str) -> str:
+        """What a class is called in questions; "" where it is left out."""
+        return self.words.get(label, label)
+
+    def ask(self, kind: str, word: str) -> str:
+        """The question; "" where it is not asked."""
+        template = self.of_word.get(word, {}).get(kind, self.templates[kind])
+        return template.replace("{label}", word)
+
+
+def read_questions(path: Path) -> Questions:
+    """Read a TOML file with the tables [questions], [questions.<word>] and [names], each optional.
+
+    Raises ImportSourceError with everything that is wrong.
+    """
+    try:
+        with path.open("rb") as file:
+            document = tomllib.load(file)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ImportSourceError([ImportProblem(path.name, f"it can't be read: {error}", _ADVICE)]) from None
+    problems = [
+        ImportProblem(f"{path.name}, {key}", "there is no such table", _ADVICE)
+        for key in document.keys() - {"questions", "names"}
+    ]
+    templates: dict[str, str] = dict(DEFAULTS)
+    of_word: dict[str, Mapping[str, str]] = {}
+    for key, value in _table(document, "questions").items():
+        where = f"{path.name}, questions.{key}"
+        if isinstance(value, dict):
+            of_word[key] = value
+            problems += [
+                _wrong(f"{where}.{kind}") for kind, text in value.items() if not _is_template(kind, text)
+            ]
+        elif _is_template(key, value):
+            templates[key] = value
+        else:
+            problems.append(_wrong(where))
+    names = _table(document, "names")
+    problems += [
+        ImportProblem(f"{path.name}, names.{key}", "it is no text", _ADVICE)
+        for key, value in names.items()
+        if not isinstance(value, str)
+    ]
+    if problems:
+        raise ImportSourceError(problems)
+    return Questions(templates, of_word, names)
+
+
+def _table(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The table, {} where it is absent; what is no table becomes an entry that no check lets pass."""
+    value = document.get(name, {})
+    return value if isinstance(value, dict) else {"": None}
+
+
+def _is_template(kind: str, text: object) -> bool:
+    return kind in DEFAULTS and isinstance(text, str)
+
+
+def _wrong(where: str) -> ImportProblem:
+    return ImportProblem(where, f"it is no template of {', '.join(DEFAULTS)}", _ADVICE)

@@ -1,0 +1,196 @@
+"""Annotations -> rows of a manifest: the questions that each field of a slide answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from client.imports.found import Annotation, Field, Found, ImportProblem
+from client.imports.questions import Questions
+from client.imports.shapes import Rectangle, Ring, area, clipped, outline
+from client.imports.slides import Patients
+from client.slides.slide import Slide
+from client.tasks.cells import CellError
+from client.tasks.manifest_row import COLUMNS, OPTIONAL, read_row
+from client.tasks.sample import Region
+
+_DETAIL = 0.005  # of a field's longer side: half a step of the grid on which answers are written
+_MOSTLY = 0.5  # an object belongs to a field that shows this share of it
+_LARGE = 0.02  # or that it fills to this share
+
+Row = Mapping[str, str]
+Draft = tuple[str, Row]  # where it comes from; its cells by column
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """What a field shows of an annotation: its box, and its outlines if they are known."""
+
+    box: Rectangle
+    outlines: tuple[Ring, ...] | None
+
+
+def question_rows(
+    found: Found, questions: Questions, patients: Patients, side: int | None, only_present: bool
+) -> tuple[list[Draft], list[ImportProblem]]:
+    """All questions about all fields: for each class where it is, what it covers, how many there are.
+
+    A field wider or higher than `side` pixels is cut into equal parts near that size. Where nothing of a
+    class is to be seen the answer is "none", unless `only_present`. An object counts where a field shows half
+    of it, or where it fills 2 % of the field. A field with a crowd of a class is asked what that covers, no more.
+    """
+    problems = [
+        ImportProblem(
+            f"slide {slide}", "nobody says whose it is", "add it to the patients' table or mend the pattern"
+        )
+        for slide in dict.fromkeys(field.slide for field in found.fields)
+        if patients.of(slide) is None
+    ]
+    problems += [
+        ImportProblem(
+            a.where, "it has no class", 'classify it, or name such objects: "" = "nucleus" under [names]'
+        )
+        for a in found.annotations
+        if not a.label and "" not in questions.words
+    ]
+    fields, more = _cut(found.fields, side)
+    problems += more
+    words = [word for word in dict.fromkeys(map(questions.word, found.labels)) if word]
+    outlined = {questions.word(a.label) for a in found.annotations if a.shape is not None}
+    drafts: list[Draft] = []
+    by_slide = {slide: _Annotations(found.annotations, slide) for slide in {f.slide for f in fields}}
+    for field in fields:
+        shown = by_slide[field.slide].shown(field.region)
+        patient = patients.of(field.slide)
+        if patient is None or (field.whole and not shown):
+            continue
+        for word in words:
+            here = [(a, s) for a, s in shown if questions.word(a.label) == word]
+            if here or not only_present:
+                for task, question, answer in _asked(here, questions, word, word in outlined):
+                    drafts.append((field.where, _row(patient, field, task, question, answer)))
+    problems += [
+        ImportProblem(a.where, "it lies outside all fields", "delete it, or annotate the region around it")
+        for annotations in by_slide.values()
+        for a in annotations.never_near()
+    ]
+    return drafts, problems
+
+
+def checked(drafts: Iterable[Draft], slides: Mapping[str, Slide]) -> tuple[list[Row], list[ImportProblem]]:
+    """The rows that a manifest's reader will read, and why it would refuse the others."""
+    rows: list[Row] = []
+    problems: list[ImportProblem] = []
+    for where, row in drafts:
+        try:
+            read_row(row, slides[row["slide"]])
+            rows.append(row)
+        except CellError as error:
+            problems.append(ImportProblem(where, f"{error.column}: {error.what}", error.advice))
+    return rows, problems
+
+
+class _Annotations:
+    """The annotations of one slide, top to bottom and then left to right, to be looked up by place."""
+
+    def __init__(self, annotations: Sequence[Annotation], slide: str) -> None:
+        mine = [a for a in annotations if a.slide == slide]
+        self._all = sorted(mine, key=lambda a: (a.box[1], a.box[0]))
+        self._boxes = np.array([a.box for a in self._all]).reshape(-1, 4)
+        self._near = np.zeros(len(mine), dtype=np.bool_)
+
+    def shown(self, region: Region) -> list[tuple[Annotation, _Shown]]:
+        """Those that count in a region, with what of them it shows."""
+        x1, y1, x2, y2 = _corners(region)
+        b = self._boxes
+        near = np.flatnonzero((b[:, 0] < x2) & (b[:, 2] > x1) & (b[:, 1] < y2) & (b[:, 3] > y1))
+        self._near[near] = True
+        seen = ((self._all[k], _show(self._all[k], region)) for k in near.tolist())
+        return [(annotation, shown) for annotation, shown in seen if shown]
+
+    def never_near(self) -> list[Annotation]:
+        """Those that no region so far came near to."""
+        return [self._all[k] for k in np.flatnonzero(~self._near).tolist()]
+
+
+def _show(annotation: Annotation, region: Region) -> _Shown | None:
+    field = _corners(region)
+    x1, y1 = (max(annotation.box[k], field[k]) for k in (0, 1))
+    x2, y2 = (min(annotation.box[k], field[k]) for k in (2, 3))
+    if annotation.shape is None:
+        whole, part = _size(annotation.box), _size((x1, y1, x2, y2))
+        lines = None
+    else:
+        tolerance = _DETAIL * max(region.width, region.height)
+        full = [outline(part, tolerance) for part in annotation.shape]
+        lines = tuple(cut for line in full if (cut := clipped(line, field)))
+        whole, part = sum(map(area, full)), sum(map(area, lines))
+    if part < min(_MOSTLY * whole, _LARGE * region.width * region.height) or part == 0:
+        return None
+    return _Shown((x1, y1, x2, y2), lines)
+
+
+def _asked(
+    here: Sequence[tuple[Annotation, _Shown]], questions: Questions, word: str, outlined: bool
+) -> list[tuple[str, str, str]]:
+    """(task, question, answer) of what can be told about one class in one field."""
+    asked: list[tuple[str, str, str]] = []
+    if not any(annotation.crowd for annotation, _ in here):
+        boxes = [[_pixel(v) for v in shown.box] for _, shown in here]
+        asked.append(("detection", questions.ask("detection", word), json.dumps(boxes)))
+        asked.append(("vqa", questions.ask("count", word), str(len(here))))
+    if outlined and all(shown.outlines is not None for _, shown in here):
+        lines = [
+            [[_pixel(x), _pixel(y)] for x, y in line] for _, shown in here for line in shown.outlines or ()
+        ]
+        asked.append(("segmentation", questions.ask("segmentation", word), json.dumps(lines)))
+    return [row for row in asked if row[1]]
+
+
+def _row(patient: str, field: Field, task: str, question: str, answer: str) -> Row:
+    column = {"detection": "boxes", "segmentation": "polygons"}.get(task, "answer")
+    region = {k: str(getattr(field.region, k)) for k in ("x", "y", "width", "height")}
+    cells = {"patient": patient, "slide": field.slide, "task": task, "question": question, column: answer}
+    return dict.fromkeys(COLUMNS + OPTIONAL, "") | region | cells
+
+
+def _cut(fields: Iterable[Field], side: int | None) -> tuple[list[Field], list[ImportProblem]]:
+    """The fields, in parts near `side` x `side` pixels each; without a side, whole ones that were chosen."""
+    cut: list[Field] = []
+    problems: list[ImportProblem] = []
+    for field in fields:
+        region = field.region
+        if side is not None:
+            xs, ys = _ends(region.x, region.width, side), _ends(region.y, region.height, side)
+            parts = [Region(x, y, x2 - x, y2 - y) for y, y2 in ys for x, x2 in xs]
+            cut += [Field(field.slide, part, field.where, field.whole) for part in parts]
+        elif field.whole:
+            advice = "annotate regions in which all is annotated (class Region*), or give --field PIXELS"
+            problems.append(ImportProblem(field.where, "no region says what to ask about", advice))
+        else:
+            cut.append(field)
+    return cut, problems
+
+
+def _ends(start: int, length: int, side: int) -> list[tuple[int, int]]:
+    count = max(1, round(length / side))
+    stops = [start + round(k * length / count) for k in range(count + 1)]
+    return list(pairwise(stops))
+
+
+def _corners(region: Region) -> Rectangle:
+    return region.x, region.y, region.x + region.width, region.y + region.height
+
+
+def _size(box: Rectangle) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _pixel(value: float) -> float:
+    """As written: hundredths of a pixel at most, whole pixels without a point."""
+    rounded = round(value, 2)
+    return int(rounded) if rounded == int(rounded) else rounded
