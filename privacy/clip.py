@@ -7,7 +7,7 @@ module makes one, so that a sum which nobody bounded can't pass for one that is.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -26,7 +26,7 @@ class Clipped:
     """A sum over patients of clipped gradients: `total[name]` is float64, shaped as the parameter.
 
     Adding or removing any one patient moves `total`, all tensors together, by at most `sensitivity` (L2).
-    Made by `clip_and_sum` and `add` only.
+    Made by `clip_and_sum`, `add` and `add_across` only.
     """
 
     total: Mapping[str, Tensor]
@@ -36,7 +36,7 @@ class Clipped:
     def __post_init__(self) -> None:
         if self.made_by is not _HERE:
             raise MechanismError(
-                "a Clipped comes from clip_and_sum or add only: nothing else bounds a patient"
+                "a Clipped comes from clip_and_sum, add or add_across only: nothing else bounds a patient"
             )
 
 
@@ -83,6 +83,16 @@ def add(a: Clipped, b: Clipped) -> Clipped:
             "micro-batches hold different parameters: give every one of them, zero where unused"
         )
     return Clipped({name: a.total[name] + b.total[name] for name in a.total}, a.sensitivity, _HERE)
+
+
+def add_across(clipped: Clipped, sum_over_processes: Callable[[Tensor], Tensor]) -> Clipped:
+    """Add the sums of several processes, each of *different* patients of one draw, in every one of them.
+
+    `sum_over_processes` gives the sum of one tensor over all processes, called for the same names in the same order
+    in each. The caller guarantees that no patient is in two processes, and that all clipped to the same norm.
+    """
+    total = {name: sum_over_processes(clipped.total[name]) for name in sorted(clipped.total)}
+    return Clipped(total, clipped.sensitivity, _HERE)
 
 
 def _check(gradients: Mapping[str, Tensor], clip_norm: float) -> None:

@@ -1,35 +1,47 @@
-"""What training runs on: samples made into queries, and micro-batches of them that drop no one."""
+"""What training runs on: samples made into queries, and micro-batches of them that drop no one.
+
+Who shares a batch changes the last bits of its numbers. Where numbers become choices (a token sampled, the likeliest
+one taken) the last bit may decide, and one patient more would change what others contribute; so a batch of choices
+holds one patient's rows only. Training passes choose nothing: patients share them in float32, where only last bits
+differ, and in lower precision, where bits are few, they don't (`company`). docs/adr/0016.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
+
+from client.model.base import Base
 from client.model.forward import Query
 from client.model.prompt_tokens import PromptBuilder
 from client.model.visual import Visual
 from client.tasks.sample import Sample
 
 T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
 LoadInputs = Callable[[Sequence[Sample]], Sequence[Visual]]
 
 
 @dataclass(frozen=True)
 class Performance:
-    """How much is computed at once. Changes speed and memory, never the guarantee or (beyond rounding) the
+    """How much is computed at once. Changes speed and memory, never the guarantee or (beyond float32's rounding) the
     result.
 
-    patients: whose gradients are held together; rows: sequences of one training pass; sampled_rows:
-    sequences of one sampling pass.
+    patients: whose gradients are held together; tokens: of one training pass, padding and all; sampled_tokens: of
+    one sampling pass, cached prompts and room for the answers; checkpointing: whether a layer's inner values are
+    computed again in the backward pass instead of being kept.
     """
 
     patients: int = 64
-    rows: int = 32
-    sampled_rows: int = 512
+    tokens: int = 4096
+    sampled_tokens: int = 65536
+    checkpointing: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.patients, self.rows, self.sampled_rows) < 1:
+        if min(self.patients, self.tokens, self.sampled_tokens) < 1:
             raise ValueError(f"every size is at least 1: {self}")
 
 
@@ -62,29 +74,57 @@ def items(
     ]
 
 
+@dataclass(frozen=True)
+class Extent:
+    """What a value takes of a batch: a prompt of some tokens, and answers of at most so many tokens that continue it."""
+
+    prompt: int
+    answers: int = 0
+    answer: int = 0
+
+
+def padded(extent: Callable[[T], Extent]) -> Callable[[Sequence[T]], int]:
+    """The tokens of a batch, padding and all: every prompt is as long as the longest, and so is every answer."""
+
+    def tokens(batch: Sequence[T]) -> int:
+        parts = [extent(value) for value in batch]
+        prompts = len(parts) * max(part.prompt for part in parts)
+        return prompts + sum(part.answers for part in parts) * max(part.answer for part in parts)
+
+    return tokens
+
+
+def company(base: Base, item: Item) -> int | None:
+    """With whom an item may share a training pass: all (None), or on a base below float32 its own patient alone."""
+    return None if base.model.dtype == torch.float32 else item.patient
+
+
+def by_kind(values: Iterable[T], kind: Callable[[T], K]) -> dict[K, list[T]]:
+    """The values of each kind, in order."""
+    kinds: dict[K, list[T]] = {}
+    for value in values:
+        kinds.setdefault(kind(value), []).append(value)
+    return kinds
+
+
 def micro_batches(
     values: Sequence[T],
     kind: Callable[[T], object],
     length: Callable[[T], int],
-    rows: int,
-    size: Callable[[T], int] = lambda value: 1,
+    most: int,
+    cost: Callable[[Sequence[T]], int] = len,
 ) -> Iterator[list[T]]:
-    """Every value once, in batches of one kind, of like length (longest first) and at most `rows` rows in
-    all.
+    """Every value once, in batches of one kind, of like length (longest first), each of a cost of at most `most`.
 
-    A value takes `size` rows; one of more than `rows` is a batch of its own: no value is ever dropped or cut.
+    A value that costs more is a batch of its own: no value is ever dropped or cut. The cost of a batch is at least
+    that of any part of it.
     """
-    kinds: dict[object, list[T]] = {}
-    for value in values:
-        kinds.setdefault(kind(value), []).append(value)
-    for group in kinds.values():
+    for group in by_kind(values, kind).values():
         group.sort(key=length, reverse=True)
         batch: list[T] = []
-        taken = 0
         for value in group:
-            if batch and taken + size(value) > rows:
+            if batch and cost([*batch, value]) > most:
                 yield batch
-                batch, taken = [], 0
+                batch = []
             batch.append(value)
-            taken += size(value)
         yield batch

@@ -14,13 +14,14 @@ gradient depends on that patient alone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from client.model.checkpointing import checkpointed
 from client.model.experts import Experts
 from client.model.forward import answer_logprobs, read
 from client.model.patient_gradients import GradientTape, patient_gradients
@@ -29,9 +30,20 @@ from client.tasks.registry import TASKS
 from client.tasks.reward import reward
 from client.tasks.sample import Sample
 from client.training import rollout
-from client.training.batch import Item, LoadInputs, Performance, items, micro_batches
+from client.training.batch import (
+    Extent,
+    Item,
+    LoadInputs,
+    Performance,
+    by_kind,
+    company,
+    items,
+    micro_batches,
+    padded,
+)
 
 STD_FLOOR = 1e-4
+Rewarded = Callable[[str, Sequence[float]], None]
 
 
 @dataclass(frozen=True)
@@ -74,15 +86,20 @@ def gradients(
     settings: Settings,
     load_inputs: LoadInputs,
     performance: Performance,
+    rewarded: Rewarded = lambda task, rewards: None,
 ) -> dict[str, Tensor]:
     """The gradient of each patient's loss, [P, ...] a parameter; drawn[p] holds patient p's samples, at
     least one.
 
-    seeds[p] alone decides what patient p's rollouts sample, whoever else was drawn.
+    seeds[p] alone decides what patient p's rollouts sample, whoever else was drawn. `rewarded(task, rewards)` is told
+    of each group's rewards, for local eyes: nothing here depends on it.
     """
     rows = items(drawn, load_inputs, experts.prompts, thinking)
-    groups = _groups(experts, rows, seeds, settings, performance)
-    return patient_gradients(experts, trained, len(drawn), _batches(experts, groups, settings, performance))
+    groups = _groups(experts, rows, seeds, settings, performance, rewarded)
+    with checkpointed(experts, performance.checkpointing):
+        return patient_gradients(
+            experts, trained, len(drawn), _batches(experts, groups, settings, performance)
+        )
 
 
 def advantages(rewards: Sequence[float]) -> tuple[float, ...]:
@@ -99,6 +116,24 @@ def group(item: Item, answers: Sequence[Sequence[int]], rewards: Sequence[float]
         weights[tuple(ids)] = (count + 1, total + advantage)
     counts, totals = zip(*weights.values(), strict=True)
     return Group(item, tuple(weights), counts, totals)
+
+
+def parts(whole: Group, tokens: int) -> list[Group]:
+    """The group as groups of fewer answers, each with its prompt of at most `tokens` tokens where one answer fits.
+
+    The loss is a sum over answers, already relative to the whole group: the parts' losses add up to the same.
+    """
+    longest = max(map(len, whole.answers))
+    most = max(1, (tokens - len(whole.item.query.prompt)) // longest)
+    return [
+        replace(
+            whole,
+            answers=whole.answers[i : i + most],
+            counts=whole.counts[i : i + most],
+            advantages=whole.advantages[i : i + most],
+        )
+        for i in range(0, len(whole.answers), most)
+    ]
 
 
 def token_losses(
@@ -122,27 +157,36 @@ def _groups(
     seeds: Sequence[int],
     settings: Settings,
     performance: Performance,
+    rewarded: Rewarded,
 ) -> list[Group]:
-    """Sample and reward every item's group."""
+    """Sample and reward every item's group. A batch of choices holds one patient's prompts only
+    (`client.training.batch`).
+    """
     shape = (settings.rollouts, settings.max_answer_tokens)
     streams = [np.random.Generator(np.random.Philox(seed)) for seed in seeds]
     numbered = [(item, streams[item.patient].random(shape)) for item in rows]
     groups = []
-    queries = max(1, performance.sampled_rows // settings.rollouts)
-    for batch in micro_batches(
-        numbered, lambda r: (r[0].sample.scale, r[0].sample.task), lambda r: len(r[0].query.prompt), queries
-    ):
-        first = batch[0][0].sample
-        uniforms = torch.from_numpy(np.stack([numbers for _, numbers in batch]))
-        with experts.only(first.scale, first.task):
-            sampled = rollout.sample(
-                experts, [item.query for item, _ in batch], uniforms, experts.prompts.end
-            )
-        for (item, _), answers in zip(batch, sampled, strict=True):
-            task = TASKS[item.sample.task]
-            groups.append(
-                group(item, answers, [reward(task, experts.prompts.text(a), item.sample) for a in answers])
-            )
+    for (scale, task), own in by_kind(numbered, lambda r: (r[0].sample.scale, r[0].sample.task)).items():
+        with experts.only(scale, task), experts.merged():
+            for batch in micro_batches(
+                own,
+                lambda r: r[0].patient,
+                lambda r: len(r[0].query.prompt),
+                performance.sampled_tokens,
+                padded(  # each rollout has its own copy of the prompt's keys and values
+                    lambda r: Extent(
+                        settings.rollouts * (len(r[0].query.prompt) + settings.max_answer_tokens)
+                    )
+                ),
+            ):
+                queries = [item.query for item, _ in batch]
+                uniforms = torch.from_numpy(np.stack([numbers for _, numbers in batch]))
+                sampled = rollout.sample(experts, queries, uniforms, experts.prompts.end)
+                for (item, _), answers in zip(batch, sampled, strict=True):
+                    texts = [experts.prompts.text(answer) for answer in answers]
+                    rewards = [reward(TASKS[task], text, item.sample) for text in texts]
+                    rewarded(task, rewards)
+                    groups.append(group(item, answers, rewards))
     return groups
 
 
@@ -152,11 +196,11 @@ def _batches(
     if settings.kl_beta == 0:  # without the KL term a group of equal rewards has a gradient of exactly zero
         groups = [g for g in groups if any(g.advantages)]
     for batch in micro_batches(
-        groups,
-        lambda g: (g.item.sample.scale, g.item.sample.task),
+        [part for g in groups for part in parts(g, performance.tokens)],
+        lambda g: (g.item.sample.scale, g.item.sample.task, company(experts.base, g.item)),
         lambda g: max(len(ids) for ids in g.answers),
-        performance.rows,
-        size=lambda g: len(g.answers),
+        performance.tokens,
+        padded(lambda g: Extent(len(g.item.query.prompt), len(g.answers), max(map(len, g.answers)))),
     ):
         yield partial(_losses, experts, batch, settings)
 

@@ -4,7 +4,8 @@ Each prompt is read once; its keys and values are repeated for its group. The ca
 that have ended leave the batch.
 
 Sampling is by inversion of the cumulative distribution with uniform numbers that the caller hands in row by
-row: what one row samples does not depend on which other rows share its batch.
+row: which other rows share its batch changes the last bits of a row's numbers, and so now and then a choice. Where
+that must not be, as in training, callers give one patient's rows alone.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ def _generate(
     held: list[Any] = prefix.cache.layers
     cache.layers = [_GrowingLayer(layer.keys, layer.values, most) for layer in held]
     valid, hidden, positions = prefix.valid, prefix.last, prefix.next_position
+    requests = prefix.requests
     for step in range(most):
         tokens = _choose(base.model.lm_head(hidden), None if uniforms is None else uniforms[alive, step])
         output[alive, step] = torch.where(running, tokens, end)
@@ -69,20 +71,20 @@ def _generate(
         if count < KEEP * len(running):
             keep = running.nonzero()[:, 0]
             cache.batch_select_indices(keep)
-            alive, tokens, positions = alive[keep], tokens[keep], positions[keep]
+            alive, tokens, positions, requests = alive[keep], tokens[keep], positions[keep], requests[keep]
             valid = None if valid is None else valid[keep]
             running = running[keep]
         mask = None
         if valid is not None:
             valid = torch.cat([valid, valid.new_ones(len(valid), 1)], dim=1)
             mask = valid[:, None, None]
-        hidden = base.language_model(
-            inputs_embeds=base.language_model.embed_tokens(tokens[:, None]),
-            position_ids=(positions + step)[None, :, None].expand(3, -1, -1),
-            attention_mask=mask,
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state[:, 0]
+        with experts.serving(requests):
+            hidden = base.architecture.decode(
+                base.language_model.embed_tokens(tokens[:, None]),
+                (positions + step)[None, :, None].expand(base.architecture.axes, -1, -1),
+                cache,
+                mask=mask,
+            )[:, 0]
     return [row[: row.index(end) + 1] if end in row else row for row in output.tolist()]
 
 

@@ -1,5 +1,8 @@
 """A round of private training at one hospital: S noised steps from the experts as sent, to one delta an
 expert.
+
+After each step the caller may keep the descent's state, and hand it in again where the process died: the round goes
+on with the next step, under the same reservation (`privacy.checkpoint` says why that costs nothing).
 """
 
 from __future__ import annotations
@@ -15,13 +18,26 @@ from client.tasks.sample import Sample
 from client.training import grpo, sft
 from client.training.batch import LoadInputs, Performance
 from privacy.clip import Clipped, add, clip_and_sum
-from privacy.descent import ExpertDelta, PrivateDescent
+from privacy.descent import ExpertDelta, PrivateDescent, StepState
 from privacy.noise import add_noise
 from privacy.plan import Plan
 from privacy.randomness import RandomSource
 from privacy.sampling import draw_patients, draw_samples
 
 Progress = Callable[[int, int], None]
+Keep = Callable[[StepState], None]
+SharedSum = Callable[
+    [
+        Experts,
+        Mapping[str, Tensor],
+        Sequence[Sequence[Sample]],
+        Sequence[int],
+        Plan,
+        LoadInputs,
+        Performance,
+    ],
+    Clipped,
+]
 SEEDS_BELOW = 2**53
 DEFAULT = Performance()
 
@@ -54,12 +70,13 @@ def stage_gradients(
     plan: Plan,
     load_inputs: LoadInputs,
     performance: Performance,
+    rewarded: grpo.Rewarded = lambda task, rewards: None,
 ) -> dict[str, Tensor]:
-    """Each patient's gradient of the loss of the plan's stage."""
+    """Each patient's gradient of the loss of the plan's stage; `rewarded` as `grpo.gradients` tells it."""
     if plan.stage == "sft":
         return sft.gradients(experts, parameters, drawn, seeds, load_inputs, performance)
     settings = grpo.Settings(plan.rollouts, plan.kl_beta, plan.max_answer_tokens)
-    return grpo.gradients(experts, parameters, drawn, seeds, settings, load_inputs, performance)
+    return grpo.gradients(experts, parameters, drawn, seeds, settings, load_inputs, performance, rewarded)
 
 
 def train_round(
@@ -73,19 +90,26 @@ def train_round(
     progress: Progress,
     performance: Performance = DEFAULT,
     gradients: PatientGradients = stage_gradients,
+    resume: StepState | None = None,
+    keep: Keep = lambda state: None,
+    shared_sum: SharedSum | None = None,
 ) -> dict[str, ExpertDelta]:
-    """Train the `trained` experts (those of the plan that the hospital allows) by the plan's mechanism.
+    """Train the `trained` experts (those of the plan that the hospital allows) by the plan's mechanism, from the
+    weights that they hold.
 
     Exactly `plan.mechanism.steps` steps are taken, an empty draw's too; each divides by the public
     `sampling_rate * nominal_patients`. Samples that train none of the experts are left out. `progress(step,
-    of)` is told of each step's end. Afterwards the experts hold the trained weights.
+    of)` is told of each step's end, after `keep` had the state; `resume` is such a state of this very round, whose
+    steps are not taken again. `shared_sum` (`distributed.Team.clipped_sum`) takes the stage's gradients in several
+    processes, in place of `gradients` in this one. Afterwards the experts hold the trained weights.
     """
     mechanism = plan.mechanism
     by_patient = _by_patient(samples, set(trained))
     patients = sorted(by_patient)
     parameters = experts.trainable(trained)
-    descent = PrivateDescent(parameters, plan.learning_rate)
-    for step in range(mechanism.steps):
+    descent = _descent(parameters, plan, resume)
+    experts.write(descent.parameters)
+    for step in range(descent.steps_taken, mechanism.steps):
         drawn = [
             [
                 by_patient[patient][i]
@@ -94,11 +118,23 @@ def train_round(
             for patient in draw_patients(patients, mechanism.sampling_rate, random)
         ]
         seeds = random.integers(len(drawn), SEEDS_BELOW).tolist()
-        clipped = clipped_sum(experts, parameters, drawn, seeds, plan, load_inputs, performance, gradients)
+        if shared_sum is None:
+            clipped = clipped_sum(
+                experts, parameters, drawn, seeds, plan, load_inputs, performance, gradients
+            )
+        else:
+            clipped = shared_sum(experts, parameters, drawn, seeds, plan, load_inputs, performance)
         descent.step(add_noise(clipped, mechanism, mechanism.sampling_rate * nominal_patients, random))
         experts.write(descent.parameters)
+        keep(descent.state())
         progress(step + 1, mechanism.steps)
     return descent.deltas()
+
+
+def _descent(start: Mapping[str, Tensor], plan: Plan, resume: StepState | None) -> PrivateDescent:
+    if resume is None:
+        return PrivateDescent(start, plan.learning_rate)
+    return PrivateDescent.resumed(start, plan.learning_rate, resume)
 
 
 def clipped_sum(

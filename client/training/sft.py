@@ -1,10 +1,12 @@
-"""Supervised fine-tuning of the scale experts: answers that hospitals know, no chain of thought that anyone wrote.
+"""Supervised fine-tuning of the scale experts and the router: answers that hospitals know, no chain of thought that
+anyone wrote.
 
 Half of the drawn samples (a coin of the patient's own) are asked directly. The other half are asked to think
 first, as the next stage will ask: the model's own thought, as it stands now, goes before the known answer. In
 either form the loss is the mean negative log-likelihood of the answer's tokens and the one that closes it,
-the thought's tokens excepted; a patient's loss is the mean over its drawn samples. Nothing is normalised over the
-batch, so that a patient's gradient is that patient's alone.
+the thought's tokens excepted. Where the router is trained, its cross-entropy of the sample's task is added; it moves
+nothing but the router. A patient's loss is the mean over its drawn samples. Nothing is normalised over the batch, so
+that a patient's gradient is that patient's alone.
 """
 
 from __future__ import annotations
@@ -17,15 +19,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from client.model import router
+from client.model.checkpointing import checkpointed
 from client.model.experts import Experts
 from client.model.forward import Query, answer_logprobs, read
 from client.model.patient_gradients import GradientTape, patient_gradients
+from client.model.prompt_tokens import PromptBuilder
 from client.tasks.grammar import thinking_form
 from client.tasks.prompt import direct, thinking
 from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
 from client.training import rollout
-from client.training.batch import Item, LoadInputs, Performance, items, micro_batches
+from client.training.batch import (
+    Extent,
+    Item,
+    LoadInputs,
+    Performance,
+    by_kind,
+    company,
+    items,
+    micro_batches,
+    padded,
+)
 
 THINKING_SHARE = 0.5
 THOUGHT_TOKENS = 24  # a longer thought is cut
@@ -61,11 +76,15 @@ def gradients(
     thoughtful = [row for row, coin in zip(rows, coins, strict=True) if coin < THINKING_SHARE]
     targets = [Target(row, tuple(experts.prompts.answer(_answer(row.sample)))) for row in asked]
     targets += _after_thinking(experts, thoughtful, performance)
-    return patient_gradients(experts, trained, len(drawn), _batches(experts, targets, performance))
+    with checkpointed(experts, performance.checkpointing):
+        return patient_gradients(experts, trained, len(drawn), _batches(experts, targets, performance))
 
 
 def _after_thinking(experts: Experts, rows: Sequence[Item], performance: Performance) -> list[Target]:
-    """The rows asked to think, each with the thought that the model has now, and then the known answer."""
+    """The rows asked to think, each with the thought that the model has now, and then the known answer.
+
+    A batch of choices holds one patient's rows only (`client.training.batch`).
+    """
     prompts = experts.prompts
     closes = prompts.ids("</think>")[-1]
     targets = []
@@ -73,17 +92,25 @@ def _after_thinking(experts: Experts, rows: Sequence[Item], performance: Perform
         replace(row, query=Query(prompts.prompt(thinking(row.sample), row.query.visual), row.query.visual))
         for row in rows
     ]
-    for batch in micro_batches(
-        asked, lambda r: r.sample.scale, lambda r: len(r.query.prompt), performance.sampled_rows
-    ):
-        with experts.only(batch[0].sample.scale, None):
-            said = rollout.greedy(experts, [row.query for row in batch], THOUGHT_TOKENS, closes)
-        for row, ids in zip(batch, said, strict=True):
-            given, closing = thinking_form(prompts.text(ids))
-            before = prompts.ids(given)
-            known = prompts.ids(_answer(row.sample) + closing)
-            targets.append(Target(row, (*before, *known), len(before)))
+    for scale, own in by_kind(asked, lambda r: r.sample.scale).items():
+        with experts.only(scale, None), experts.merged():
+            for batch in micro_batches(
+                own,
+                lambda r: r.patient,
+                lambda r: len(r.query.prompt),
+                performance.sampled_tokens,
+                padded(lambda r: Extent(len(r.query.prompt) + THOUGHT_TOKENS)),
+            ):
+                said = rollout.greedy(experts, [row.query for row in batch], THOUGHT_TOKENS, closes)
+                targets += [_target(prompts, row, ids) for row, ids in zip(batch, said, strict=True)]
     return targets
+
+
+def _target(prompts: PromptBuilder, row: Item, thought: Sequence[int]) -> Target:
+    given, closing = thinking_form(prompts.text(list(thought)))
+    before = prompts.ids(given)
+    known = prompts.ids(_answer(row.sample) + closing)
+    return Target(row, (*before, *known), len(before))
 
 
 def _answer(sample: Sample) -> str:
@@ -95,9 +122,10 @@ def _batches(
 ) -> Iterator[Callable[[GradientTape], Tensor]]:
     for batch in micro_batches(
         targets,
-        lambda t: t.item.sample.scale,
+        lambda t: (t.item.sample.scale, company(experts.base, t.item)),
         lambda t: len(t.item.query.prompt) + len(t.ids),
-        performance.rows,
+        performance.tokens,
+        padded(lambda t: Extent(len(t.item.query.prompt), 1, len(t.ids))),
     ):
         yield partial(_losses, experts, batch)
 
@@ -106,10 +134,14 @@ def _losses(experts: Experts, batch: Sequence[Target], tape: GradientTape) -> Te
     rows = [target.item for target in batch]
     device = experts.base.device
     tape.at(torch.tensor([item.patient for item in rows], device=device))
-    with experts.only(rows[0].sample.scale, None):
+    scale = rows[0].sample.scale
+    with experts.only(scale, None):
         prefix = read(experts, [item.query for item in rows])
         logprobs, real = answer_logprobs(experts, prefix, [target.ids for target in batch])
     given = torch.tensor([target.given for target in batch], device=device)
     wanted = real & (torch.arange(real.shape[1], device=device) >= given[:, None])
     weights = torch.tensor([item.weight for item in rows], device=device)
-    return -weights * (logprobs * wanted).sum(1) / wanted.sum(1)
+    losses = -(logprobs * wanted).sum(1) / wanted.sum(1)
+    if tape.records(experts.router.key):
+        losses = losses + router.losses(experts, prefix, scale, [item.sample.task for item in rows])
+    return weights * losses

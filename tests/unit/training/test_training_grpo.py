@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from client.model.base import Base
+from client.tasks.prompt import thinking
 from client.training import grpo
-from client.training.batch import Performance
+from client.training.batch import Performance, items
 from client.training.round import train_round
 from privacy.mechanism import Mechanism
 from privacy.randomness import SeededRandom
@@ -90,3 +91,22 @@ def test_scale_experts_are_byte_identical_after_rl(tiny_base: Path) -> None:
         assert any((before[name][key] != value).any() for key, value in experts.export(name).items())
     after = base.model.state_dict()
     assert all(torch.equal(weights[key], after[key]) for key in weights if ".lora_" not in key)
+
+
+def test_a_group_in_parts_has_every_answer_once_and_its_own_advantages(tiny_base: Path) -> None:
+    """Catches a long group that breaks the token budget, answers lost, and advantages relative to a part."""
+    experts = fresh(Base.load(tiny_base))
+    (item,) = items([samples_of("a")[:1]], Inputs(experts.base), experts.prompts, thinking)
+    whole = grpo.group(item, [[i] * (10 + i) for i in range(8)], [i / 8 for i in range(8)])
+    prompt = len(item.query.prompt)
+    for tokens in (1, prompt + 20, prompt + 40, 10_000):
+        split = grpo.parts(whole, tokens)
+        assert [ids for part in split for ids in part.answers] == list(whole.answers)
+        assert [a for part in split for a in part.advantages] == list(whole.advantages)
+        assert sum(sum(part.counts) for part in split) == 8
+        assert all(
+            len(part.answers) == 1 or prompt + len(part.answers) * max(map(len, part.answers)) <= tokens
+            for part in split
+        )
+    assert len(grpo.parts(whole, 10_000)) == 1
+    assert len(grpo.parts(whole, 1)) == 8

@@ -38,7 +38,7 @@ def test_greedy_answers_equal_transformers_generate(tiny_base: Path) -> None:
         end = free[0][5]
         ours = rollout.greedy(experts, asked, 24, end)
         for query, image, answer in zip(asked, images, ours, strict=True):
-            pixels, grid = patchify([image], base.patches)
+            pixels, grid = patchify([image], base.architecture.patches)
             ids = query.prompt.ids[None]
             theirs = base.model.generate(
                 input_ids=ids,

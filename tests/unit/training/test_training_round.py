@@ -8,10 +8,11 @@ import torch
 from client.model.base import Base
 from client.model.experts import Experts
 from client.model.forward import Query, answer_logprobs, read
+from client.selftest import sampling
 from client.tasks.prompt import direct
 from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
-from client.training.batch import Performance, micro_batches
+from client.training.batch import Extent, Performance, micro_batches, padded
 from client.training.round import train_round
 from privacy.mechanism import Mechanism
 from privacy.randomness import SeededRandom
@@ -55,6 +56,14 @@ def test_a_round_without_noise_learns_and_returns_its_deltas(tiny_base: Path) ->
             np.testing.assert_allclose(value - before[name][key], delta.tensors[key], atol=1e-6)
 
 
+def test_a_round_draws_as_charged_for_and_adds_up_its_own_steps() -> None:
+    """Would catch a rate 10 % off (power above 1 - 1e-12), a draw of a fixed size, one draw for all steps, a slide
+    taken for a patient, a sum carried from step to step, and a mean over how many there are. A right round fails by
+    chance five times in ten million. The planted faults: tests/unit/client/test_client_selftest_sampling.py.
+    """
+    assert sampling.findings("0" * 64, lambda step: None) == []
+
+
 def test_a_round_trains_the_named_experts_only(tiny_base: Path) -> None:
     """Would catch a hospital that trains, and pays for, an expert that its policy forbids."""
     base = Base.load(tiny_base)
@@ -72,7 +81,7 @@ def test_an_empty_draw_steps_on_noise_alone(tiny_base: Path) -> None:
     """Would catch a step skipped when nobody was drawn: its absence would tell that nobody was."""
     base = Base.load(tiny_base)
     experts = fresh(base)
-    asked = plan(base.hash, "sft", Mechanism(1.0, 1.0, 1e-9, 3, 5), SFT)
+    asked = plan(base.hash, "sft", Mechanism(1.0, 1.0, 1e-6, 3, 5), SFT)
     steps: list[int] = []
 
     def never(samples: list[Sample]) -> list[object]:
@@ -91,7 +100,12 @@ def test_speed_settings_do_not_change_the_step(tiny_base: Path) -> None:
     base = Base.load(tiny_base)
     asked = plan(base.hash, "sft", Mechanism(0.5, 0.0, 1.0, 1, 5), SFT)
     results = []
-    for performance in (Performance(), Performance(patients=3, rows=4), Performance(patients=1, rows=1)):
+    for performance in (
+        Performance(),
+        Performance(patients=3, tokens=200, sampled_tokens=300),
+        Performance(patients=1, tokens=1, sampled_tokens=1),
+        Performance(checkpointing=True),
+    ):
         deltas = train_round(
             fresh(base),
             SFT,
@@ -112,7 +126,18 @@ def test_speed_settings_do_not_change_the_step(tiny_base: Path) -> None:
 def test_micro_batches_hold_every_value_once() -> None:
     """Would catch a truncated draw: dropping patients to fit a batch breaks the accounting."""
     values = [(kind, size) for kind in "xyz" for size in (5, 1, 9, 2, 2, 7, 30)]
-    batches = list(micro_batches(values, lambda v: v[0], lambda v: v[1], 10, size=lambda v: v[1]))
+    cost = padded(lambda v: Extent(v[1], 2, v[1]))
+    batches = list(micro_batches(values, lambda v: v[0], lambda v: v[1], 30, cost))
     assert sorted(v for batch in batches for v in batch) == sorted(values)
     assert all(len({kind for kind, _ in batch}) == 1 for batch in batches)
-    assert all(sum(size for _, size in batch) <= 10 or len(batch) == 1 for batch in batches)
+    assert all(cost(batch) <= 30 or len(batch) == 1 for batch in batches)
+    assert any(len(batch) > 1 for batch in batches)
+    assert [len(batch) for batch in micro_batches(values, lambda v: 0, lambda v: v[1], 5)] == [5, 5, 5, 5, 1]
+
+
+def test_padding_counts() -> None:
+    """Would catch a budget of real tokens: short rows beside a long one take as much memory as it does."""
+    cost = padded(lambda extent: extent)
+    assert cost([Extent(100)]) == 100
+    assert cost([Extent(100), Extent(1)]) == 200
+    assert cost([Extent(10, 1, 5), Extent(20, 4, 2)]) == 2 * 20 + 5 * 5

@@ -7,10 +7,11 @@ the batch's token count, a clip per sample, the realised batch size, the batch's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytest
 import torch
@@ -18,18 +19,19 @@ from torch import Tensor
 
 from client.model.base import Base
 from client.model.experts import Experts
+from client.model.forward import Query
 from client.tasks.sample import Box, Boxes, Region, Sample
-from client.training import grpo, sft
+from client.training import grpo, rollout, sft
 from client.training.batch import Performance
-from client.training.round import clipped_sum
+from client.training.round import clipped_sum, stage_gradients
 from privacy.mechanism import Mechanism
 from tests.model_cases import GRPO, SFT, Inputs, fresh, plan, samples_of
 
 WHO = "abcd"
 Drawn = dict[str, list[Sample]]  # patient -> samples
 Sum = Callable[[Drawn], Tensor]  # one flat vector over all parameters
-WHOLE_BATCH = Performance(patients=64, rows=512)
-SMALL_BATCHES = Performance(patients=3, rows=8)
+WHOLE_BATCH = Performance(patients=64, tokens=1 << 20)
+SMALL_BATCHES = Performance(patients=3, tokens=500)
 
 
 @dataclass
@@ -184,3 +186,44 @@ def test_a_loss_divided_by_the_batchs_tokens_is_seen(stage: Stage, monkeypatch: 
     monkeypatch.setattr(sft, "_losses", token_mean)
     clip = float(stage.sum(others, 1e9, WHOLE_BATCH).norm()) / len(WHO)
     assert worst(lambda d: stage.sum(d, clip, WHOLE_BATCH), [(drawn, others)], clip) > 1.02
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
+def test_a_joiner_with_longer_questions_changes_nobody_elses_choices(
+    stage: Stage, tiny_base: Path, monkeypatch: pytest.MonkeyPatch, precision: torch.dtype
+) -> None:
+    """Catches tokens chosen in a batch that others share: its padding and size change last bits, a bit decides a token,
+    and a coordinator who picks the experts can put many patients at such a tie. In bfloat16, where bits are few, all
+    gradients but the joiner's must be the same to the last bit; in float32 all choices must be.
+    """
+    base = Base.load(tiny_base)
+    base.model.to(precision)
+    base.projector.to(torch.float32)
+    stage.experts, stage.inputs = fresh(base), Inputs(base)
+    shared: list[int] = []
+    for name in ("greedy", "sample"):
+        chosen = getattr(rollout, name)
+
+        def spy(experts: Experts, queries: Sequence[Query], *rest: object, of: Any = chosen) -> Any:
+            shared.append(len({id(asked[id(query.visual)]) for query in queries}))
+            return of(experts, queries, *rest)
+
+        monkeypatch.setattr(rollout, name, spy)
+    drawn = list(cohort(stage.kind).values())
+    long = [replace(s, question=" ".join([s.question] * 6)) for s in samples_of("z")]
+    asked = {id(visual): patient for patient in [*drawn, long] for visual in stage.inputs(patient)}
+    extra = {} if stage.kind == "sft" else {"rollouts": 8, "kl_beta": 0.01, "max_answer_tokens": 24}
+    told = plan(base.hash, stage.kind, Mechanism(1.0, 1.0, 0.5, 1, 5), stage.names, **extra)
+
+    def gradients(who: list[list[Sample]]) -> dict[str, Tensor]:
+        seeds = list(range(len(who)))
+        parameters = stage.experts.trainable(stage.names)
+        return stage_gradients(stage.experts, parameters, who, seeds, told, stage.inputs, Performance())
+
+    without, among = gradients(drawn), gradients([*drawn, long])
+    assert set(shared) == {1}
+    for key, value in without.items():
+        if precision == torch.bfloat16:
+            assert torch.equal(among[key][:-1], value), key
+        else:
+            torch.testing.assert_close(among[key][:-1], value, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,58 @@
+"""The checkpoints of a round's steps, as files of the hospital's home: 0600 in a folder of 0700; they never leave.
+
+One file a reservation, replaced whole after each step. `privacy.checkpoint` says what is in it, and why going on
+from it costs nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from privacy import checkpoint
+from privacy.descent import StepState
+from privacy.keys import PrivateKey
+from privacy.ledger.account import Reservation
+
+
+class StepCheckpoints:
+    """The checkpoints in `folder`, which is made where there is none; `key` is the hospital's release key."""
+
+    def __init__(self, folder: Path, key: PrivateKey) -> None:
+        self._folder, self._key = folder, key
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def keep(self, reservation: Reservation, state: StepState) -> None:
+        """Replace the reservation's checkpoint, durably: whatever instant the process dies at, one of the two stands."""
+        path = self._path(reservation)
+        part = path.with_suffix(".part")
+        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(checkpoint.encode(state, reservation, self._key))
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def read(self, reservation: Reservation) -> StepState | None:
+        """Where the reservation's round stands; None before its first step's end. Raises `CheckpointError`."""
+        try:
+            data = self._path(reservation).read_bytes()
+        except FileNotFoundError:
+            return None
+        return checkpoint.decode(data, reservation, self._key.public)
+
+    def sweep(self, keep: Collection[Reservation] = ()) -> None:
+        """Remove all but the checkpoints of these reservations."""
+        kept = {self._path(reservation) for reservation in keep}
+        for path in self._folder.iterdir():
+            if path not in kept:
+                path.unlink()
+
+    def _path(self, reservation: Reservation) -> Path:
+        return self._folder / f"{reservation.hash}.step"

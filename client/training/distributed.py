@@ -1,0 +1,192 @@
+"""Several processes of one hospital, one a GPU, that share the patients of one draw.
+
+Rank 0 is the agent: it alone draws, adds noise, steps, and holds ledger and keys. The others are told whose gradients
+to take and from which weights, and give back one thing, their part of the clipped sum:
+
+    rank 0   draw ─► tell ─► own share ─┐
+    rank r           told ─► own share ─┴─► all-reduce ─► rank 0: Clipped ─► noise, once ─► step ─► tell the weights
+
+Each patient of the draw is in one share, so the sum moves by at most the clip norm, as in one process. What travels
+between the processes is not noised and never leaves the machine: gloo, over a loopback.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from client.errors import ClientError, SlideError
+from client.model.experts import Experts
+from client.tasks.sample import Sample
+from client.training.batch import LoadInputs, Performance
+from client.training.round import clipped_sum
+from privacy.clip import Clipped, add_across
+from privacy.plan import Plan
+
+_LOG = logging.getLogger("fedpath.training")
+MEETING = timedelta(minutes=2)  # all are there by then
+# No process waits in vain: one that dies closes its connections. Between rounds the others wait for days.
+PATIENCE = timedelta(days=3650)
+
+Load = Callable[[Plan, Mapping[str, bytes]], Experts]
+
+
+class WorkerError(ClientError):
+    """Another process of the team failed; its own log says why."""
+
+
+@dataclass(frozen=True)
+class Begin:
+    """A round begins: the plan's bytes, and the experts as they were sent."""
+
+    plan: bytes
+    parts: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step's draw, and the names of the parameters, whose values follow."""
+
+    parameters: tuple[str, ...]
+    drawn: Sequence[Sequence[Sample]]
+    seeds: Sequence[int]
+    performance: Performance
+
+
+@dataclass(frozen=True)
+class Team:
+    """This process among `size` of them; `rank` 0 leads. Made by `joined`."""
+
+    rank: int
+    size: int
+    group: dist.ProcessGroup
+
+    def begin(self, plan: Plan, parts: Mapping[str, bytes]) -> None:
+        """The leader's word that a round begins, whose experts are in `parts`."""
+        self._tell(Begin(plan.to_bytes(), dict(parts)))
+
+    def clipped_sum(
+        self,
+        experts: Experts,
+        parameters: Mapping[str, Tensor],
+        drawn: Sequence[Sequence[Sample]],
+        seeds: Sequence[int],
+        plan: Plan,
+        load_inputs: LoadInputs,
+        performance: Performance,
+    ) -> Clipped:
+        """`round.clipped_sum` over all processes' shares, for the leader.
+
+        Raises the SlideError that any process met, so that the leader leaves that slide out; any other failure of
+        another process is a `WorkerError`.
+        """
+        self._tell(Step(tuple(sorted(parameters)), drawn, seeds, performance))
+        for name in sorted(parameters):
+            value = parameters[name].detach().to("cpu", torch.float32).contiguous()
+            dist.broadcast(value, src=0, group=self.group)
+        return self._share(experts, parameters, drawn, seeds, plan, load_inputs, performance)
+
+    def end(self) -> None:
+        """The leader's word that the others may go."""
+        self._tell(None)
+
+    def follow(self, load: Load, load_inputs: LoadInputs) -> None:
+        """What every process but the leader does, until the leader ends it."""
+        held: tuple[Plan, Experts] | None = None
+        while (told := self._told()) is not None:
+            if isinstance(told, Begin):
+                plan = Plan.from_bytes(told.plan)
+                held = plan, load(plan, told.parts)
+                continue
+            assert held is not None, "a step before its round"
+            plan, experts = held
+            parameters = experts.trainable({name.split("::")[0] for name in told.parameters})
+            values = {name: torch.empty(parameters[name].shape) for name in told.parameters}
+            for value in values.values():
+                dist.broadcast(value, src=0, group=self.group)
+            experts.write(values)
+            trained = {name: parameters[name] for name in told.parameters}
+            try:
+                self._share(experts, trained, told.drawn, told.seeds, plan, load_inputs, told.performance)
+            except Exception:
+                _LOG.exception(
+                    "this step failed"
+                )  # the leader was told; where it is gone, the next word fails
+
+    def _share(
+        self,
+        experts: Experts,
+        parameters: Mapping[str, Tensor],
+        drawn: Sequence[Sequence[Sample]],
+        seeds: Sequence[int],
+        plan: Plan,
+        load_inputs: LoadInputs,
+        performance: Performance,
+    ) -> Clipped:
+        """This process' patients, every `size`-th of the draw; then the sum over all processes, if all have theirs."""
+        mine = slice(self.rank, None, self.size)
+        failed: Exception | None = None
+        try:
+            part = clipped_sum(experts, parameters, drawn[mine], seeds[mine], plan, load_inputs, performance)
+        except Exception as error:
+            failed = error
+        self._raise_any(failed)
+        return add_across(part, self._sum_over_processes)
+
+    def _raise_any(self, failed: Exception | None) -> None:
+        words: list[tuple[type[SlideError], str] | str | None] = [None] * self.size
+        slide = isinstance(failed, SlideError)
+        mine = (type(failed), failed.name) if isinstance(failed, SlideError) else failed and "failed"
+        dist.all_gather_object(words, mine, group=self.group)
+        if failed is not None and not slide:
+            raise failed
+        for rank, word in enumerate(words):
+            if isinstance(word, tuple):
+                kind, name = word
+                raise kind(name)
+            if word is not None:
+                raise WorkerError(f"process {rank} of {self.size} failed in this step: see its log")
+
+    def _sum_over_processes(self, tensor: Tensor) -> Tensor:
+        total = tensor.cpu().contiguous().clone()
+        dist.all_reduce(total, group=self.group)
+        return total.to(tensor.device)
+
+    def _tell(self, what: Begin | Step | None) -> None:
+        assert self.rank == 0, "only the leader tells"
+        dist.broadcast_object_list([what], src=0, group=self.group)
+
+    def _told(self) -> Begin | Step | None:
+        box: list[Begin | Step | None] = [None]
+        dist.broadcast_object_list(box, src=0, group=self.group)
+        return box[0]
+
+
+@contextmanager
+def joined(meeting: Path, rank: int, size: int) -> Iterator[Team]:
+    """Be one of `size` processes that meet at a file, which the leader's caller has made sure is not there yet.
+
+    Raises `WorkerError` where they do not all come.
+    """
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    try:
+        dist.init_process_group(
+            "gloo", init_method=f"file://{meeting}", rank=rank, world_size=size, timeout=MEETING
+        )
+    except RuntimeError as error:
+        raise WorkerError(
+            f"{size} processes did not meet within {MEETING.total_seconds():g} s: see the log of each"
+        ) from error
+    try:
+        yield Team(rank, size, dist.new_group(timeout=PATIENCE))
+    finally:
+        dist.destroy_process_group()

@@ -1,0 +1,262 @@
+"""What a round needs of the device's memory, said before it trains: from the base's sizes, the plan and `Performance`.
+
+Everything here is public: the longest prompts and answers are bounds, not those of this hospital's data, so that a
+refusal tells nothing of them. The need errs on the safe side: where the budgets of `Performance` are used up, the
+measured peak is at most the need, and at least a quarter of it (`test_training_memory.py`).
+
+Letters: w width, q and k widths of all queries and all keys, f inner width, e bytes a value, R ranks of the active
+experts together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from client.errors import ClientError
+from client.model.base import Base
+from client.model.visual import IMAGES_A_PASS
+from client.training.batch import Performance
+from privacy.experts import LAYERS, ROUTER
+
+TEXT_TOKENS = 192  # of a prompt, beside its visual tokens
+SHORTEST = 32  # tokens of the shortest prompt that is reckoned with
+SFT_ANSWER_TOKENS = 256
+FLOAT, DOUBLE = 4, 8
+
+LADDER = (
+    Performance(),
+    Performance(patients=32),
+    Performance(patients=16, sampled_tokens=32768),
+    Performance(patients=16, sampled_tokens=32768, checkpointing=True),
+    Performance(patients=8, tokens=2048, sampled_tokens=16384, checkpointing=True),
+    Performance(patients=4, tokens=1024, sampled_tokens=8192, checkpointing=True),
+    Performance(patients=1, tokens=512, sampled_tokens=4096, checkpointing=True),
+)
+
+
+class DeviceMemoryError(ClientError):
+    """A round that no setting of `Performance` brings down to the device's memory."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes of the device's memory.
+
+    weights: base and experts, where they lie; descent: start, weights and both moments, and a step's sum and noise;
+    gradients: of the patients held together; activations: kept for a backward pass, and what it computes;
+    logits: of a training pass; sampling: of a sampling pass, its keys and values, logits and merged experts;
+    encoding: of the vision tower. Training, sampling and encoding take turns.
+    """
+
+    weights: int
+    descent: int
+    gradients: int
+    activations: int
+    logits: int
+    sampling: int
+    encoding: int
+
+    @property
+    def more(self) -> int:
+        """What is needed beside the weights."""
+        training = self.activations + self.logits
+        return self.descent + self.gradients + max(training, self.sampling, self.encoding)
+
+    @property
+    def total(self) -> int:
+        """The most at any time."""
+        return self.weights + self.more
+
+    def __str__(self) -> str:
+        parts = ", ".join(f"{field.name} {gibibytes(getattr(self, field.name))}" for field in fields(self))
+        return f"{gibibytes(self.total)} ({parts})"
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """The sizes of a base's language model that its memory follows from; `visual` is the most visual tokens of an input,
+    `encoding` the bytes of the vision tower over one pass of images.
+    """
+
+    layers: int
+    width: int
+    queries: int
+    keys: int
+    inner: int
+    vocabulary: int
+    itemsize: int
+    visual: int
+    encoding: int
+
+    @classmethod
+    def of(cls, base: Base) -> Decoder:
+        """The sizes of a loaded base."""
+        config, pixels = base.language_model.config, base.scales.roi_pixels
+        region = base.architecture.largest(pixels).tokens
+        head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        itemsize = base.language_model.embed_tokens.weight.element_size()
+        return cls(
+            layers=config.num_hidden_layers,
+            width=config.hidden_size,
+            queries=head * config.num_attention_heads,
+            keys=head * config.num_key_value_heads,
+            inner=config.intermediate_size,
+            vocabulary=config.vocab_size,
+            itemsize=itemsize,
+            visual=max(base.scales.wsi_max_tokens, region),
+            encoding=_encoding(base.model.config, region, itemsize),
+        )
+
+
+def _encoding(config: Any, tokens: int, itemsize: int) -> int:
+    """Of a pass of the largest regions, which become so many tokens each, of `merge` by `merge` patches."""
+    vision = config.vision_config
+    merge = getattr(vision, "spatial_merge_size", None) or config.scale_factor
+    patches = IMAGES_A_PASS * tokens * merge**2
+    return patches * (8 * vision.hidden_size + 2 * vision.intermediate_size) * itemsize
+
+
+def need(
+    decoder: Decoder,
+    weights: int,
+    trained: Mapping[str, Sequence[int]],
+    performance: Performance,
+    rollouts: int = 0,
+    max_answer_tokens: int = 0,
+) -> Need:
+    """What training needs at most: `weights` bytes lie on the device, `trained` are the shapes of what trains.
+
+    `rollouts` and `max_answer_tokens` are a GRPO plan's; in SFT both are 0.
+    """
+    sizes = [math.prod(shape) for shape in trained.values()]
+    rank = max((shape[-1] for name, shape in trained.items() if name.endswith("lora_B")), default=0)
+    answers = max(1, rollouts)
+    answer = max_answer_tokens or SFT_ANSWER_TOKENS
+    prompt = decoder.visual + TEXT_TOKENS
+    tokens = max(performance.tokens, prompt + answer)  # the longest answer is a batch of its own
+    patients = performance.patients
+    return Need(
+        weights=weights,
+        descent=sum(sizes) * (5 * FLOAT + 3 * DOUBLE),
+        gradients=patients * (sum(sizes) * FLOAT + 2 * max(sizes, default=0) * DOUBLE),
+        activations=_activations(decoder, tokens, answers, 2 * rank, performance.checkpointing)
+        + _per_row(trained, tokens, answers),
+        logits=_answer_tokens(tokens, answers) * decoder.vocabulary * (decoder.itemsize + 3 * FLOAT),
+        sampling=_sampling(decoder, max(performance.sampled_tokens, answers * (prompt + answer)), answer),
+        encoding=decoder.encoding,
+    )
+
+
+def _activations(decoder: Decoder, tokens: int, answers: int, rank: int, checkpointing: bool) -> int:
+    """Of all layers, or with checkpointing every layer's input and one layer's inner values; and what one layer's
+    backward pass computes.
+
+    A layer keeps the inputs of both norms in float32, queries before and after their norm, keys and values, attention's
+    result, three inner values, and seven products with A. Answers attend to a copy of their prompt's keys and values.
+    """
+    d, e = decoder, decoder.itemsize
+    whole = 4 * d.width * max(e, FLOAT) + (4 * d.queries + 4 * d.keys + 3 * d.inner) * e + 7 * rank * FLOAT
+    copies = 2 * (d.keys + d.queries) * e if answers > 1 else 2 * d.keys * e
+    kept = (d.width + 2 * d.keys) * e + (2 * d.keys * e) * answers
+    backward = tokens * (3 * d.inner + 2 * d.width) * max(e, FLOAT)
+    layer = tokens * whole + tokens * answers * copies
+    if checkpointing:
+        return d.layers * tokens * kept + layer + backward
+    return d.layers * layer + backward
+
+
+def _per_row(trained: Mapping[str, Sequence[int]], tokens: int, answers: int) -> int:
+    """One layer's gradient a row, before rows are added up by patient."""
+    largest = max((math.prod(shape) for shape in trained.values()), default=0)
+    return 2 * _rows(tokens, answers) * largest * FLOAT
+
+
+def _rows(tokens: int, answers: int) -> int:
+    return math.ceil(tokens * answers / (SHORTEST + SHORTEST // 4 * answers))
+
+
+def _answer_tokens(tokens: int, answers: int) -> int:
+    """How many tokens of a pass are answers': half of it where each prompt has one, nearly all where it has many."""
+    return tokens // 2 if answers == 1 else tokens
+
+
+def _sampling(decoder: Decoder, tokens: int, answer: int) -> int:
+    """Keys and values twice, as their buffers grow out of the prompts'; the next token's distribution in float64; the
+    active experts merged with the base's layers, where those are float32.
+    """
+    d, e = decoder, decoder.itemsize
+    cached = 2 * tokens * d.layers * 2 * d.keys * e
+    rows = math.ceil(tokens / (SHORTEST + answer))
+    distribution = rows * d.vocabulary * (e + 2 * FLOAT + 2 * DOUBLE)
+    reading = rows * SHORTEST * (2 * d.width + 2 * d.inner) * e
+    layer = d.width * (2 * d.queries + 2 * d.keys + 3 * d.inner)
+    return cached + distribution + reading + (d.layers * layer * FLOAT if e == FLOAT else 0)
+
+
+def fitting(
+    decoder: Decoder,
+    weights: int,
+    trained: Mapping[str, Sequence[int]],
+    free: int,
+    rollouts: int = 0,
+    max_answer_tokens: int = 0,
+) -> tuple[Performance, Need]:
+    """The fastest of the ladder that fits into `free` bytes beside the weights, and its need.
+
+    Raises `DeviceMemoryError` where none does.
+    """
+    for performance in LADDER:
+        wanted = need(decoder, weights, trained, performance, rollouts, max_answer_tokens)
+        if wanted.more <= free:
+            return performance, wanted
+    raise DeviceMemoryError(
+        f"the round needs at least {wanted}, of which {gibibytes(wanted.more)} beside the weights, but the device has "
+        f"{gibibytes(free)} free: take a larger device or a smaller base, or ask for lower ranks, fewer rollouts or "
+        "shorter answers"
+    )
+
+
+def expert_shapes(base: Base, experts: Iterable[str], rank: int) -> dict[str, tuple[int, int]]:
+    """What these LoRA experts would train at this rank, all layers adapted: before any is attached."""
+    names = [name for name in experts if name != ROUTER]
+    return {
+        f"{expert}::{name}.lora_B": (module.out_features, rank)
+        for name, module in base.language_model.named_modules()
+        if isinstance(module, nn.Linear) and name.rsplit(".", 1)[-1] in LAYERS
+        for expert in names
+    }
+
+
+def free_bytes(device: torch.device) -> int:
+    """What the device can still give this process: a GPU's free memory, or the machine's within this process' cgroup."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    return min(int(lines["MemAvailable"].split()[0]) << 10, _cgroup_free())
+
+
+def _cgroup_free(folder: Path = Path("/sys/fs/cgroup")) -> int:
+    """What is left of the cgroup's limit; without bound where there is none."""
+    try:
+        most, used = ((folder / name).read_text().strip() for name in ("memory.max", "memory.current"))
+        return int(most) - int(used)  # "max" is no number
+    except (OSError, ValueError):
+        return 1 << 62
+
+
+def resident(tensors: Iterable[Tensor]) -> int:
+    """Bytes of these tensors."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def gibibytes(count: int) -> str:
+    """For the reader: "1.5 GiB", "12 MiB"."""
+    return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 30 else f"{count / (1 << 20):.0f} MiB"

@@ -1,0 +1,38 @@
+"""A worker of a hospital with several GPUs: `python -m client.worker HOME RANK SIZE`, started by the agent.
+
+It shares the agent's network namespace and user, takes the gradients of the patients that the agent names, and has
+neither ledger nor keys nor manifest nor a door of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from client.expert_states import ExpertStates
+from client.home import Home
+from client.model.base import Base
+from client.model.inputs import InputLoader
+from client.model.slide_features import SlideFeatures
+from client.slides.index import index_slides
+from client.training.distributed import joined
+
+
+def main(home: Home, rank: int, size: int) -> None:
+    """Meet the agent, load the base on a GPU of its own, and work until the agent ends it or goes away."""
+    with joined(home.meeting, rank, size) as team:
+        base = Base.load(home.settings.base, f"cuda:{rank}" if torch.cuda.is_available() else "cpu")
+        index = index_slides(home.settings.slides)
+        team.follow(
+            ExpertStates(base).load, InputLoader(base, index.slides, SlideFeatures(base, home.features))
+        )
+
+
+if __name__ == "__main__":
+    os.umask(0o077)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s worker %(levelname)s %(message)s")
+    main(Home(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,201 @@
+"""Two processes that share a draw over gloo: the sum, the noise and the weights of one process."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+from client.errors import ClientError, UnreadableSlideError
+from client.model.base import Base
+from client.model.experts import Experts
+from client.model.visual import Visual
+from client.tasks.sample import Sample
+from client.training.batch import Performance
+from client.training.distributed import Team, WorkerError, joined
+from client.training.round import clipped_sum, train_round
+from privacy.descent import StepState
+from privacy.mechanism import Mechanism
+from privacy.plan import Plan
+from privacy.randomness import RandomSource, SecureRandom, SeededRandom
+from tests.model_cases import GRPO, SFT, Inputs, fresh, plan, samples_of
+
+SIZE = 2
+
+
+class Failing:
+    """Inputs of which some fail, in whatever process they are asked for."""
+
+    def __init__(self, base: Base) -> None:
+        self._inputs = Inputs(base)
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Visual]:
+        for sample in samples:
+            if sample.patient == "unreadable":
+                raise UnreadableSlideError("unreadable.svs")
+            if sample.patient == "broken":
+                raise RuntimeError("patient DOE-1")
+        return self._inputs(samples)
+
+
+def _worker(base: Path, meeting: Path) -> None:
+    torch.set_num_threads(1)
+    experts = fresh(Base.load(base))
+
+    def load(plan: Plan, parts: object) -> Experts:
+        return experts
+
+    with joined(meeting, 1, SIZE) as team:
+        team.follow(load, Failing(experts.base))
+
+
+@pytest.fixture(scope="module")
+def team(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Team]:
+    """The leader, in this process, of a team of two."""
+    meeting = tmp_path_factory.mktemp("team") / "meeting"
+    worker = multiprocessing.get_context("spawn").Process(target=_worker, args=(tiny_base, meeting))
+    worker.start()
+    with joined(meeting, 0, SIZE) as leader:
+        yield leader
+        leader.end()
+    worker.join(timeout=30)
+    assert worker.exitcode == 0
+
+
+def asked(experts: Experts, stage: str, mechanism: Mechanism) -> Plan:
+    extra = {"rollouts": 4, "kl_beta": 0.04, "max_answer_tokens": 8} if stage == "grpo" else {}
+    return plan(experts.base.hash, stage, mechanism, SFT if stage == "sft" else GRPO, **extra)
+
+
+@pytest.mark.parametrize("who", ["abcde", "ab", "a", ""])
+@pytest.mark.parametrize("stage", ["sft", "grpo"])
+def test_the_clipped_sum_is_that_of_one_process(tiny_base: Path, team: Team, stage: str, who: str) -> None:
+    """Catches a patient lost, taken twice, given another's seed, or clipped after the shares were added."""
+    experts = fresh(Base.load(tiny_base))
+    told = asked(experts, stage, Mechanism(0.05, 1.0, 0.5, 1, 5))
+    parameters, inputs = experts.trainable(told.experts), Failing(experts.base)
+    given = (
+        experts,
+        parameters,
+        [samples_of(name) for name in who],
+        [ord(name) for name in who],
+        told,
+        inputs,
+        Performance(patients=2),
+    )
+    team.begin(told, {})
+    ours, theirs = team.clipped_sum(*given), clipped_sum(*given)
+    assert ours.sensitivity == theirs.sensitivity
+    flat = [
+        torch.cat([total[key].flatten() for key in sorted(total)]) for total in (ours.total, theirs.total)
+    ]
+    assert float((flat[0] - flat[1]).norm()) <= 1e-5 * float(flat[1].norm())
+    assert bool(who) == bool(flat[1].any())
+
+
+def one_round(
+    experts: Experts, told: Plan, random: RandomSource, team: Team | None, keep: Callable[[StepState], None]
+) -> np.ndarray:
+    """A round of this plan; its deltas as one vector."""
+    if team is not None:
+        team.begin(told, {})
+    deltas = train_round(
+        experts,
+        told.experts,
+        [sample for name in "abcde" for sample in samples_of(name)],
+        Failing(experts.base),
+        told,
+        5,
+        random,
+        lambda done, of: None,
+        keep=keep,
+        shared_sum=None if team is None else team.clipped_sum,
+    )
+    return np.concatenate([v.ravel() for _, d in sorted(deltas.items()) for v in d.tensors.values()])
+
+
+def test_a_round_of_several_steps_is_that_of_one_process(tiny_base: Path, team: Team) -> None:
+    """Catches other processes that go on from old weights after a step (0.025 apart), and draws of their own."""
+    told = asked(base := fresh(Base.load(tiny_base)), "sft", Mechanism(1.0, 0.3, 0.7, 4, 5))
+    assert base is not None
+    rounds = [
+        one_round(fresh(Base.load(tiny_base)), told, SeededRandom(3), among, lambda state: None)
+        for among in (team, None)
+    ]
+    ours, theirs = rounds
+    assert np.linalg.norm(ours - theirs) < 5e-3 * np.linalg.norm(theirs)
+
+
+def test_the_noise_is_added_once(tiny_base: Path, team: Team) -> None:
+    """Catches noise from every process (variance 2), from none, or divided among them (1/2).
+
+    Chi-square over all coordinates of an empty draw's step, level 1e-6; with over 5,000 coordinates it rejects
+    variances of 0.85 and of 1.18 of the truth with probability over 0.999.
+    """
+    experts = fresh(Base.load(tiny_base))
+    mechanism = Mechanism(1.0, 1.0, 1e-6, 1, 5)
+    seen: list[torch.Tensor] = []
+
+    def look(state: StepState) -> None:
+        seen.append(
+            torch.cat([value.flatten() for value in state.first.values()]).double() / 0.1 / state.noise_std
+        )
+
+    one_round(experts, asked(experts, "sft", mechanism), SecureRandom(), team, look)
+    (noise,) = seen
+    count = noise.numel()
+    low, high = stats.chi2.ppf([5e-7, 1 - 5e-7], df=count)
+    assert count > 5_000
+    assert low < float(noise.square().sum()) < high
+    for wrong in (0.85, 1.18):
+        missed = stats.chi2.cdf(high / wrong, df=count) - stats.chi2.cdf(low / wrong, df=count)
+        assert missed < 1e-3
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_failure_in_any_process_reaches_the_leader_and_the_team_goes_on(
+    tiny_base: Path, team: Team, place: int
+) -> None:
+    """Catches a leader that waits for ever on a process that failed, a sum without a share, and a name in an error."""
+    experts = fresh(Base.load(tiny_base))
+    told = asked(experts, "sft", Mechanism(1.0, 1.0, 0.5, 1, 5))
+    parameters, inputs = experts.trainable(told.experts), Failing(experts.base)
+    team.begin(told, {})
+    for bad, error in (("unreadable", UnreadableSlideError), ("broken", (WorkerError, RuntimeError))):
+        drawn = [samples_of("a"), samples_of("b")]
+        drawn[place] = samples_of(bad)
+        with pytest.raises(error) as caught:
+            team.clipped_sum(experts, parameters, drawn, [1, 2], told, inputs, Performance())
+        if isinstance(caught.value, ClientError):
+            assert "DOE" not in str(caught.value)
+        assert team.clipped_sum(
+            experts, parameters, [samples_of("a")], [1], told, inputs, Performance()
+        ).total
+
+
+ALONE = """
+import sys
+from datetime import timedelta
+from pathlib import Path
+from client.training import distributed
+distributed.MEETING = timedelta(seconds=1)
+try:
+    with distributed.joined(Path(sys.argv[1]), 0, 2):
+        pass
+except distributed.WorkerError as error:
+    print(error)
+"""
+
+
+def test_a_process_that_is_left_alone_says_so(tmp_path: Path) -> None:
+    """Catches an agent that waits for ever on a worker that could not start."""
+    command = [sys.executable, "-c", ALONE, str(tmp_path / "meeting")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100)
+    assert done.stdout.startswith("2 processes did not meet within 1 s"), done.stderr

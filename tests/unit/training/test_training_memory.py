@@ -1,0 +1,135 @@
+"""The memory planner beside measured peaks: never too low, and not far too high."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from client.model.base import Base
+from client.model.experts import attach
+from client.training import grpo, memory
+from client.training.batch import Performance
+from client.training.round import clipped_sum
+from privacy.experts import EXPERTS, same_form
+from privacy.mechanism import Mechanism
+from tests.live_memory import LiveMemory
+from tests.model_cases import GRPO, SFT, Inputs, plan, randomise, samples_of
+from tests.tiny_base import Size, write_tiny_base
+
+FACTOR = 4
+PATIENTS = 6
+MID = Size(text=192, text_layers=4, heads=8, kv_heads=4)
+GROUPED = Size(text=256, text_layers=6, heads=8, kv_heads=2, image=128)
+
+
+def test_live_memory_counts_what_is_alive_once() -> None:
+    """The measurement: a view costs nothing, what has gone is gone, and a backward pass' buffers count."""
+    with LiveMemory() as live:
+        a = torch.zeros(1000)
+        view = a.view(10, 100)
+        assert live.now == 4000
+        del a
+        assert live.now == 4000
+        del view
+        assert live.now == 0
+        x = torch.ones(1000, requires_grad=True)
+        x.exp().exp().sum().backward()
+        assert live.now == 8000
+    assert 16_000 <= live.peak <= 24_100
+
+
+@dataclass(frozen=True)
+class Case:
+    """A base's size, a stage, and how much is computed at once."""
+
+    size: Size
+    stage: str
+    performance: Performance
+
+    def __str__(self) -> str:
+        checkpointing = "checkpointed" if self.performance.checkpointing else "kept"
+        return f"{self.size.text}-{self.stage}-{self.performance.tokens}-{checkpointing}"
+
+
+CASES = [
+    pytest.param(
+        Case(size, stage, Performance(PATIENTS, tokens, 2048, checkpointing)),
+        marks=[pytest.mark.nightly] if size is GROUPED else [],
+    )
+    for size in (MID, GROUPED)
+    for stage in ("sft", "grpo")
+    for tokens, checkpointing in ((2048, False), (2048, True), (1024, True))
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_the_peak_is_at_most_the_need_and_at_least_a_quarter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: Case
+) -> None:
+    """Catches a round that is said to fit and does not, and one that is refused though it would by far."""
+    monkeypatch.setattr(grpo, "reward", lambda task, text, sample: len(text) % 7 / 7)
+    base = Base.load(write_tiny_base(tmp_path / "base", case.size))
+    experts = attach(base, same_form(EXPERTS, 8, 8.0), seed=7)
+    randomise(experts, EXPERTS)
+    names = SFT if case.stage == "sft" else GRPO
+    extra = {} if case.stage == "sft" else {"rollouts": 4, "kl_beta": 0.04, "max_answer_tokens": 24}
+    asked = plan(base.hash, case.stage, Mechanism(1.0, 1.0, 0.5, 1, 5), names, **extra)
+    trained = experts.trainable(names)
+    inputs = Inputs(base)
+    drawn = [samples_of(f"{i}p") for i in range(PATIENTS)]
+    inputs([sample for samples in drawn for sample in samples])
+    with LiveMemory() as live:
+        clipped_sum(experts, trained, drawn, list(range(PATIENTS)), asked, inputs, case.performance)
+    need = memory.need(
+        memory.Decoder.of(base),
+        0,
+        {name: tuple(value.shape) for name, value in trained.items()},
+        case.performance,
+        asked.rollouts,
+        asked.max_answer_tokens,
+    )
+    said = need.more - need.descent
+    assert live.peak <= said <= FACTOR * live.peak, f"{need}, measured {memory.gibibytes(live.peak)}"
+
+
+def test_checkpointing_and_smaller_budgets_need_less(tiny_base: Path) -> None:
+    """Catches a ladder whose next rung is no way down."""
+    base = Base.load(tiny_base)
+    shapes = memory.expert_shapes(base, GRPO, 16)
+    decoder = memory.Decoder.of(base)
+    needs = [memory.need(decoder, 0, shapes, rung, 8, 256).more for rung in memory.LADDER]
+    assert needs == sorted(needs, reverse=True)
+    assert len(set(needs)) > 3
+
+
+def test_a_round_that_fits_nowhere_is_refused_and_says_what_to_do(tiny_base: Path) -> None:
+    """Catches training that the kernel ends; and a machine with room that is set to crawl."""
+    base = Base.load(tiny_base)
+    shapes, decoder = memory.expert_shapes(base, GRPO, 16), memory.Decoder.of(base)
+    assert memory.fitting(decoder, 0, shapes, 1 << 40)[0] == Performance()
+    slow, need = memory.fitting(decoder, 0, shapes, 1 << 26)
+    assert slow != Performance()
+    assert need.more <= 1 << 26
+    with pytest.raises(memory.DeviceMemoryError, match="smaller base"):
+        memory.fitting(decoder, 0, shapes, 1 << 16)
+
+
+def test_the_shapes_before_experts_are_attached_are_those_after(tiny_base: Path) -> None:
+    """Catches a check that reckons for other experts than a round trains."""
+    base = Base.load(tiny_base)
+    before = memory.expert_shapes(base, GRPO, 4)
+    after = attach(base, same_form(EXPERTS, 4, 8.0), seed=7).trainable(GRPO)
+    assert before == {name: tuple(value.shape) for name, value in after.items()}
+
+
+def test_a_limit_of_the_cgroup_counts(tmp_path: Path) -> None:
+    """Catches a container that believes the whole machine is its own."""
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("400\n")
+    assert memory._cgroup_free(tmp_path) == 600
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory._cgroup_free(tmp_path) > 1 << 60
+    assert 0 < memory.free_bytes(torch.device("cpu")) < 1 << 60
