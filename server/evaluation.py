@@ -1,4 +1,4 @@
-"""Evaluation: the consortium's evaluator, whose data are public, scores the present experts.
+"""Evaluation: the consortium's evaluator, whose data are public, scores the experts of a committed round.
 
 At "base" no expert is on and answers are direct; after SFT the scale experts are on; after GRPO all are, and
 answers are thinking ones. The request is `privacy.evaluation`'s, with the states of the experts that are on
@@ -9,18 +9,20 @@ beside it; the answer is `metrics`: canonical JSON, a list of {"scale", "task", 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from rich.markup import escape
+from rich.table import Table
 
 from privacy import canonical
 from privacy.errors import WireError
-from privacy.evaluation import Evaluation
 from privacy.experts import SCALES, TASKS
-from server.campaign import Campaign, Evaluate, evaluated_with
+from server.campaign import Campaign
 from server.errors import EvaluationFailed
 from server.exchange import exchange, is_busy, word
+from server.points import Point, request_at
 from server.records import Row
 from server.rounds import Federation
 from strategies.flower import read_reply
@@ -31,22 +33,48 @@ _METRIC = 40  # letters
 _FIELDS = {"scale", "task", "metric", "mean", "ci95", "n"}
 
 
-def evaluate(house: Federation, campaign: Campaign, action: Evaluate) -> None:
+def evaluate(house: Federation, campaign: Campaign, point: Point) -> None:
     """Ask an evaluator and commit its rows. Raises `EvaluationFailed`, saying what it answered."""
     nodes = house.roll.gather(evaluators=True, least=1, seconds=campaign.round_deadline_s)
     node = min(nodes)
-    message = Message(_content(house, campaign, action.point), node, MessageType.EVALUATE)
+    message = Message(_content(house, campaign, point), node, MessageType.EVALUATE)
     answer = "no answer"
     for reply in exchange(house.grid, [message], campaign.round_deadline_s, house.clock, again=is_busy):
         parts = read_reply(reply, METHOD)
         if "metrics" in parts:
-            house.store.commit_evaluation(campaign.name, action.point, read_rows(parts["metrics"]))
+            rows = read_rows(parts["metrics"])
+            house.store.commit_evaluation(campaign.name, point.name, rows, point.round)
             return
         answer = word(parts.get("code", b"bad-reply"))
     raise EvaluationFailed(
-        f"{nodes[node]} gave no figures at {action.point!r} of {campaign.name}: {answer}. Look at its agent's"
-        " status, then run the campaign again: it goes on from here"
+        f"{nodes[node]} gave no figures at {point.name!r} of {campaign.name}: {answer}. Look at its agent's"
+        " status, then ask again: a campaign goes on from here"
     )
+
+
+def as_json(
+    campaign: str, point: Point, experts: Mapping[str, str], rows: Sequence[Row]
+) -> dict[str, object]:
+    """An evaluation as JSON values."""
+    figures = [
+        {
+            **{key: getattr(row, key) for key in ("scale", "task", "metric", "mean", "n")},
+            "ci95": [row.low, row.high],
+        }
+        for row in rows
+    ]
+    about = {"campaign": campaign, "point": point.name, "round": point.round, "stage": point.stage}
+    return {**about, "experts": dict(experts), "scores": figures}
+
+
+def table(campaign: str, point: Point, rows: Sequence[Row]) -> Table:
+    """The same for the eye."""
+    title = f"{campaign} after {point.name}: round {point.round}, on the evaluator's public data"
+    found = Table("scale", "task", "metric", "mean", "95 % interval", "n", title=title, title_justify="left")
+    for row in rows:
+        figures = (f"{row.mean:.3f}", f"{row.low:.3f} to {row.high:.3f}", str(row.n))
+        found.add_row(row.scale, row.task, escape(row.metric), *figures)
+    return found
 
 
 def read_rows(data: bytes) -> list[Row]:
@@ -63,20 +91,10 @@ def read_rows(data: bytes) -> list[Row]:
     return rows
 
 
-def _content(house: Federation, campaign: Campaign, point: str) -> RecordDict:
-    states = house.store.states(campaign.name)
-    on = evaluated_with(point, states)
-    request = Evaluation(
-        stage=point,
-        base_hash=campaign.base_hash,
-        experts_hash={name: states[name] for name in on},
-        expert_rank=campaign.expert_rank,
-        expert_alpha=float(campaign.expert_alpha),
-        expert_seed=campaign.seed,
-    )
-    parts = {f"expert/{name}": house.store.state(states[name]) for name in on}
-    record = ConfigRecord({"request": request.to_bytes(), **parts})
-    return RecordDict({METHOD: record})
+def _content(house: Federation, campaign: Campaign, point: Point) -> RecordDict:
+    request = request_at(campaign, point, house.store.states(campaign.name, point.round))
+    parts = {f"expert/{name}": house.store.state(digest) for name, digest in request.experts_hash.items()}
+    return RecordDict({METHOD: ConfigRecord({"request": request.to_bytes(), **parts})})
 
 
 def _row(value: object) -> Row:

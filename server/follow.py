@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from server.errors import SuperLinkError
 from server.flower_cli import FlowerCli
 from server.home import Home
-from server.records import RunState
+from server.records import Row, RunState
 from server.store import Store
 
 _POLL_S = 1.0
@@ -45,3 +45,29 @@ def follow(
                 f"{cli.last_words(run_id)} -- mend the cause and run the campaign again: it goes on "
                 "from the last committed round"
             )
+
+
+def await_evaluation(
+    store: Store,
+    cli: FlowerCli,
+    campaign: str,
+    point: str,
+    run_id: str,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[Row]:
+    """The rows of an evaluation that Flower's run `run_id` was started for, once they are committed.
+
+    Raises `SuperLinkError`, with the run's last words, where it ended without.
+    """
+    waited = 0.0
+    while not (rows := store.evaluation(campaign, point)):
+        sleep(_POLL_S)
+        waited += _POLL_S
+        if waited % _ASK_FLOWER_S == 0 and cli.has_ended(run_id):
+            if rows := store.evaluation(campaign, point):
+                break
+            raise SuperLinkError(
+                f"run {run_id} ended without an evaluation of {campaign} at {point}. Flower's log ends with: "
+                f"{cli.last_words(run_id)} -- mend the cause and ask again"
+            )
+    return rows

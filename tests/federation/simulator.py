@@ -117,6 +117,7 @@ class SimulatedHospital:
     faults: Faults = field(default_factory=Faults)
     asked: list[str] = field(default_factory=list)  # every method, in order
     stages: list[str] = field(default_factory=list)  # of evaluations asked
+    evaluated: list[dict[str, str]] = field(default_factory=list)  # the experts that each was about, by hash
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True)
@@ -168,6 +169,7 @@ class SimulatedHospital:
         for expert, digest in request.experts_hash.items():
             assert tensors.digest(parts[f"expert/{expert}"]) == digest
         self.stages.append(request.stage)
+        self.evaluated.append(dict(request.experts_hash))
         row = {
             "scale": "roi",
             "task": "classification",

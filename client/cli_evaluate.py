@@ -1,0 +1,105 @@
+"""`fedpath-hospital evaluate`: for the hospital's eyes; nothing of it is sent."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from client.cli_errors import told_plainly
+
+if TYPE_CHECKING:
+    from client.evaluation.run import Report
+
+HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
+ExpertsOption = Annotated[
+    Path | None, typer.Option(help="a folder of experts; without it, those that the hospital received last")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+
+
+class ModeOption(StrEnum):
+    """How the model is asked."""
+
+    DIRECT = "direct"
+    THINKING = "thinking"
+
+
+ModeArgument = Annotated[
+    ModeOption | None,
+    typer.Option(
+        "--mode", help="ask for the answer alone, or for thoughts first; by default as the stage was trained"
+    ),
+]
+
+
+def evaluate(
+    home: HomeArgument,
+    experts: ExpertsOption = None,
+    mode: ModeArgument = None,
+    out: Annotated[
+        Path | None, typer.Option(help="folder to write; by default `evaluation` in the home")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask the model all of this hospital's own questions, and score it. Private: nothing of it leaves.
+
+    Prints a table; writes report.html, report.json, figures.svg and the answers. Killed, it goes on where it stopped.
+    """
+    from datetime import UTC, datetime
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from client.evaluation.examples import examples
+    from client.evaluation.house import open_model, open_questions
+    from client.evaluation.page import as_json as values
+    from client.evaluation.page import write_report
+    from client.evaluation.run import default_mode, run
+    from client.home import Home
+
+    with told_plainly(), Progress(console=Console(stderr=True), transient=True) as shown:
+        bar = shown.add_task("reading slides", total=None)
+        place = Home(home.absolute())
+        questions = open_questions(place)
+        model = open_model(place, experts)
+        folder = (out or place.evaluation).absolute()
+        shown.update(bar, description="asking", total=len(questions.samples))
+        report = run(
+            model,
+            questions,
+            mode.value if mode else default_mode(model.which),
+            folder,
+            place.features,
+            lambda done, of: shown.update(bar, completed=done, total=of),
+        )
+        pictures = examples(report.answers, questions.slides)
+        page = write_report(folder, place.settings.name, report, pictures, datetime.now(UTC))
+        told = values(place.settings.name, report)
+    if as_json:
+        typer.echo(json.dumps(told))
+        return
+    _tell(report)
+    typer.echo(f"private: {page} and what lies beside it are of your own patients; keep them here")
+
+
+def _tell(report: Report) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from client.evaluation.page import in_order
+
+    table = Table("scale", "task", "metric", "mean", "95 % interval", "n")
+    for _, row in in_order(report):
+        low, high = row.ci95
+        table.add_row(
+            row.scale, row.task, row.metric, f"{row.mean:.3f}", f"{low:.3f} to {high:.3f}", str(row.n)
+        )
+    Console().print(table)
+    which = ", ".join(f"{name} {digest[:12]}" for name, digest in report.which.experts_hash.items())
+    typer.echo(f"experts: {which or 'none: the base alone'}; {report.mode} answers")
+    for name, reason in report.skipped.items():
+        typer.echo(f"left out: slide {name} ({reason})")

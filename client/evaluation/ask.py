@@ -1,0 +1,155 @@
+"""One question about one slide, region or image, answered by the experts that serve it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from client.errors import MissingMppError
+from client.evaluation.answers import ANSWER_TOKENS, Mode, answer_in
+from client.evaluation.drawing import Outline, at_level_0, outlines
+from client.evaluation.house import EvaluationError
+from client.model import router
+from client.model.experts import Experts
+from client.model.forward import Query
+from client.model.inputs import InputLoader
+from client.model.slide_features import SlideFeatures
+from client.slides.slide import IMAGES, Slide, open_slide
+from client.tasks.prompt import asked_to_think, direct
+from client.tasks.registry import TASKS
+from client.tasks.sample import Region, Sample
+from client.training import rollout
+from privacy.experts import TASKS as SCALES_OF
+
+TOP_K = 2  # task experts that serve a question which names no task
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question whose answer nobody knows. `region` None asks about the whole slide, `task` None leaves it open."""
+
+    slide: str
+    region: Region | None
+    task: str | None
+    question: str
+
+    @property
+    def scale(self) -> str:
+        """`roi` or `wsi`."""
+        return "wsi" if self.region is None else "roi"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A box or an outline in level-0 pixels; `box` is the smallest around it: x1, y1, x2, y2."""
+
+    box: tuple[float, float, float, float]
+    points: Outline
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came of a question. `answer` is None where the model broke the form; `said` is all that it said.
+
+    `gates` gives the weight of each expert that served; `frame` holds the shapes' outlines in the region's frame.
+    """
+
+    asked: Asked
+    said: str
+    answer: str | None
+    gates: Mapping[str, float]
+    frame: tuple[Outline, ...]
+    shapes: tuple[Shape, ...]
+
+    @property
+    def thought(self) -> str | None:
+        """What stood in the thinking block, if there was one."""
+        before, end, _ = self.said.partition("</think>")
+        return before.replace("<think>", "").strip() if end else None
+
+
+def open_asked(path: Path, mpp: float | None) -> Slide:
+    """The slide or image to ask about; `mpp` says what its pixels measure, whatever it states.
+
+    Raises `SlideError`; `EvaluationError`, which says how to give mpp, where the file has none.
+    """
+    if mpp is not None and not 0 < mpp < 1000:
+        raise EvaluationError(f"--mpp {mpp}: microns per pixel lie above 0 and below 1000")
+    try:
+        with open_slide(path, mpp) as reader:
+            reader.probe()
+            return reader.slide
+    except MissingMppError:
+        raise EvaluationError(
+            f"{path.name}: it states no pixel size: give microns per level-0 pixel with --mpp, if you know them"
+        ) from None
+
+
+def region_of(slide: Slide, text: str | None) -> Region | None:
+    """The region "X,Y,W,H" in level-0 pixels; None for the whole slide. A plain image is a region by itself.
+
+    Raises `EvaluationError` where it is no such text, or does not lie in the slide.
+    """
+    if text is None:
+        return Region(0, 0, slide.width, slide.height) if slide.path.suffix.lower() in IMAGES else None
+    try:
+        x, y, width, height = (int(part) for part in text.split(","))
+    except ValueError:
+        raise EvaluationError(f"--region {text}: give X,Y,W,H in whole level-0 pixels") from None
+    inside = x >= 0 and y >= 0 and width > 0 and height > 0
+    if not (inside and x + width <= slide.width and y + height <= slide.height):
+        raise EvaluationError(
+            f"--region {text}: it must lie in {slide.name}, which has {slide.width} x {slide.height} level-0 pixels"
+        )
+    return Region(x, y, width, height)
+
+
+def ask(experts: Experts, slide: Slide, asked: Asked, features: Path, mode: Mode) -> Reply:
+    """The model's greedy answer, and where its shapes lie on the slide.
+
+    Slide features are cached in `features`. Raises `EvaluationError` for a task that
+    can't be asked at this scale, `SlideError` where the slide can't be read.
+    """
+    if asked.task is not None and asked.scale not in SCALES_OF.get(asked.task, ()):
+        possible = ", ".join(task for task, scales in SCALES_OF.items() if asked.scale in scales)
+        raise EvaluationError(f"--task {asked.task}: can't be asked at scale {asked.scale}; {possible} can")
+    question = cast("Sample", asked)  # inputs and prompts look at place, task and question alone
+    (visual,) = InputLoader(experts.base, {slide.name: slide}, SlideFeatures(experts.base, features))(
+        [question]
+    )
+    words = asked.question if asked.task is None else direct(question)
+    if mode == "thinking":
+        words = asked_to_think(words)
+    query = Query(experts.prompts.prompt(words, visual), visual)
+    with serving(experts, query, asked) as gates:
+        (ids,) = rollout.greedy(experts, [query], ANSWER_TOKENS, experts.prompts.end)
+    said = experts.prompts.text(ids)
+    answer = answer_in(said, mode)
+    task = max((name for name in gates if name.startswith("task/")), key=lambda name: gates[name])
+    frame = () if answer is None else outlines(TASKS[task.removeprefix("task/")].parse(answer))
+    shapes = () if asked.region is None else tuple(_shape(at_level_0(line, asked.region)) for line in frame)
+    return Reply(asked, said, answer, dict(gates), frame, shapes)
+
+
+@contextmanager
+def serving(experts: Experts, query: Query, asked: Asked) -> Iterator[Mapping[str, float]]:
+    """The experts that serve a question, active for the block; yields each one's gate.
+
+    A declared task has its own expert, at gate 1; for an open question the router chooses.
+    """
+    if asked.task is not None:
+        with experts.only(asked.scale, asked.task):
+            yield {f"scale/{asked.scale}": 1.0, f"task/{asked.task}": 1.0}
+        return
+    gates = router.gates_for(experts, [query], TOP_K)
+    with experts.gated(asked.scale, gates):
+        shares = zip(gates.tasks, gates.weights[0].tolist(), strict=True)
+        yield {f"scale/{asked.scale}": 1.0} | {f"task/{task}": share for task, share in shares if share > 0}
+
+
+def _shape(points: Outline) -> Shape:
+    xs, ys = zip(*points, strict=True)
+    return Shape((min(xs), min(ys), max(xs), max(ys)), points)

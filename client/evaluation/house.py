@@ -1,0 +1,88 @@
+"""A hospital opened for evaluation: its base, its experts as they were received (or from a folder), its questions.
+
+Nothing here reserves, trains, signs or sends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from client.errors import ClientError
+from client.expert_states import ExpertStates
+from client.home import Home
+from client.model.base import Base
+from client.model.experts import Experts
+from client.slides.index import index_slides
+from client.slides.slide import Slide
+from client.tasks.manifest import read_manifest
+from client.tasks.sample import Sample
+from client.withdrawn import read_withdrawn
+from privacy.errors import PlanRefused, WireError
+from privacy.evaluation import Evaluation
+from privacy.expert_folder import read_experts
+
+
+class EvaluationError(ClientError):
+    """What can't be evaluated or asked, and what to do."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """The experts on the base, and which they are."""
+
+    experts: Experts
+    which: Evaluation
+
+
+@dataclass(frozen=True)
+class Questions:
+    """All that is asked here: samples of those who did not withdraw, their slides, and what was left out."""
+
+    samples: tuple[Sample, ...]
+    slides: Mapping[str, Slide]
+    skipped: Mapping[str, str]  # slide -> reason
+
+
+def open_model(home: Home, folder: Path | None) -> Model:
+    """The base of the home with the experts of `folder`; None: those that the home received last.
+
+    Raises `EvaluationError` where there are none, or they are another base's or damaged.
+    """
+    place = folder or home.experts
+    if folder is None and not place.is_dir():
+        raise EvaluationError(
+            f"{home.folder}: no experts were received yet: they come with the first round, or name a folder of "
+            "experts with --experts"
+        )
+    try:
+        which, states = read_experts(place)
+    except WireError as error:
+        raise EvaluationError(str(error)) from None
+    base = Base.load(home.settings.base, "cuda" if torch.cuda.is_available() else "cpu")
+    if which.base_hash != base.hash:
+        raise EvaluationError(
+            f"{place}: these experts belong to the base {which.base_hash[:12]}, and {home.settings.base} is "
+            f"{base.hash[:12]}: give experts of this base"
+        )
+    try:
+        experts = ExpertStates(base).load(which, {f"expert/{name}": data for name, data in states.items()})
+    except PlanRefused as error:
+        raise EvaluationError(f"{place}: {error}") from error
+    return Model(experts, which)
+
+
+def open_questions(home: Home) -> Questions:
+    """What the manifest asks, without patients who withdrew. Raises `EvaluationError` where nothing is left."""
+    settings = home.settings
+    index = index_slides(settings.slides)
+    manifest = read_manifest(settings.manifest, index.slides, index.skipped)
+    withdrawn = read_withdrawn(home.withdrawn)
+    samples = tuple(sample for sample in manifest.samples if sample.patient not in withdrawn)
+    if not samples:
+        raise EvaluationError(f"{settings.manifest}: no question is left to ask: are its slides readable?")
+    skipped = {name: error.reason for name, error in index.skipped.items()}
+    return Questions(samples, index.slides, skipped)

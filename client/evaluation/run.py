@@ -1,0 +1,102 @@
+"""One local evaluation: every question of a hospital asked, scored, and laid down in a folder of its own.
+
+Private: answers and figures are of the hospital's own patients. Nothing here is sent, logged or charged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from client.errors import SlideError
+from client.evaluation.answers import ANSWER_TOKENS, Mode, answer_in, said
+from client.evaluation.house import EvaluationError, Model, Questions
+from client.evaluation.kept import KeptAnswers
+from client.evaluation.scores import Answered, Score, further_scores, scores
+from client.model.inputs import InputLoader
+from client.model.slide_features import SlideFeatures, fingerprint
+from client.tasks.sample import Sample
+from privacy import canonical
+from privacy.code_hash import code_hash
+from privacy.evaluation import Evaluation
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of an evaluation. `scores` has each kind's own metric, `further` what is told beside it."""
+
+    which: Evaluation
+    mode: Mode
+    answers: tuple[Answered, ...]
+    scores: tuple[Score, ...]
+    further: tuple[Score, ...]
+    skipped: Mapping[str, str]
+
+
+def default_mode(which: Evaluation) -> Mode:
+    """As the consortium's evaluator is asked: thinking after GRPO, direct before."""
+    return "thinking" if which.stage == "grpo" else "direct"
+
+
+def run(
+    model: Model,
+    questions: Questions,
+    mode: Mode,
+    folder: Path,
+    features: Path,
+    progress: Progress,
+    most_tokens: int = ANSWER_TOKENS,
+) -> Report:
+    """Ask everything that `folder` holds no answer to yet, and score all.
+
+    Kinds of expert that `model.which` does not name are off. A slide that can't be read any more is left out and
+    named. `progress(done, of)` counts questions. Raises `EvaluationError` where nothing is left.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    base, slides = model.experts.base, dict(questions.slides)
+    inputs = InputLoader(base, slides, SlideFeatures(base, features))
+    skipped, samples = dict(questions.skipped), list(questions.samples)
+    prints = {name: fingerprint(slides[name].path) for name in {sample.slide for sample in samples}}
+    named = {id(sample): sample_name(sample, prints[sample.slide]) for sample in samples}
+    on = {name.split("/")[0] for name in model.which.experts_hash}
+    with KeptAnswers(folder, subject(model.which, mode, most_tokens)) as kept:
+        while left := [sample for sample in samples if named[id(sample)] not in kept.said]:
+            try:
+                for batch in said(
+                    model.experts,
+                    left,
+                    inputs,
+                    mode,
+                    most_tokens,
+                    scale_experts="scale" in on,
+                    task_experts="task" in on,
+                ):
+                    kept.keep((named[id(left[index])], text) for index, text in batch)
+                    progress(sum(named[id(s)] in kept.said for s in samples), len(samples))
+            except SlideError as error:
+                skipped[error.name] = error.reason
+                samples = [sample for sample in samples if sample.slide != error.name]
+        answers = [(answer_in(kept.said[named[id(s)]], mode), s) for s in samples]
+    if not answers:
+        raise EvaluationError("no slide can be read any more: check the slide folder")
+    return _report(model.which, mode, answers, skipped)
+
+
+def subject(which: Evaluation, mode: Mode, most_tokens: int) -> str:
+    """A hash of all that answers depend on beside the question: experts, base, mode, code."""
+    parts = [which.to_bytes().decode(), mode, str(most_tokens), code_hash()]
+    return canonical.digest("\0".join(parts).encode())
+
+
+def sample_name(sample: Sample, slide: str) -> str:
+    """A hash of a question and of the slide (its fingerprint) that it is about."""
+    return canonical.digest(f"{slide}\0{sample!r}".encode())
+
+
+def _report(which: Evaluation, mode: Mode, answers: Sequence[Answered], skipped: Mapping[str, str]) -> Report:
+    return Report(
+        which, mode, tuple(answers), tuple(scores(answers)), tuple(further_scores(answers)), skipped
+    )

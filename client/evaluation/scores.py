@@ -1,0 +1,121 @@
+"""Figures from answers: each task's own metric, and what else is told of it, with 95 % bootstrap intervals.
+
+Whole patients are resampled, for a patient's answers stand and fall together: intervals over single answers
+would be too narrow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from client.evaluation.answers import Mode, answer
+from client.model.experts import Experts
+from client.tasks.registry import TASKS
+from client.tasks.sample import Sample
+from client.tasks.task import Task
+from client.training.batch import LoadInputs
+
+RESAMPLES = 2000
+FIGURE_RESAMPLES = 300  # a figure is no mean: it is computed anew from each resample's answers
+_SEED = 0
+
+Answered = tuple[str | None, Sample]  # what was answered (None: nothing that has the form), to what
+
+
+@dataclass(frozen=True)
+class Score:
+    """One task at one scale: its metric's mean over n samples, and the mean's 95 % bootstrap interval."""
+
+    scale: str
+    task: str
+    metric: str
+    mean: float
+    ci95: tuple[float, float]
+    n: int
+
+
+def evaluate(
+    experts: Experts,
+    samples: Sequence[Sample],
+    load_inputs: LoadInputs,
+    mode: Mode,
+    most_tokens: int,
+    *,
+    scale_experts: bool = True,
+    task_experts: bool = True,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> list[Score]:
+    """Ask and score: `scores` of the model's answers. Experts that are switched off are left out."""
+    texts = answer(
+        experts,
+        samples,
+        load_inputs,
+        mode,
+        most_tokens,
+        scale_experts=scale_experts,
+        task_experts=task_experts,
+        progress=progress,
+    )
+    return scores(list(zip(texts, samples, strict=True)))
+
+
+def scores(answers: Sequence[Answered]) -> list[Score]:
+    """The metric of each (scale, task) among the answers: one row each, sorted."""
+    return [
+        _score(scale, task, TASKS[task].metric, pairs) for (scale, task), pairs in by_kind(answers).items()
+    ]
+
+
+def further_scores(answers: Sequence[Answered]) -> list[Score]:
+    """What a report tells beside `scores`: each task's own further figures, such as balanced accuracy."""
+    rows = []
+    for (scale, task), pairs in by_kind(answers).items():
+        for name, value in TASKS[task].figures(pairs).items():
+            rows.append(Score(scale, task, name, value, _interval(TASKS[task], name, pairs), len(pairs)))
+    return rows
+
+
+def _interval(task: Task, figure: str, pairs: Sequence[Answered]) -> tuple[float, float]:
+    """The 95 % percentile interval of a figure over resampled patients; resamples that lack it do not count."""
+    held: dict[str, list[Answered]] = {}
+    for pair in pairs:
+        held.setdefault(pair[1].patient, []).append(pair)
+    patients, random = list(held.values()), np.random.default_rng(_SEED)
+    found = [
+        task.figures(
+            [pair for i in random.integers(len(patients), size=len(patients)) for pair in patients[i]]
+        )
+        for _ in range(FIGURE_RESAMPLES)
+    ]
+    low, high = np.quantile([figures[figure] for figures in found if figure in figures], [0.025, 0.975])
+    return float(low), float(high)
+
+
+def by_kind(answers: Sequence[Answered]) -> dict[tuple[str, str], list[Answered]]:
+    """The answers of each (scale, task), sorted by it."""
+    kinds: dict[tuple[str, str], list[Answered]] = {}
+    for text, sample in answers:
+        kinds.setdefault((sample.scale, sample.task), []).append((text, sample))
+    return dict(sorted(kinds.items()))
+
+
+def mean_and_interval(values: Sequence[float], patients: Sequence[str]) -> tuple[float, tuple[float, float]]:
+    """The mean of `values`, one a sample, and the 95 % percentile interval of it over resampled patients.
+
+    Deterministic. At least one value.
+    """
+    whose = np.unique(np.asarray(patients), return_inverse=True)[1].reshape(-1)
+    sums = np.bincount(whose, np.asarray(values, dtype=np.float64))  # [patients]
+    counts = np.bincount(whose)
+    random = np.random.default_rng(_SEED)
+    times = random.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=RESAMPLES)
+    low, high = np.quantile((times @ sums) / (times @ counts), [0.025, 0.975])
+    return float(sums.sum() / counts.sum()), (float(low), float(high))
+
+
+def _score(scale: str, task: str, metric: str, pairs: Sequence[Answered]) -> Score:
+    mean, interval = mean_and_interval(TASKS[task].score(pairs), [sample.patient for _, sample in pairs])
+    return Score(scale, task, metric, mean, interval, len(pairs))

@@ -1,0 +1,200 @@
+"""`fedpath-hospital ask`: about a slide, a region or a plain image; of known physical scale, or not at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from client.cli import app
+from client.errors import SlideError
+from client.evaluation import ask as asks
+from client.evaluation.ask import Asked, open_asked, region_of
+from client.evaluation.house import EvaluationError, open_model
+from client.home import Home
+from client.model.experts import Experts
+from client.slides.slide import open_slide
+from client.tasks.sample import Region
+from privacy import tensors
+from privacy.evaluation import Evaluation
+from privacy.expert_folder import write_experts
+from privacy.experts import EXPERTS, same_form
+from tests.aperio import picture, write_slide
+from tests.unit.client.conftest import House
+
+
+def command(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["ask", *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def home(shared_house: Callable[..., House]) -> Home:
+    """A home that has received all experts."""
+    place = shared_house()
+    hashes = {name: tensors.digest(place.states[name]) for name in EXPERTS}
+    write_experts(
+        place.home.experts,
+        Evaluation("sft", place.base_hash, hashes, same_form(EXPERTS, 2, 4.0), 3),
+        place.states,
+    )
+    return place.home
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    path = tmp_path / "image.png"
+    Image.fromarray(picture(200, 100)).save(path)
+    return path
+
+
+def answers_with(monkeypatch: pytest.MonkeyPatch, text: str) -> list[tuple[str, ...]]:
+    """Let the model say `text`; returns the experts that were active each time."""
+    active: list[tuple[str, ...]] = []
+
+    def say(experts: Experts, queries: object, most: int, end: int) -> list[list[int]]:
+        active.append(experts.active)
+        return [experts.prompts.answer(text)]
+
+    monkeypatch.setattr(asks.rollout, "greedy", say)
+    return active
+
+
+def test_a_region_is_answered_in_level_0_pixels_and_drawn(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches boxes left in the frame, a wrong expert, and a drawing of something else."""
+    slide = sorted(home.settings.slides.iterdir())[0]
+    active = answers_with(monkeypatch, "<bbox>[100,250,500,750]</bbox>")
+    drawing = tmp_path / "drawn.png"
+    arguments = (home.folder, slide.name, "Box it.", "--task", "detection", "--region", "10,20,200,100")
+    done = command(*arguments, "--draw", drawing, "--json")
+    assert done.exit_code == 0, done.output
+    told = json.loads(done.stdout)
+    (shape,) = told["shapes"]
+    assert shape["box"] == [30.0, 45.0, 110.0, 95.0]
+    assert told["experts"] == {"scale/roi": 1.0, "task/detection": 1.0}
+    assert active == [("scale/roi", "task/detection")]
+    assert Image.open(drawing).size == (480, 240)
+    assert drawing.stat().st_mode & 0o777 == 0o600
+    assert "box 30, 45, 110, 95" in command(*arguments).output
+
+
+@pytest.mark.parametrize(
+    ("mode", "said", "answer", "thought"),
+    [
+        ("thinking", "<think>many cells</think><answer>tumour</answer>", "tumour", "many cells"),
+        ("thinking", "tumour", None, None),
+        ("direct", "tumour", "tumour", None),
+    ],
+)
+def test_thoughts_are_told_apart_from_the_answer(
+    home: Home, image: Path, monkeypatch: pytest.MonkeyPatch, mode: str, said: str, answer: str, thought: str
+) -> None:
+    """Catches a thought given for an answer, and one that shows though nobody asked."""
+    answers_with(monkeypatch, said)
+    arguments = (home.folder, image, "What?", "--task", "classification", "--mpp", 0.5, "--mode", mode)
+    told = json.loads(command(*arguments, "--json").stdout)
+    assert (told["answer"], told["thought"]) == (answer, thought)
+    plain, shown = (command(*arguments, *more).output for more in ((), ("--thoughts",)))
+    assert "thought" not in plain.replace("<think>", "")
+    assert (f"thought: {thought}" in shown) == (thought is not None)
+
+
+def test_a_whole_slide_is_asked_through_its_features(home: Home) -> None:
+    """Catches a slide that is read as a region, with the real model."""
+    slide = sorted(home.settings.slides.iterdir())[0]
+    done = command(home.folder, slide, "Is there a tumour?", "--task", "vqa", "--json")
+    assert done.exit_code == 0, done.output
+    assert set(json.loads(done.stdout)["experts"]) == {"scale/wsi", "task/vqa"}
+    assert any(home.features.iterdir())
+
+
+def test_an_open_question_is_served_by_the_experts_that_the_router_chooses(
+    home: Home, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a question without a task that is refused, served by all experts, or by gates that are not told."""
+    active = answers_with(monkeypatch, "none")
+    done = command(home.folder, image, "Where are they, and how many?", "--mpp", 0.5, "--json")
+    assert done.exit_code == 0, done.output
+    gates = json.loads(done.stdout)["experts"]
+    assert gates.pop("scale/roi") == 1.0
+    assert len(gates) == asks.TOP_K
+    assert sum(gates.values()) == pytest.approx(1.0)
+    assert set(gates) < set(active[0])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--task", "detection"), "can't be asked at scale wsi"),
+        (("--task", "grading"), "can't be asked"),
+        (("--region", "0,0,10"), "X,Y,W,H"),
+        (("--region", "0,0,10,100000"), "must lie in"),
+        (("--region", "-1,0,10,10"), "must lie in"),
+        (("--task", "vqa", "--draw", "x.png"), "--draw needs a --region"),
+        (("--task", "vqa", "--mpp", "0"), "--mpp 0"),
+    ],
+    ids=str,
+)
+def test_what_can_not_be_asked_is_refused_in_words(
+    home: Home, arguments: tuple[str, ...], words: str
+) -> None:
+    """Catches a traceback where a sentence will do."""
+    slide = sorted(home.settings.slides.iterdir())[0]
+    done = command(home.folder, slide, "What is it?", *arguments)
+    assert done.exit_code == 1, done.output
+    assert words in done.output
+
+
+def test_the_scale_is_given_or_refused_and_never_guessed(tmp_path: Path, image: Path) -> None:
+    """Catches an image that is taken at some default resolution, and an override that is not used."""
+    bare = write_slide(tmp_path / "bare.svs", picture(256, 128), mpp=None)
+    for path in (bare, image):
+        with pytest.raises(EvaluationError, match="--mpp"):
+            open_asked(path, None)
+        assert open_asked(path, 0.25).mpp == 0.25
+    stated = write_slide(tmp_path / "stated.svs", picture(256, 128), mpp=0.5)
+    assert (open_asked(stated, None).mpp, open_asked(stated, 0.3).mpp) == (0.5, 0.3)
+
+
+def test_a_plain_image_is_a_slide_of_one_level(image: Path) -> None:
+    """Catches pixels in another order, and a broken image that raises something else than our errors."""
+    with open_slide(image, 0.5) as reader:
+        assert np.array_equal(reader.read(20, 10, 100, 50, 0.5), picture(200, 100)[10:60, 20:120])
+        assert reader.read(0, 0, 200, 100, 1.0).shape == (50, 100, 3)
+        assert region_of(reader.slide, None) == Region(0, 0, 200, 100)
+    image.write_bytes(image.read_bytes()[:300])
+    with pytest.raises(SlideError):
+        open_asked(image, 0.5)
+    image.write_bytes(b"not an image")
+    with pytest.raises(SlideError):
+        open_asked(image, 0.5)
+
+
+def test_features_of_one_slide_at_two_scales_are_kept_apart(home: Home, tmp_path: Path) -> None:
+    """Catches a cache that gives one stated pixel size the features of another."""
+    bare = write_slide(tmp_path / "bare.svs", picture(256, 128), mpp=None)
+    experts = open_model(home, None).experts
+    held = tmp_path / "features"
+    for mpp in (0.5, 1.0, 0.5):
+        asks.ask(experts, open_asked(bare, mpp), Asked(bare.name, None, "vqa", "Fat?"), held, "direct")
+    assert len(list(held.glob("*.features"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "mpp"), [("CMU-1-Small-Region.svs", None), ("tcga-cr-7395-01a-01-ts1.svs", 0.5)]
+)
+@pytest.mark.parametrize("region", [None, "600,700,512,384"])
+def test_real_slides_are_answered(
+    home: Home, shared_slides: Path, name: str, mpp: float | None, region: str | None
+) -> None:
+    """Catches what drawn slides don't show: tissue, features and regions of real scanners, one without mpp."""
+    extra = [*(("--mpp", mpp) if mpp else ()), *(("--region", region) if region else ())]
+    done = command(home.folder, shared_slides / name, "Is there fat?", "--task", "vqa", "--json", *extra)
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["asked"]["slide"] == name
