@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from dp_accounting.pld import privacy_loss_distribution as pld
 
-from privacy.mechanism import Event
+from privacy.mechanism import MOST_NOISE, Event
 
 _INTERVAL = 1e-3
 # Beyond these the loss distribution grows without bound, and no budget holds it: epsilon counts as infinite.
@@ -29,7 +29,8 @@ class Composition:
     """The loss distribution of everything done so far.  Immutable: `plus` gives the next.
 
     `Composition.of(events)` composes a history; `plus` adds one event to it for the price of one convolution,
-    however long the history is.  Both give the same epsilon for the same events, to 1e-3.
+    however long the history is.  Adding one by one may say more, by its rounding up: 1e-3 after tens of events, 3e-3
+    after 500 full-batch ones.
     """
 
     _losses: pld.PrivacyLossDistribution | None = None  # None where nothing was done, or no budget holds it
@@ -44,12 +45,12 @@ class Composition:
         known = events and expected <= _MOST_LOSS
         return cls(_composed(merged(events)) if known else None, expected)
 
-    def plus(self, event: Event) -> Composition:
-        """All this, and `event`."""
-        expected = self._expected_loss + _expected_loss(event)
+    def plus(self, event: Event, times: int = 1) -> Composition:
+        """All this, and `event`, `times` times."""
+        expected = self._expected_loss + times * _expected_loss(event)
         if expected > _MOST_LOSS:
             return Composition(None, expected)
-        more = _repeated(event.noise_multiplier, event.sampling_rate, event.steps)
+        more = _repeated(event.noise_multiplier, event.sampling_rate, times * event.steps)
         return Composition(more if self._losses is None else self._losses.compose(more), expected)
 
     def epsilon(self, delta: float) -> float:
@@ -101,8 +102,7 @@ def rounds_left(
     so_far = spent if isinstance(spent, Composition) else Composition.of(spent)
 
     def fits(rounds: int) -> bool:
-        more = Event(next_round.noise_multiplier, next_round.sampling_rate, next_round.steps * rounds)
-        return so_far.plus(more).epsilon(delta) <= epsilon_budget
+        return so_far.plus(next_round, rounds).epsilon(delta) <= epsilon_budget
 
     return most_that_fit(fits, at_most)
 
@@ -125,8 +125,9 @@ def calibrate(
     epsilon_target: float,
     delta: float,
     spent: Composition = NOTHING,
+    rounds: int = 1,
 ) -> float:
-    """The least noise multiplier, to 0.1 %, under which `steps` steps after `spent` stay within the target.
+    """The least noise multiplier, to 0.1 %, under which `rounds` of `steps` steps after `spent` stay within the target.
 
     The result always meets the target.  Raises `ValueError` for a target that is not above 0, or that no noise
     multiplier from 0.2 to 10,000 meets.
@@ -135,13 +136,15 @@ def calibrate(
         raise ValueError(f"epsilon_target must be above 0, not {epsilon_target}")
 
     def meets(noise: float) -> bool:
-        return spent.plus(Event(noise, sampling_rate, steps)).epsilon(delta) <= epsilon_target
+        return spent.plus(Event(noise, sampling_rate, steps), rounds).epsilon(delta) <= epsilon_target
 
     low, high = _LEAST_NOISE, 2 * _LEAST_NOISE
     while not meets(high):
         low, high = high, 2 * high
-        if high > 10_000:
-            raise ValueError(f"no noise multiplier up to 10,000 keeps {steps} steps within {epsilon_target}")
+        if high > MOST_NOISE:
+            raise ValueError(
+                f"no noise multiplier up to {MOST_NOISE:,.0f} keeps {rounds} rounds of {steps} steps within {epsilon_target}"
+            )
     while high / low > 1.001:
         middle = math.sqrt(low * high)
         low, high = (low, middle) if meets(middle) else (middle, high)

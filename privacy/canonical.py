@@ -8,6 +8,8 @@ from typing import Any
 
 from privacy.errors import WireError
 
+MAX_DEPTH = 64  # of tables and lists in one another, in what is read
+
 
 def encode(value: Any) -> bytes:
     """Encode a JSON value with sorted keys, no white space, UTF-8.
@@ -21,7 +23,7 @@ def encode(value: Any) -> bytes:
 
 
 def decode(data: bytes, limit: int) -> Any:
-    """Read hostile bytes that must be canonical JSON of at most `limit` bytes.
+    """Read hostile bytes that must be canonical JSON of at most `limit` bytes, nested at most `MAX_DEPTH` deep.
 
     `encode(decode(data)) == data` always holds, so duplicate keys, white space and second spellings of a
     number are refused.  Raises `WireError`.
@@ -33,6 +35,8 @@ def decode(data: bytes, limit: int) -> Any:
         again = encode(value)
     except (ValueError, TypeError, RecursionError) as error:
         raise WireError(f"not JSON: {error}") from error
+    if _deeper(value, MAX_DEPTH):
+        raise WireError(f"tables and lists are nested more than {MAX_DEPTH} deep")
     if again != data:
         raise WireError("not canonical JSON: keys must be sorted and unique, without white space")
     return value
@@ -46,6 +50,15 @@ def digest(data: bytes) -> str:
 def is_digest(value: object) -> bool:
     """Whether `value` is written as `digest` writes."""
     return isinstance(value, str) and len(value) == 64 and all(c in "0123456789abcdef" for c in value)
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether `value` holds tables or lists nested more than `levels` deep; looks no deeper than that."""
+    if not isinstance(value, (dict, list)):
+        return False
+    return levels == 0 or any(
+        _deeper(item, levels - 1) for item in (value.values() if isinstance(value, dict) else value)
+    )
 
 
 def _refuse_odd_keys(value: Any) -> None:

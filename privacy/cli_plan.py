@@ -19,6 +19,8 @@ from privacy.ledger.database import Database
 from privacy.ledger.export import verify_export
 from privacy.ledger.reading import read
 from privacy.mechanism import Event
+from privacy.policy import Policy
+from privacy.printable import printable
 
 
 @dataclass(frozen=True)
@@ -55,10 +57,10 @@ def plan(
             raise typer.BadParameter("give one of --noise and --epsilon")
         event = Event(noise, sampling_rate, steps)
         outlook = planner.outlook(event, here.delta, rounds, here.spent, here.epsilon_budget)
+        second = _second([*here.spent, *[event] * rounds], here.delta) if check else None
     except (PrivacyError, ValueError) as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {printable(str(error))}", err=True)
         raise typer.Exit(2) from None
-    second = _second([*here.spent, *[event] * rounds], here.delta) if check else None
     typer.echo(json.dumps(_figures(outlook, second)) if as_json else _words(outlook, second))
 
 
@@ -70,7 +72,8 @@ def _hospital(ledger: Path | None, key: Path | None, delta: float | None) -> _Ho
     account = _account(ledger, keys.load_public(key))
     if account.policy is None:
         raise ValueError(f"{ledger}: no policy was adopted yet: give --delta instead of --ledger")
-    return _Hospital(account.events(), account.policy["epsilon_budget"], account.policy["delta"])
+    policy = Policy.from_dict(account.policy)
+    return _Hospital(account.events(), policy.epsilon_budget, policy.delta)
 
 
 def _account(ledger: Path, key: keys.PublicKey) -> Account:

@@ -17,6 +17,11 @@ from privacy.errors import KeyFileError, SignatureInvalid
 
 SIGNATURE_BYTES = 64
 
+_PRIME = 2**255 - 19
+# The y of every point whose order divides 8: anyone can sign for these without any secret.
+_ORDER_8 = int("7a03ac9277fdc74ec6cc392cfa53202a0f67100d760b3cba4fd84d3d706a17c7", 16)
+_SMALL_ORDER = frozenset({0, 1, _PRIME - 1, _ORDER_8, _PRIME - _ORDER_8})
+
 
 class Purpose(StrEnum):
     """What a signature is for.  It is part of the signed bytes, so a plan's can't pass for a receipt's."""
@@ -30,11 +35,16 @@ class Purpose(StrEnum):
     ENROLMENT = "enrolment"  # an enrolled key names the one that replaces it
     EVALUATION = "evaluation"
     COUNTS = "counts"
+    CHECKPOINT = "checkpoint"  # a step of a round; never leaves the hospital
 
 
 @dataclass(frozen=True)
 class PublicKey:
-    """Who may have signed: 32 raw bytes."""
+    """Who may have signed: 32 raw bytes.
+
+    Raises `KeyFileError` for bytes of another length, and for a point of small order or one that is not written in its
+    canonical way (RFC 8032): its signatures would need no secret, or its name would have two spellings.
+    """
 
     raw: bytes
 
@@ -43,6 +53,11 @@ class PublicKey:
             Ed25519PublicKey.from_public_bytes(self.raw)
         except (ValueError, TypeError) as error:
             raise KeyFileError(f"not an Ed25519 public key: {error}") from error
+        y = int.from_bytes(self.raw, "little") & (2**255 - 1)
+        if y >= _PRIME or y in _SMALL_ORDER:
+            raise KeyFileError(
+                "not an Ed25519 public key that anyone holds: a point of small order, or misspelt"
+            )
 
     def verify(self, signature: bytes, data: bytes, purpose: Purpose) -> None:
         """Raise `SignatureInvalid` unless this key's owner signed `data` for `purpose`."""

@@ -15,6 +15,12 @@ ADJACENCY = "add-or-remove-one"
 
 _MOST = 2**53  # a count that a float still holds exactly
 
+# Bounds far beyond any sensible round, within which both accountants compute in bounded time and memory: so that no
+# plan, policy or ledger, whoever wrote it, can ask for more.
+MOST_NOISE = 1e4
+LEAST_RATE = 1e-6
+MOST_STEPS = 1_000_000
+
 
 @dataclass(frozen=True)
 class Mechanism:
@@ -24,6 +30,9 @@ class Mechanism:
     over all trained parameters together); the sum gets Gaussian noise of standard deviation
     `noise_multiplier * clip_norm` a coordinate.  A noise multiplier of 0 is a valid description of *no*
     privacy: its epsilon is infinite, so no policy and no ledger lets it through.
+
+    Raises `MechanismError` for a noise multiplier under 0 or over 10,000, a sampling rate under 1e-6 or over 1, steps
+    that are no whole number from 1 to 1,000,000, and any number that is not finite.
     """
 
     clip_norm: float
@@ -38,7 +47,7 @@ class Mechanism:
         if self.clip_norm <= 0:
             raise MechanismError(f"clip_norm must be above 0, not {self.clip_norm}")
         _check_step(self.noise_multiplier, self.sampling_rate, self.steps)
-        _check_count("samples_per_patient", self.samples_per_patient)
+        _check_count("samples_per_patient", self.samples_per_patient, _MOST)
 
     def event(self) -> Event:
         """What a round under this mechanism spends."""
@@ -64,7 +73,8 @@ class Mechanism:
 class Event:
     """What was spent, as data whose meaning never changes; epsilon is derived from it, never stored for it.
 
-    Any other mechanism, unit or adjacency is refused rather than guessed at.
+    Any other mechanism, unit or adjacency is refused rather than guessed at; so is a number that a `Mechanism` may
+    not have (`MechanismError`).
     """
 
     noise_multiplier: float
@@ -102,16 +112,18 @@ class Event:
 
 
 def _check_step(noise_multiplier: float, sampling_rate: float, steps: int) -> None:
-    if noise_multiplier < 0:
-        raise MechanismError(f"noise_multiplier must not be negative, but is {noise_multiplier}")
-    if not 0 < sampling_rate <= 1:
-        raise MechanismError(f"sampling_rate must be above 0 and at most 1, not {sampling_rate}")
-    _check_count("steps", steps)
+    if not 0 <= noise_multiplier <= MOST_NOISE:
+        raise MechanismError(
+            f"noise_multiplier must lie between 0 and {MOST_NOISE:g}, not {noise_multiplier}"
+        )
+    if not LEAST_RATE <= sampling_rate <= 1:
+        raise MechanismError(f"sampling_rate must lie between {LEAST_RATE:g} and 1, not {sampling_rate}")
+    _check_count("steps", steps, MOST_STEPS)
 
 
-def _check_count(name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= _MOST:
-        raise MechanismError(f"{name} must be a whole number from 1 to 2**53, not {value!r}")
+def _check_count(name: str, value: object, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise MechanismError(f"{name} must be a whole number from 1 to {most}, not {value!r}")
 
 
 def _number(name: str, value: object) -> float:

@@ -56,7 +56,7 @@ def outlook(
     if rounds < 0:
         raise ValueError(f"rounds must not be negative, but is {rounds}")
     so_far = Composition.of(spent)
-    after = tuple(so_far.plus(_times(event, n)).epsilon(delta) for n in range(1, rounds + 1))
+    after = tuple(so_far.plus(event, n).epsilon(delta) for n in range(1, rounds + 1))
     left = None
     if epsilon_budget is not None:
         left = accounting.rounds_left(so_far, event, epsilon_budget, delta, counted_to)
@@ -77,8 +77,4 @@ def noise_for(
     """
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, not {rounds}")
-    return accounting.calibrate(sampling_rate, steps * rounds, epsilon_target, delta, Composition.of(spent))
-
-
-def _times(event: Event, rounds: int) -> Event:
-    return Event(event.noise_multiplier, event.sampling_rate, event.steps * rounds)
+    return accounting.calibrate(sampling_rate, steps, epsilon_target, delta, Composition.of(spent), rounds)

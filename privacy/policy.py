@@ -15,12 +15,14 @@ from privacy import canonical
 from privacy.codes import Refusal
 from privacy.errors import PolicyError
 from privacy.evaluation import Kind, NoisedEvaluation
-from privacy.experts import SCALES, TASKS
+from privacy.experts import ROUTER, SCALES, TASKS
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
 
 _OPTIONAL = ("public_data", "epsilon_per_campaign", "epsilon_per_day", "minimum_evaluation_noise")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_LEAST_DELTA = 1e-12
+_MOST = 10**12  # of patients, steps, samples: beyond any hospital's
 
 
 @dataclass(frozen=True)
@@ -52,17 +54,21 @@ class Policy:
     minimum_evaluation_noise: float | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.hospital, str) or not _NAME.fullmatch(self.hospital):
+        if not is_hospital(self.hospital):
             raise PolicyError(f'hospital = {self.hospital!r}: use lower-case letters, digits and "-"')
         for name, above, at_most in _NUMBERS:
             if name not in _OPTIONAL or getattr(self, name) is not None:
                 object.__setattr__(self, name, _number(name, getattr(self, name), above, at_most))
         for name in ("nominal_patients", "maximum_steps", "maximum_samples_per_patient"):
             _count(name, getattr(self, name))
-        for name, known in (("tasks", TASKS), ("scales", SCALES), ("campaigns", None)):
+        for name, known in (("tasks", tuple(TASKS)), ("scales", SCALES), ("campaigns", None)):
             object.__setattr__(self, name, _names(name, getattr(self, name), known))
         if not isinstance(self.public_data, bool):
             raise PolicyError(f"public_data = {self.public_data!r}: use true or false")
+        if self.delta < _LEAST_DELTA:
+            raise PolicyError(
+                f"delta = {self.delta}: must be at least {_LEAST_DELTA:g}: accountants can't compute below that"
+            )
         if self.delta * self.nominal_patients >= 1:
             raise PolicyError(
                 f"delta = {self.delta}: must be below 1/nominal_patients = {1 / self.nominal_patients:.2g}, "
@@ -71,9 +77,12 @@ class Policy:
 
     @property
     def experts(self) -> tuple[str, ...]:
-        """The experts that this policy allows to train, sorted."""
+        """The experts that this policy allows to train, sorted; the router where it allows a scale and a task."""
+        router = [ROUTER] if self.scales and self.tasks else []
         return tuple(
-            sorted([f"scale/{name}" for name in self.scales] + [f"task/{name}" for name in self.tasks])
+            sorted(
+                [f"scale/{name}" for name in self.scales] + [f"task/{name}" for name in self.tasks] + router
+            )
         )
 
     @property
@@ -122,6 +131,11 @@ class Policy:
             raise PolicyError(f"{path}: not TOML: {error}") from error
         except PolicyError as error:
             raise PolicyError(f"{path}: {error}") from error
+
+
+def is_hospital(name: object) -> bool:
+    """Whether `name` is spelled as a hospital's."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def _allows_campaign(policy: Policy, asked: Plan | NoisedEvaluation) -> bool:
@@ -190,7 +204,7 @@ _NUMBERS = (
 
 
 def _number(name: str, value: object, above: float, at_most: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != value:
         raise PolicyError(f"{name} = {value!r}: must be a number")
     if not above < value <= at_most:
         raise PolicyError(f"{name} = {value}: must be above {above:g} and at most {at_most:g}")
@@ -198,8 +212,8 @@ def _number(name: str, value: object, above: float, at_most: float) -> float:
 
 
 def _count(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise PolicyError(f"{name} = {value!r}: must be a whole number of at least 1")
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST:
+        raise PolicyError(f"{name} = {value!r}: must be a whole number from 1 to {_MOST:,}")
 
 
 def _names(name: str, value: object, known: tuple[str, ...] | None) -> tuple[str, ...]:

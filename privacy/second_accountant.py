@@ -11,21 +11,27 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from opacus.accountants import PRVAccountant
+from opacus.accountants.analysis.prv import Domain
 
 from privacy.accounting import beyond_all_budgets, merged
 from privacy.mechanism import Event
 
 ERROR = 0.01  # how far above the truth its upper bound may lie
 AGREEMENT = 0.02  # how far the two accountants may lie apart, up to an epsilon of about 20
+_MOST_POINTS = (
+    10_000_000  # of its grid: half a minute, and under a GB; a history at epsilon 180 needs half of it
+)
 
 
 def epsilon(events: Sequence[Event], delta: float) -> float:
     """An upper bound on the epsilon of all `events` together at `delta`; 0.0 for none.
 
     `inf` where `privacy.accounting.epsilon` is: for noise under 0.2, or a loss beyond about 2,000.  At most 0.01
-    above the truth, so a mechanism of next to no cost shows as 0.01.  Raises `ValueError` unless 0 < delta < 1.
+    above the truth, so a mechanism of next to no cost shows as 0.01.  Raises `ValueError` unless 0 < delta < 1, and
+    where the method can't say: delta under about 1e-12, or a grid that would take minutes.
     """
     if not 0 < delta < 1:
         raise ValueError(f"delta must lie between 0 and 1, not {delta}")
@@ -33,8 +39,18 @@ def epsilon(events: Sequence[Event], delta: float) -> float:
         return 0.0
     if beyond_all_budgets(events):
         return math.inf
-    accountant = PRVAccountant()
+    accountant = _Bounded()
     accountant.history = list(merged(events))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of quadrature where the integrand is all but zero
         return float(accountant.get_epsilon(delta, eps_error=ERROR))
+
+
+class _Bounded(PRVAccountant):  # type: ignore[misc]  # Opacus has no types
+    """Opacus' accountant, which would take whatever memory its grid asks for."""
+
+    def _get_domain(self, **about: Any) -> Domain:
+        domain: Domain = super()._get_domain(**about)
+        if domain.size > _MOST_POINTS:
+            raise ValueError(f"a grid of {domain.size:,} points would be needed: PRV can't say")
+        return domain

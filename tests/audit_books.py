@@ -15,8 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from privacy import canonical, keys, tensors
+from privacy import accounting, canonical, keys, tensors
+from privacy.audit.findings import Code
 from privacy.audit.sources import Side, Source
+from privacy.audit.verify import Audit, Trusted, audit
 from privacy.codes import Refusal
 from privacy.egress_record import RELEASE, EgressRecord
 from privacy.keys import PrivateKey
@@ -139,6 +141,11 @@ class World:
         ledger.rotate(new)
         self.hospitals[hospital] = (ledger, new)
 
+    def trusted(self) -> Trusted:
+        """The keys that an auditor would be given."""
+        hospitals = tuple(key.public for _, key in self.hospitals.values())
+        return Trusted(hospitals, (self.home.coordinator().public,))
+
     def exports(self) -> dict[str, Path]:
         """Every book in a file: each hospital's under its name, and "journal"."""
         made = {}
@@ -157,6 +164,16 @@ def book(name: str, side: Side, entries: Sequence[Entry], key: PrivateKey, folde
         path, entries, key, "2031-01-01", "fedpath-ledger" if side is Side.HOSPITAL else "fedpath-journal"
     )
     return Source(name, side, tuple(entries), export=read_export(path))
+
+
+def audited(world: World, sources: Sequence[Source]) -> Audit:
+    """The audit under all keys of this world; the first accountant serves as the second, for speed."""
+    return audit(sources, world.trusted(), accounting.epsilon)
+
+
+def codes(found: Audit) -> set[Code]:
+    """What was found, by name."""
+    return {finding.code for finding in found.findings}
 
 
 Change = Callable[[Entry, Body], Body | None]

@@ -1,77 +1,44 @@
-"""Hospital against coordinator: each of the two signed its own book, so neither can mend the other's."""
+"""Hospital against coordinator: each of the two signed its own book, so neither can mend the other's.
+
+Where the two disagree, that is found; which of them is right their books alone do not prove.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
-from itertools import combinations
+from datetime import timedelta
 
 from privacy.audit.findings import Code, Finding, Note
 from privacy.audit.hospital import HospitalBook, Payment
 from privacy.audit.journal import JournalBook, Round, Verdict
-from privacy.audit.sources import Source
-from privacy.codes import ReleaseFault
+from privacy.codes import UNSIGNED, ReleaseFault
+from privacy.evaluation import EVALUATION
 from privacy.experts import EXPERTS
-from privacy.keys import PublicKey
+from privacy.ledger.entries import read_time
 from privacy.mechanism import Event
 from privacy.plan import TRAINING
 from privacy.receipt import ACCEPTED, Receipt
 
 SKEW = timedelta(minutes=5)  # how far the clocks of the two sides may lie apart
+_SIGNED = frozenset(ReleaseFault) - UNSIGNED
+_UNDECIDED = "; two books disagree here, and these two do not prove which is right"
 
 
-def forks(sources: Sequence[tuple[Source, tuple[PublicKey, ...]]]) -> Iterator[Finding]:
-    """Copies of one book, taken at different times, must begin alike.  Each source comes with who held it."""
-    for (one, held), (other, also_held) in combinations(sources, 2):
-        if not set(held) & set(also_held):
-            continue
-        for mine, theirs in zip(one.entries, other.entries, strict=False):
-            if mine.hash != theirs.hash:
-                text = f"entry {mine.sequence} is another than in {other.name}: the book was rewritten in between"
-                yield Finding(Code.FORKED, one.name, mine.sequence, text)
-                break
+def cross_check(hospital: HospitalBook, journals: Sequence[JournalBook]) -> Iterator[Finding]:
+    """Compare a ledger with every journal that enrolled a key that held it."""
+    if not hospital.read:
+        return
+    known = [(journal, name) for journal in journals if (name := _enrolled(hospital, journal)) is not None]
+    if journals and hospital.hospital not in {None, *(name for _, name in known)}:
+        yield _not_enrolled(hospital, journals)
+    for journal, name in known:
+        yield from _sent(hospital, journal, name)
+        yield from _receipts(hospital, journal)
+    yield from _unlogged(hospital, [_arrived(journal, name) for journal, name in known])
 
 
-def cross_check(
-    hospitals: Sequence[HospitalBook], journals: Sequence[JournalBook]
-) -> tuple[list[Finding], list[Note]]:
-    """Compare every ledger that could be read with every journal that could be."""
-    findings: list[Finding] = []
-    notes: list[Note] = []
-    read = [journal for journal in journals if journal.read]
-    for hospital in hospitals:
-        if not hospital.read or hospital.hospital is None:
-            continue
-        notes += _unacknowledged(hospital)
-        if not read:
-            continue
-        knowing = [journal for journal in read if _enrolled(hospital, journal)]
-        if not knowing:
-            findings.append(_not_enrolled(hospital, read))
-        for journal in knowing:
-            findings += _accepted(hospital, journal)
-            findings += _receipts(hospital, journal)
-    for journal in read:
-        known = {hospital.hospital for hospital in hospitals}
-        missing = sorted(set(journal.enrolled) - known)
-        if missing and hospitals:
-            notes.append(Note(journal.source.name, f"no ledger was given of {', '.join(missing)}"))
-    return findings, notes
-
-
-def _enrolled(hospital: HospitalBook, journal: JournalBook) -> bool:
-    """Whether the journal enrolled a key that held this ledger, under this hospital's name."""
-    return bool(set(journal.enrolled.get(str(hospital.hospital), ())) & set(hospital.chain.keys))
-
-
-def _not_enrolled(hospital: HospitalBook, journals: Sequence[JournalBook]) -> Finding:
-    keys = ", ".join(key.fingerprint for key in hospital.chain.keys)
-    books = ", ".join(journal.source.name for journal in journals)
-    text = f"no key that held this ledger ({keys}) is enrolled as {hospital.hospital!r} in {books}"
-    return Finding(Code.NOT_ENROLLED, hospital.source.name, None, text)
-
-
-def _unacknowledged(hospital: HospitalBook) -> Iterator[Note]:
+def notes(hospital: HospitalBook, journals: Sequence[JournalBook]) -> Iterator[Note]:
+    """What a ledger paid for, and nobody acknowledged or wrote down."""
     acknowledged = {(receipt.campaign, receipt.round) for _, receipt in hospital.receipts}
     rounds = [
         f"{p.round} of {p.campaign}"
@@ -81,28 +48,71 @@ def _unacknowledged(hospital: HospitalBook) -> Iterator[Note]:
     if rounds:
         text = f"paid for, and not acknowledged by the coordinator: round {', '.join(rounds)}"
         yield Note(hospital.source.name, text)
+    for journal in journals:
+        held = {(h.campaign, h.number) for h in journal.rounds if h.purpose == EVALUATION}
+        lost = [
+            f"{p.round} of {p.campaign}"
+            for p in hospital.payments
+            if p.purpose == EVALUATION and (p.campaign, p.round) not in held
+        ]
+        if lost and _enrolled(hospital, journal) is not None:
+            text = f"paid for, and not in {journal.source.name}: the evaluation after round {', '.join(lost)}"
+            yield Note(hospital.source.name, text)
 
 
-def _accepted(hospital: HospitalBook, journal: JournalBook) -> Iterator[Finding]:
-    """Every release that counted was paid for, as the coordinator asked, and when it asked."""
+def absent(journal: JournalBook, hospitals: Sequence[HospitalBook]) -> Iterator[Finding | Note]:
+    """Hospitals of which no ledger was given: a note; or a finding, where an empty one was."""
+    here = {_enrolled(hospital, journal) for hospital in hospitals} | {h.hospital for h in hospitals}
+    missing = sorted(set(journal.enrolled) - here)
+    if missing and hospitals:
+        yield Note(journal.source.name, f"no ledger was given of {', '.join(missing)}")
+    paid = {v.hospital for held in journal.rounds for v in held.verdicts if v.accepted} & set(missing)
+    for hospital in hospitals:
+        if hospital.read and not hospital.source.entries and paid:
+            text = (
+                f"it is empty, and {journal.source.name} accepted releases of {', '.join(sorted(paid))}, whose ledger "
+                "was not given: its entries were removed; or, if it is another hospital's, ask for theirs"
+            )
+            yield Finding(Code.CUT_SHORT, hospital.source.name, None, text)
+
+
+def _enrolled(hospital: HospitalBook, journal: JournalBook) -> str | None:
+    """The name under which the journal enrolled a key that held this ledger, whatever the ledger calls itself."""
+    held = set(hospital.chain.keys)
+    return next((name for name, keys in journal.enrolled.items() if held & set(keys)), None)
+
+
+def _not_enrolled(hospital: HospitalBook, journals: Sequence[JournalBook]) -> Finding:
+    keys = ", ".join(key.fingerprint for key in hospital.chain.keys)
+    books = ", ".join(journal.source.name for journal in journals)
+    text = f"no key that held this ledger ({keys}) is enrolled as {hospital.hospital!r} in {books}"
+    return Finding(Code.NOT_ENROLLED, hospital.source.name, None, text)
+
+
+def _sent(hospital: HospitalBook, journal: JournalBook, name: str) -> Iterator[Finding]:
+    """What the coordinator has, signed by the hospital, was paid for; what counted, as it asked, and when it asked."""
     paid = {(p.campaign, p.round, p.purpose): p for p in hospital.payments}
+    sealed = {release for payment in hospital.payments for release in payment.releases.values()}
     for held in journal.rounds:
-        verdicts = [v for v in held.verdicts if v.hospital == hospital.hospital and v.accepted]
+        mine = [verdict for verdict in held.verdicts if verdict.hospital == name]
         payment = paid.get((held.campaign, held.number, held.purpose))
-        unpaid = [v for v in verdicts if payment is None or payment.releases.get(str(v.expert)) != v.release]
-        for verdict in unpaid:
+        accepted = [v for v in mine if v.accepted]
+        unpaid = [v for v in accepted if payment is None or payment.releases.get(str(v.expert)) != v.release]
+        refused = [v for v in mine if v.fault in _SIGNED and v.release not in sealed]
+        for verdict in (*unpaid, *refused):
             yield _unpaid(hospital, journal, held, verdict)
-        if payment is not None and verdicts and len(unpaid) < len(verdicts):
-            yield from _compared(hospital, journal, held, payment, verdicts)
+        if payment is not None and len(unpaid) < len(accepted):
+            yield from _compared(hospital, journal, held, payment, accepted)
 
 
 def _unpaid(hospital: HospitalBook, journal: JournalBook, held: Round, verdict: Verdict) -> Finding:
+    became = "accepted" if verdict.accepted else f"checked, and refused as {verdict.fault},"
     what = (
-        f"{journal.source.name}, entry {held.entry}, accepted release {verdict.release[:12]} for {verdict.expert} in "
-        f"{_named(held)}"
+        f"{journal.source.name}, entry {held.entry}, {became} release {verdict.release[:12]} for {verdict.expert} in "
+        f"{_named(held)}{_UNDECIDED}"
     )
     last = hospital.account.last
-    if last is None or (_moment(last.at) < _moment(held.committed) and not _holds(hospital, held)):
+    if last is None or (read_time(last.at) < read_time(held.committed) and not _holds(hospital, held)):
         written = hospital.source.written_at
         newer = (
             "" if written is None else f"; if it was only written too early ({written}), ask for a newer one"
@@ -110,6 +120,29 @@ def _unpaid(hospital: HospitalBook, journal: JournalBook, held: Round, verdict: 
         text = f"the ledger ends before it, and was cut short or rewritten: {what}{newer}"
         return Finding(Code.CUT_SHORT, hospital.source.name, None, text)
     return Finding(Code.NOT_PAID, hospital.source.name, None, f"nothing in the ledger paid for it: {what}")
+
+
+def _arrived(journal: JournalBook, name: str) -> set[str]:
+    return {v.release for held in journal.rounds for v in held.verdicts if v.hospital == name}
+
+
+def _unlogged(hospital: HospitalBook, journals: Sequence[set[str]]) -> Iterator[Finding]:
+    """What arrived at the coordinator must be in the log of what left."""
+    arrived = {sha256 for _, receipt in hospital.receipts for sha256 in receipt.releases.values()}.union(
+        *journals
+    )
+    for payment in hospital.payments:
+        lost = [
+            n
+            for n, sha256 in payment.releases.items()
+            if sha256 in arrived and (n, sha256) not in hospital.left
+        ]
+        if lost:
+            text = (
+                f"{', '.join(lost)} of round {payment.round} of {payment.campaign} arrived at the coordinator, and no "
+                "entry says that it left"
+            )
+            yield Finding(Code.NOT_LOGGED, hospital.source.name, payment.spent_in, text)
 
 
 def _holds(hospital: HospitalBook, held: Round) -> bool:
@@ -124,22 +157,23 @@ def _compared(
     book, what = hospital.source.name, _named(held)
     theirs = f"{journal.source.name}, entry {held.entry}"
     if payment.plan != held.plan:
-        text = f"{what} was paid for under plan {payment.plan[:12]}, and {theirs}, asked for {held.plan[:12]}"
+        text = f"{what} was paid for under plan {payment.plan[:12]}, and {theirs}, asked for {held.plan[:12]}{_UNDECIDED}"
         yield Finding(Code.PLAN_MISMATCH, book, payment.reserved_in, text)
-    if held.event is not None and payment.event != held.event:
+    if payment.event != held.event:
         text = f"{what} was charged as {_said(payment.event)}, and {theirs}, asked for {_said(held.event)}"
+        text += _UNDECIDED
         yield Finding(Code.EVENT_MISMATCH, book, payment.reserved_in, text)
     if any(verdict.reservation != payment.reservation for verdict in verdicts):
         text = (
             f"{what}: the releases that {theirs}, accepted name another reservation: the ledger was rewritten"
         )
         yield Finding(Code.RESERVATION_MISMATCH, book, payment.reserved_in, text)
-    begun = payment.reserved_at if held.opened is None else held.opened
-    opened, committed = _moment(begun) - SKEW, _moment(held.committed) + SKEW
-    if not opened <= _moment(payment.reserved_at) <= _moment(payment.spent_at) <= committed:
+    opened, committed = read_time(held.opened) - SKEW, read_time(held.committed) + SKEW
+    if not opened <= read_time(payment.reserved_at) <= read_time(payment.spent_at) <= committed:
         text = (
             f"{what} was reserved at {payment.reserved_at} and spent at {payment.spent_at}, and {theirs}, opened it at "
-            f"{begun} and committed it at {held.committed} (clocks may differ by {SKEW.seconds // 60} minutes)"
+            f"{held.opened} and committed it at {held.committed} (clocks may differ by {SKEW.seconds // 60} minutes)"
+            f"{_UNDECIDED}"
         )
         yield Finding(Code.OUT_OF_TIME, book, payment.spent_in, text)
 
@@ -184,7 +218,3 @@ def _named(held: Round) -> str:
 
 def _said(event: Event) -> str:
     return f"{event.steps} steps at noise {event.noise_multiplier:g} and rate {event.sampling_rate:g}"
-
-
-def _moment(at: str) -> datetime:
-    return datetime.fromisoformat(at)

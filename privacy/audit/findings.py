@@ -29,10 +29,15 @@ class Code(StrEnum):
     EPSILON_UNDERSTATED = "epsilon-understated"  # less in the log of a reply than its events come to
     EPSILON_OVERSTATED = "epsilon-overstated"
     OVER_BUDGET = "over-budget"  # a reservation beyond what the policy in force allowed
+    AGAINST_POLICY = "against-policy"  # one that it did not allow at all, or a failed self-test forbade
     # both sides
+    SENT_ELSEWHERE = "sent-elsewhere"  # a reply that went to another key than the coordinator's
+    NOT_LOGGED = "not-logged"  # it arrived at the coordinator, and the ledger does not say that it left
     FORKED = "forked"  # two copies of one book tell different stories
     NOT_ENROLLED = "not-enrolled"  # the journal knows another key, or another name for it, or neither
-    NOT_PAID = "not-paid"  # accepted by the coordinator, but not in the hospital's ledger
+    NOT_PAID = (
+        "not-paid"  # the coordinator has it, signed by the hospital, and it is not in the hospital's ledger
+    )
     ACCEPTED_TWICE = "accepted-twice"  # one payment, counted twice by the coordinator
     PLAN_MISMATCH = "plan-mismatch"
     EVENT_MISMATCH = "event-mismatch"  # one side recorded another mechanism

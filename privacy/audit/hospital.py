@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from privacy.audit.chain import Chain
 from privacy.audit.findings import Code, Finding, Note
 from privacy.audit.sources import Source
+from privacy.egress_record import RELEASE, is_sealed
 from privacy.errors import KeyFileError, LedgerError, SignatureInvalid, WireError
 from privacy.evaluation import EVALUATION
 from privacy.keys import PublicKey
@@ -50,17 +51,23 @@ class HospitalBook:
     entries: tuple[Entry, ...] = ()  # the legal ones
     payments: tuple[Payment, ...] = ()
     receipts: tuple[tuple[int, Receipt], ...] = ()  # by entry
+    left: frozenset[tuple[str, str]] = (
+        frozenset()
+    )  # name and SHA-256 of every sealed part that its log says left
     findings: tuple[Finding, ...] = ()
     notes: tuple[Note, ...] = ()
 
     @property
     def hospital(self) -> str | None:
-        """The name in its policy; None before it adopted one."""
-        return None if self.account.policy is None else str(self.account.policy.get("hospital"))
+        """The name that it gives itself, in its policy; None before it adopted one, or where that is no name."""
+        name = None if self.account.policy is None else self.account.policy.get("hospital")
+        return name if isinstance(name, str) else None
 
 
 def read_ledger(source: Source, chain: Chain, coordinators: Collection[PublicKey]) -> HospitalBook:
-    """Follow the ledger's entries.  `coordinators` are the keys that may have signed receipts; none: not known."""
+    """Follow the ledger's entries.  `coordinators` are the keys that receipts are signed with, and replies go to; none:
+    not known.
+    """
     if not chain.intact:
         note = Note(source.name, "its history was not read on, as the chain does not hold: mend that first")
         return HospitalBook(source, chain, read=False, notes=(note,))
@@ -72,12 +79,9 @@ def read_ledger(source: Source, chain: Chain, coordinators: Collection[PublicKey
     if source.kept is not None and source.kept != paid:
         text = "kept releases and spend entries don't match: entries were removed, or releases"
         findings.append(Finding(Code.KEPT_RELEASES, source.name, None, text))
-    if walk.receipts and not coordinators:
-        notes.append(
-            Note(
-                source.name, "whose receipts it holds was not checked: give the coordinator's key or journal"
-            )
-        )
+    if (walk.receipts or walk.left) and not coordinators:
+        text = "whose receipts it holds, and to whom its replies went, was not checked: give the coordinator's key"
+        notes.append(Note(source.name, text))
     return HospitalBook(
         source,
         chain,
@@ -86,6 +90,7 @@ def read_ledger(source: Source, chain: Chain, coordinators: Collection[PublicKey
         tuple(walk.legal),
         tuple(walk.payments),
         tuple(walk.receipts),
+        frozenset(walk.left),
         tuple(findings),
         tuple(notes),
     )
@@ -99,6 +104,7 @@ class _Walk:
         self.legal: list[Entry] = []
         self.payments: list[Payment] = []
         self.receipts: list[tuple[int, Receipt]] = []
+        self.left: set[tuple[str, str]] = set()
         self.findings: list[Finding] = []
         self._book = book
         self._coordinators = coordinators
@@ -123,6 +129,16 @@ class _Walk:
             self.payments.append(_payment(self._reserved[entry.body["reservation"]], entry))
         elif entry.kind == Kind.RECEIPT:
             self.receipts.append((entry.sequence, Receipt.from_dict(entry.body["receipt"])))
+        elif entry.kind == Kind.RELEASE:
+            self._reply(entry)
+
+    def _reply(self, entry: Entry) -> None:
+        sealed = [part for part in entry.body["parts"] if is_sealed(part["name"])]
+        self.left |= {(part["name"].removeprefix(RELEASE), part["sha256"]) for part in sealed}
+        to = entry.body["destination"]
+        if self._coordinators and to not in {key.raw.hex() for key in self._coordinators}:
+            text = f"entry {entry.sequence} says that a reply went to the key {to[:16]}..., which is no coordinator's"
+            self._find(Code.SENT_ELSEWHERE, entry, text)
 
     def _forged(self, entry: Entry) -> str | None:
         """Why a receipt is not the coordinator's; None where it is, or where its form is for the law to judge."""

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
 
 from privacy.audit.chain import Chain
 from privacy.audit.findings import Code, Finding, Note
+from privacy.audit.journal_forms import FORMS, Kind
 from privacy.audit.sources import Source
 from privacy.egress_record import COUNTS
 from privacy.errors import KeyFileError, MechanismError, SignatureInvalid, WireError
 from privacy.evaluation import EVALUATION as NOISED
+from privacy.forms import missing
 from privacy.handover import Handover, successors
 from privacy.keys import PublicKey
 from privacy.ledger.entries import Entry
 from privacy.mechanism import Event, Mechanism
 from privacy.plan import TRAINING
-
-# As `server.journal` names them.
-ENROLMENT, HANDOVER, CAMPAIGN, ROUND, EVALUATION = "enrolment", "handover", "campaign", "round", "evaluation"
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class Verdict:
 class Round:
     """A committed round, or noised evaluation after it: what was asked, from when to when, and what came of it.
 
-    `plan` is the hash of what was asked; event and opening are None where the journal does not say.
+    `plan` is the hash of what was asked.
     """
 
     entry: int
@@ -54,8 +51,8 @@ class Round:
     number: int
     purpose: str
     plan: str
-    event: Event | None
-    opened: str | None
+    event: Event
+    opened: str
     committed: str
     verdicts: tuple[Verdict, ...]
 
@@ -94,32 +91,26 @@ class _Walk:
         self._book = book
         self._campaigns: dict[str, list[tuple[int, Event]]] = {}  # each stage's rounds, and what one spends
         self._accepted: dict[tuple[str, str], int] = {}  # hospital and release, by the entry that accepted it
+        self._steps = {
+            Kind.ENROLMENT: self._enrolment,
+            Kind.HANDOVER: self._handover,
+            Kind.CAMPAIGN: self._campaign,
+            Kind.ROUND: self._round,
+            Kind.EVALUATION: self._evaluation,
+            Kind.NOISED: self._noised,
+        }
 
     def step(self, entry: Entry) -> None:
         """Take one entry in, or say why not."""
-        steps = {
-            ENROLMENT: self._enrolment,
-            HANDOVER: self._handover,
-            CAMPAIGN: self._campaign,
-            ROUND: self._round,
-            EVALUATION: self._evaluation,
-        }
         try:
-            if entry.kind not in steps:
-                raise _Illegal(f"it is of an unknown kind {entry.kind!r}: update fedpath")
-            steps[entry.kind](entry)
+            kind = _kind(entry)
+            if wrong := missing(entry.body, FORMS[kind]):
+                raise _Illegal(f"it is malformed at {', '.join(wrong)}")
+            self._steps[kind](entry)
         except _Illegal as error:
             self._find(Code.ILLEGAL_ENTRY, entry, str(error))
-        except (
-            KeyError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            KeyFileError,
-            MechanismError,
-            WireError,
-        ) as error:
-            self._find(Code.ILLEGAL_ENTRY, entry, f"it is malformed: {error!r}")
+        except (KeyFileError, MechanismError, WireError) as error:
+            self._find(Code.ILLEGAL_ENTRY, entry, f"it is malformed: {error}")
 
     def _enrolment(self, entry: Entry) -> None:
         name, key = entry.body["hospital"], PublicKey(bytes.fromhex(entry.body["release_key"]))
@@ -150,23 +141,24 @@ class _Walk:
         if name in self._campaigns:
             raise _Illegal(f"it begins campaign {name!r} a second time")
         self._campaigns[name] = [
-            (int(stage["rounds"]), Mechanism.from_dict(stage["mechanism"]).event())
+            (stage["rounds"], Mechanism.from_dict(stage["mechanism"]).event())
             for stage in definition["stages"]
         ]
 
     def _evaluation(self, entry: Entry) -> None:
         if entry.body["campaign"] not in self._campaigns:
             raise _Illegal(f"it evaluates a campaign that was not begun: {entry.body['campaign']!r}")
-        if "answers" in entry.body:  # noised, by hospitals; else by the evaluator, whose data are public
-            found = _noised(entry)
-            if any(
-                (h.campaign, h.number, h.purpose) == (found.campaign, found.number, NOISED)
-                for h in self.rounds
-            ):
-                text = f"the evaluation after round {found.number} of {found.campaign} is committed a second time"
-                self._find(Code.ACCEPTED_TWICE, entry, text)
-            self._check_accepted(entry, found)
-            self.rounds.append(found)
+
+    def _noised(self, entry: Entry) -> None:
+        self._evaluation(entry)
+        found = _noised(entry)
+        if any(
+            (h.campaign, h.number, h.purpose) == (found.campaign, found.number, NOISED) for h in self.rounds
+        ):
+            text = f"the evaluation after round {found.number} of {found.campaign} is committed a second time"
+            self._find(Code.ACCEPTED_TWICE, entry, text)
+        self._check_accepted(entry, found)
+        self.rounds.append(found)
 
     def _round(self, entry: Entry) -> None:
         found = _round(entry)
@@ -220,55 +212,46 @@ class _Illegal(Exception):  # noqa: N818 - never leaves this file
     """An entry that may not stand where it stands."""
 
 
+def _kind(entry: Entry) -> Kind:
+    """The entry's kind; an evaluation with answers is a noised one, by hospitals, and else by the evaluator."""
+    if entry.kind == Kind.EVALUATION and "answers" in entry.body:
+        return Kind.NOISED
+    if entry.kind == Kind.NOISED or entry.kind not in set(Kind):
+        raise _Illegal(f"it is of an unknown kind {entry.kind!r}: update fedpath")
+    return Kind(entry.kind)
+
+
 def _round(entry: Entry) -> Round:
-    body: Mapping[str, Any] = entry.body
+    body = entry.body
     return Round(
         entry=entry.sequence,
-        campaign=_text(body["campaign"]),
-        number=_number(body["number"]),
+        campaign=body["campaign"],
+        number=body["number"],
         purpose=TRAINING,
-        plan=_text(body["plan"]),
+        plan=body["plan"],
         event=Event.from_dict(body["event"]),
-        opened=_time(body["opened"]),
+        opened=body["opened"],
         committed=entry.at,
         verdicts=tuple(
-            Verdict(_text(v["hospital"]), v["expert"], v["fault"], _text(v["release"]), v["reservation"])
+            Verdict(v["hospital"], v["expert"], v["fault"], v["release"], v["reservation"])
             for v in body["verdicts"]
         ),
     )
 
 
 def _noised(entry: Entry) -> Round:
-    body: Mapping[str, Any] = entry.body
+    body = entry.body
     return Round(
         entry=entry.sequence,
-        campaign=_text(body["campaign"]),
-        number=_number(body["round"]),
+        campaign=body["campaign"],
+        number=body["round"],
         purpose=NOISED,
-        plan=_text(body["request"]),
-        event=Event.from_dict(body["event"]) if "event" in body else None,
-        opened=_time(body["opened"]) if "opened" in body else None,
+        plan=body["request"],
+        event=Event.from_dict(body["event"]),
+        opened=body["opened"],
         committed=entry.at,
         verdicts=tuple(
-            Verdict(_text(a["hospital"]), COUNTS, a["fault"], a["digest"] or "", a["reservation"])
+            Verdict(a["hospital"], COUNTS, a["fault"], a["digest"] or "", a["reservation"])
             for a in body["answers"]
         ),
     )
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise _Illegal(f"it is malformed: {value!r} stands where a word should")
-    return value
-
-
-def _number(value: object) -> int:
-    if type(value) is not int:
-        raise _Illegal(f"it is malformed: {value!r} stands where a round's number should")
-    return value
-
-
-def _time(value: object) -> str:
-    if datetime.fromisoformat(_text(value)).tzinfo is None:
-        raise _Illegal("it is malformed: when it was opened bears no zone")
-    return _text(value)

@@ -43,7 +43,10 @@ class Source:
 
 
 def read_source(path: Path) -> Source:
-    """Read a file.  Raises `AuditError` where it is missing, or neither an export nor a ledger's database."""
+    """Read a file.  Raises `AuditError` where it is missing, or neither an export nor a ledger's database.
+
+    What opens as one of them and can't be read on, for whatever reason, is damaged, and that is a finding.
+    """
     try:
         with path.open("rb") as file:
             start = file.read(len(_SQLITE))
@@ -66,11 +69,10 @@ def _export(path: Path) -> Export:
 
 
 def _from_database(path: Path) -> Source:
-    """A database that opens as one but can't be read as a ledger is damaged, and that is a finding."""
     try:
         with Database(path, read_only=True).transaction() as transaction:
             entries = tuple(transaction.entries_after(0))
             kept = frozenset(transaction.reservations_in_outbox())
-    except LedgerError as error:
-        return Source(str(path), Side.HOSPITAL, (), (str(error),))
+    except Exception as error:
+        return Source(str(path), Side.HOSPITAL, (), (str(error) or repr(error),))
     return Source(str(path), Side.HOSPITAL, entries, kept=kept)

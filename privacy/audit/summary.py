@@ -12,6 +12,7 @@ from privacy.audit.hospital import HospitalBook
 from privacy.audit.journal import JournalBook
 from privacy.audit.verify import Audit
 from privacy.ledger.reading import summarise
+from privacy.printable import printable
 
 
 def to_json(audit: Audit) -> dict[str, Any]:
@@ -28,7 +29,11 @@ def to_json(audit: Audit) -> dict[str, Any]:
 
 
 def lines(audit: Audit) -> Iterator[str]:
-    """An audit for the eye: each book in figures, then the notes, then every finding."""
+    """An audit for the eye: each book in figures, then the notes, then every finding.  Each fit for a terminal."""
+    yield from map(printable, _lines(audit))
+
+
+def _lines(audit: Audit) -> Iterator[str]:
     for book, figures in zip(audit.hospitals, audit.figures, strict=True):
         yield from _hospital_lines(book, figures)
     for journal in audit.journals:

@@ -4,9 +4,10 @@ The legal order, for each campaign's round, and apart from it for the evaluation
 
     reservation ──> spend ──> release, any number of times: always the bytes that were paid for
          │                └─> receipt, once
-         └────────> void      certain that nothing was sent; the round may be reserved again
+         └────────> void      nothing was sealed, so nothing of it can be sent; the round may be reserved again
 
-A reservation counts against the budget from the moment it is written until it is voided.
+A reservation counts against the budget from the moment it is written, for good. Voiding gives nothing back: that a
+round failed, and when, is known to who asked for it, and may depend on who was drawn.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from privacy import canonical
-from privacy.egress_record import COUNTS, RELEASE
+from privacy.egress_record import CODE, DESCRIPTION, METRICS, RELEASE, is_sealed
 from privacy.errors import KeyFileError, LedgerError, MechanismError, SignatureInvalid, WireError
 from privacy.evaluation import EVALUATION
 from privacy.keys import PublicKey
@@ -99,7 +100,8 @@ class Account:
     policy_hash: str | None = None
     open: Mapping[str, Reservation] = field(default_factory=dict)  # by reservation hash
     spent: Mapping[Key, Spend] = field(default_factory=dict)
-    paid: frozenset[tuple[str, str]] = frozenset()  # name and SHA-256 of all sealed bytes that were paid for
+    closed: tuple[Reservation, ...] = ()  # spent and voided, in the order of their closing
+    paid: Mapping[tuple[str, str], int] = field(default_factory=dict)  # sealed bytes: name, SHA-256; how many
     voided: int = 0
     refused: int = 0
     replies: int = 0
@@ -121,8 +123,8 @@ class Account:
             ) from error
 
     def charges(self) -> tuple[Reservation, ...]:
-        """All that counts against the budget: spent, in the order of the spends, then what is reserved."""
-        return (*(spend.reservation for spend in self.spent.values()), *self.open.values())
+        """All that counts against the budget: what is closed, in that order, then what is reserved."""
+        return (*self.closed, *self.open.values())
 
     def campaigns(self) -> tuple[str, ...]:
         """Every campaign that was paid for, in order of its first round."""
@@ -180,20 +182,33 @@ def _spend(account: Account, entry: Entry) -> Account:
         entry.sequence,
     )
     spent = {**account.spent, reservation.key: spend}
-    return replace(account, open=still_open, spent=spent, paid=account.paid | spend.releases.items())
+    paid = {(name, sha256): spend.sizes[name] for name, sha256 in spend.releases.items()}
+    return replace(
+        account,
+        open=still_open,
+        closed=(*account.closed, reservation),
+        spent=spent,
+        paid={**account.paid, **paid},
+    )
 
 
 def _void(account: Account, entry: Entry) -> Account:
-    _, still_open = _close(account, entry)
-    return replace(account, open=still_open, voided=account.voided + 1)
+    reservation, still_open = _close(account, entry)
+    return replace(account, open=still_open, closed=(*account.closed, reservation), voided=account.voided + 1)
 
 
 def _release(account: Account, entry: Entry) -> Account:
+    """A reply holds what was paid for, of the very size; a code or the description; metrics of public data only."""
+    public = account.policy is not None and account.policy.get("public_data") is True
     for part in entry.body["parts"]:
         name = part["name"]
-        sealed = name.startswith(RELEASE) or name == COUNTS
-        if sealed and (name.removeprefix(RELEASE), part["sha256"]) not in account.paid:
-            raise LedgerError(f"ledger entry {entry.sequence} lets {name!r} leave, which was not paid for")
+        if is_sealed(name):
+            if account.paid.get((name.removeprefix(RELEASE), part["sha256"])) != part["bytes"]:
+                raise LedgerError(
+                    f"ledger entry {entry.sequence} lets {name!r} leave, which was not paid for, or of another size"
+                )
+        elif name not in (CODE, DESCRIPTION) and not (name == METRICS and public):
+            raise LedgerError(f"ledger entry {entry.sequence} lets {name!r} leave, which may not")
     return replace(account, replies=account.replies + 1)
 
 

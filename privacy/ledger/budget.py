@@ -26,7 +26,7 @@ class Compositions:
     """What was composed before, kept, so that one round more costs one convolution however long the history.
 
     Keeps one composition a scope (a limit's name); a history that does not continue the kept one is composed
-    anew.  It only remembers: with or without it, every epsilon is the same to 1e-3.
+    anew.  It only remembers: with or without it, every epsilon is the same but for rounding up (`Composition`).
     """
 
     def __init__(self) -> None:

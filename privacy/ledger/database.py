@@ -17,6 +17,16 @@ from privacy.ledger.entries import Entry
 from privacy.ledger.schema import entries, outbox, prepare
 
 MAX_BODY = 1 << 20
+_TYPES = {
+    "sequence": int,
+    "kind": str,
+    "at": str,
+    "body": bytes,
+    "previous": str,
+    "hash": str,
+    "signature": bytes,
+    "format": int,
+}
 
 
 class Transaction:
@@ -26,14 +36,9 @@ class Transaction:
         self._connection = connection
 
     def entries_after(self, sequence: int) -> list[Entry]:
-        """Entries in order; their chain is not checked here."""
+        """Entries in order; their chain is not checked here.  Raises `LedgerError` for a row that is no entry."""
         query = sql.select(entries).where(entries.c.sequence > sequence).order_by(entries.c.sequence)
-        return [
-            Entry(
-                row.sequence, row.kind, row.at, _body(row), row.previous, row.hash, row.signature, row.format
-            )
-            for row in self._connection.execute(query)
-        ]
+        return [_entry(row) for row in self._connection.execute(query)]
 
     def append(self, entry: Entry) -> None:
         """Add an entry."""
@@ -49,7 +54,10 @@ class Transaction:
     def releases(self, reservation: str) -> dict[str, bytes]:
         """The bytes kept under a reservation, by expert."""
         query = sql.select(outbox.c.expert, outbox.c.data).where(outbox.c.reservation == reservation)
-        return {row.expert: row.data for row in self._connection.execute(query)}
+        found = {row.expert: row.data for row in self._connection.execute(query)}
+        if not all(type(data) is bytes for data in found.values()):
+            raise LedgerError("a kept release was changed after it was written: it is no bytes")
+        return found
 
     def reservations_in_outbox(self) -> set[str]:
         """Every reservation under which bytes are kept."""
@@ -84,13 +92,16 @@ class Database:
             raise LedgerError(f"{self._name}: {error.__cause__ or error}: {cure}") from error
 
 
-def _body(row: sql.Row[Any]) -> dict[str, object]:
+def _entry(row: sql.Row[Any]) -> Entry:
+    """SQLite keeps any type in any column, so each is looked at."""
+    changed = f"ledger entry {row.sequence!r} was changed after it was written"
+    odd = [name for name, kind in _TYPES.items() if type(getattr(row, name)) is not kind]
+    if odd:
+        raise LedgerError(f"{changed}: {', '.join(odd)} of another type")
     try:
         body = canonical.decode(row.body, MAX_BODY)
-    except (WireError, AttributeError, TypeError) as error:
-        raise LedgerError(f"ledger entry {row.sequence} was changed after it was written: {error}") from error
+    except WireError as error:
+        raise LedgerError(f"{changed}: {error}") from error
     if not isinstance(body, dict):
-        raise LedgerError(
-            f"ledger entry {row.sequence} was changed after it was written: its body is no table"
-        )
-    return body
+        raise LedgerError(f"{changed}: its body is no table")
+    return Entry(row.sequence, row.kind, row.at, body, row.previous, row.hash, row.signature, row.format)

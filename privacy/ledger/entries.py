@@ -19,6 +19,7 @@ from privacy.keys import PrivateKey, PublicKey, Purpose
 
 START = "0" * 64  # what the first entry names as the one before
 FORMAT = 1
+_FIRST_YEAR, _LAST_YEAR = 1970, 2999
 _RESTORE = "restore the ledger from a backup"
 
 
@@ -58,11 +59,16 @@ class Entry:
 def follow(last: Entry | None, kind: str, at: datetime, body: Mapping[str, Any], key: PrivateKey) -> Entry:
     """The entry of `kind` (a `Kind`) that comes after `last` (None: the first), signed with `key`.
 
-    Where the clock went back, the entry bears the time of the one before: a ledger's time never goes back.
+    Where the clock went back, the entry bears the time of the one before: a ledger's time never goes back.  Raises
+    `LedgerError` for a clock that is not set: no entry may bear a year outside 1970 to 2999.
     """
     sequence = 1 if last is None else last.sequence + 1
     previous = START if last is None else last.hash
-    when = moment(last, at).isoformat(timespec="milliseconds")
+    when = written(moment(last, at))
+    try:
+        read_time(when)
+    except ValueError as error:
+        raise LedgerError(f"the clock says {when}: set it ({error})") from error
     content = _content(sequence, str(kind), when, body, previous, FORMAT)
     return Entry(
         sequence,
@@ -78,6 +84,23 @@ def follow(last: Entry | None, kind: str, at: datetime, body: Mapping[str, Any],
 def moment(last: Entry | None, at: datetime) -> datetime:
     """The ledger's time when the clock says `at`: in UTC, and not before the last entry's."""
     return at.astimezone(UTC) if last is None else max(_time(last), at.astimezone(UTC))
+
+
+def written(at: datetime) -> str:
+    """A moment as books write it: in UTC, to the millisecond."""
+    return at.astimezone(UTC).isoformat(timespec="milliseconds")
+
+
+def read_time(at: str) -> datetime:
+    """The moment that `written` wrote so, of the years 1970 to 2999.  Raises `ValueError` for any other spelling: what
+    is counted by its date must not bear another zone's.
+    """
+    time = datetime.fromisoformat(at)
+    if not _FIRST_YEAR <= time.year <= _LAST_YEAR:
+        raise ValueError(f"the year {time.year} is not from {_FIRST_YEAR} to {_LAST_YEAR}")
+    if time.tzinfo is None or written(time) != at:
+        raise ValueError(f"{at!r} is not written in UTC, to the millisecond")
+    return time
 
 
 def rotation(last: Entry | None, old: PublicKey, new: PrivateKey) -> dict[str, str]:
@@ -130,7 +153,8 @@ def _check_place(entry: Entry, last: Entry | None) -> None:
             f"ledger entry {entry.sequence} is of format {entry.format}; this fedpath reads format {FORMAT}: "
             "use the version that wrote it"
         )
-    if last is not None and _time(entry) < _time(last):
+    time = _time(entry)
+    if last is not None and time < _time(last):
         raise LedgerError(
             f"ledger entry {entry.sequence} is dated before the one before it: it was back-dated"
         )
@@ -138,9 +162,14 @@ def _check_place(entry: Entry, last: Entry | None) -> None:
 
 def _successor(entry: Entry, signer: PublicKey) -> PublicKey:
     """The key that takes over by a rotation; both keys must agree to it at this place."""
-    old, new = _rotated(entry)
-    if old != signer:
+    if _rotated(entry)[0] != signer:
         raise LedgerError(f"ledger entry {entry.sequence} rotates a key that does not hold the ledger")
+    return taken_over(entry)
+
+
+def taken_over(entry: Entry) -> PublicKey:
+    """The new key of a rotation, which signed for having taken over at this place.  Raises `LedgerError`."""
+    _, new = _rotated(entry)
     try:
         proof = bytes.fromhex(entry.body["proof"])
         fields = {name: entry.body[name] for name in ("old", "new")}
@@ -164,12 +193,9 @@ def _takeover(fields: Mapping[str, str], previous: str) -> bytes:
 
 def _time(entry: Entry) -> datetime:
     try:
-        time = datetime.fromisoformat(entry.at)
-    except (TypeError, ValueError) as error:
+        return read_time(entry.at)
+    except ValueError as error:
         raise LedgerError(f"ledger entry {entry.sequence} bears no time: {error}") from error
-    if time.tzinfo is None:
-        raise LedgerError(f"ledger entry {entry.sequence} bears a time without its zone")
-    return time
 
 
 def _content(sequence: int, kind: str, at: str, body: Mapping[str, Any], previous: str, form: int) -> bytes:

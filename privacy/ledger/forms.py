@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from privacy import canonical
 from privacy.codes import Refusal
 from privacy.errors import LedgerError
+from privacy.evaluation import EVALUATION
+from privacy.experts import EXPERTS, TRAINED_IN
+from privacy.forms import Form, count, each, hexadecimal, maybe, odd, record, table, text
 from privacy.ledger.entries import Entry, Kind
-
-Form = Callable[[object], bool]
+from privacy.plan import is_campaign
 
 
 def check_form(entry: Entry) -> None:
@@ -19,90 +21,62 @@ def check_form(entry: Entry) -> None:
         raise LedgerError(
             f"ledger entry {entry.sequence} is of an unknown kind {entry.kind!r}: update fedpath"
         )
-    odd = sorted(set(form) ^ set(entry.body)) or [k for k, holds in form.items() if not holds(entry.body[k])]
-    if odd:
+    if wrong := odd(entry.body, form):
         raise LedgerError(
-            f"ledger entry {entry.sequence} ({entry.kind}) is malformed at {', '.join(map(repr, odd))}"
+            f"ledger entry {entry.sequence} ({entry.kind}) is malformed at {', '.join(map(repr, wrong))}"
         )
-
-
-def _text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _count(value: object) -> bool:
-    return type(value) is int and value >= 0
-
-
-def _key(value: object) -> bool:
-    return canonical.is_digest(value)  # 32 bytes in hex, as a SHA-256 is
-
-
-def _hex(value: object) -> bool:
-    return isinstance(value, str) and len(value) % 2 == 0 and set(value) <= set("0123456789abcdef")
 
 
 def _code(value: object) -> bool:
     return isinstance(value, str) and value in set(Refusal)
 
 
-def _table(value: object) -> bool:
-    return isinstance(value, dict)
+def _stage(value: object) -> bool:
+    return value in (*TRAINED_IN, EVALUATION)
+
+
+def _expert(value: object) -> bool:
+    return isinstance(value, str) and value in EXPERTS
 
 
 def _epsilon(value: object) -> bool:
     return value is None or (type(value) is float and value >= 0)  # None: beyond any bound
 
 
-def _maybe(form: Form) -> Form:
-    return lambda value: value is None or form(value)
-
-
-def _list(form: Form) -> Form:
-    return lambda value: isinstance(value, list) and all(map(form, value))
-
-
-def _record(fields: Mapping[str, Form]) -> Form:
-    return lambda value: (
-        isinstance(value, dict)
-        and set(value) == set(fields)
-        and all(form(value[name]) for name, form in fields.items())
-    )
-
-
 def _sent(value: object) -> bool:
-    part = _record({"sha256": canonical.is_digest, "bytes": _count})
+    part = record({"sha256": canonical.is_digest, "bytes": count})
     return isinstance(value, dict) and bool(value) and all(map(part, value.values()))
 
 
-_Fields = Mapping[str, Form]
-_FORMS: Mapping[str, _Fields] = {
-    Kind.POLICY: {"policy": _table},
+_key = canonical.is_digest  # 32 bytes in hex, as a SHA-256 is
+
+_FORMS: Mapping[str, Mapping[str, Form]] = {
+    Kind.POLICY: {"policy": table},
     Kind.RESERVATION: {
-        "campaign": _text,
-        "round": _count,
-        "stage": _text,
-        "experts": _list(_text),
+        "campaign": is_campaign,
+        "round": count,
+        "stage": _stage,
+        "experts": each(_expert),
         "base": canonical.is_digest,
         "plan": canonical.is_digest,
         "policy": canonical.is_digest,
         "code": canonical.is_digest,
-        "event": _table,
+        "event": table,
     },
     Kind.SPEND: {"reservation": canonical.is_digest, "releases": _sent},
     Kind.VOID: {"reservation": canonical.is_digest},
     Kind.RELEASE: {
         "destination": _key,
         "epsilon": _epsilon,
-        "parts": _list(_record({"name": _text, "sha256": canonical.is_digest, "bytes": _count})),
+        "parts": each(record({"name": text, "sha256": canonical.is_digest, "bytes": count})),
     },
-    Kind.RECEIPT: {"receipt": _table, "signed": _hex, "coordinator": _key},
-    Kind.REFUSAL: {"code": _code, "plan": _maybe(canonical.is_digest)},
-    Kind.ROTATION: {"old": _key, "new": _key, "proof": _hex},
-    Kind.WITHDRAWAL: {"withdrawn": _count},
+    Kind.RECEIPT: {"receipt": table, "signed": hexadecimal, "coordinator": _key},
+    Kind.REFUSAL: {"code": _code, "plan": maybe(canonical.is_digest)},
+    Kind.ROTATION: {"old": _key, "new": _key, "proof": hexadecimal},
+    Kind.WITHDRAWAL: {"withdrawn": count, "salt": canonical.is_digest},
     Kind.SELFTEST: {
         "passed": lambda value: isinstance(value, bool),
         "code": canonical.is_digest,
-        "findings": _list(_text),
+        "findings": each(text),
     },
 }

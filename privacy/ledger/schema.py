@@ -12,6 +12,16 @@ from privacy.errors import LedgerError
 
 HEAD = "0001"  # the newest version, as this fedpath writes it
 
+
+class _Bytes(sql.LargeBinary):
+    """Bytes, read as they lie there: SQLAlchemy's own reading makes of a number as many zeros."""
+
+    cache_ok = True
+
+    def result_processor(self, dialect: object, coltype: object) -> None:
+        """No processing."""
+
+
 _tables = sql.MetaData()
 entries = sql.Table(
     "entries",
@@ -19,10 +29,10 @@ entries = sql.Table(
     sql.Column("sequence", sql.Integer, primary_key=True, autoincrement=False),
     sql.Column("kind", sql.String, nullable=False),
     sql.Column("at", sql.String, nullable=False),
-    sql.Column("body", sql.LargeBinary, nullable=False),
+    sql.Column("body", _Bytes, nullable=False),
     sql.Column("previous", sql.String, nullable=False),
     sql.Column("hash", sql.String, nullable=False, unique=True),
-    sql.Column("signature", sql.LargeBinary, nullable=False),
+    sql.Column("signature", _Bytes, nullable=False),
     sql.Column("format", sql.Integer, nullable=False),
 )
 outbox = sql.Table(
@@ -30,7 +40,7 @@ outbox = sql.Table(
     _tables,
     sql.Column("reservation", sql.String, primary_key=True),
     sql.Column("expert", sql.String, primary_key=True),
-    sql.Column("data", sql.LargeBinary, nullable=False),
+    sql.Column("data", _Bytes, nullable=False),
 )
 _version = sql.table("alembic_version", sql.column("version_num", sql.String))
 

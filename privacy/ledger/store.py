@@ -9,7 +9,8 @@ instant the process dies at, what was sent is on record, and what is on record a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +55,14 @@ class Ledger:
             self._book.check_outbox(transaction)
         self._check_key()
 
+    def adopt(self, policy: Policy) -> None:
+        """Record that the hospital goes by `policy` from now on; nothing where it does so already.
+
+        For the agent's start: what leaves, and the epsilon that is told with it, is judged by the policy in force.
+        """
+        with self._current() as (transaction, account):
+            self._adopted(transaction, account, policy)
+
     # --- a round
 
     def reserve(self, asked: Plan | NoisedEvaluation, policy: Policy, code_hash: str) -> Reservation:
@@ -63,9 +72,7 @@ class Ledger:
         """
         with self._current() as (transaction, account):
             budget.admit(account, asked, policy, code_hash, self._now(account), self._composed)
-            current = account
-            if current.policy_hash != policy.hash:
-                current = self._append(transaction, current, Kind.POLICY, {"policy": policy.to_dict()})
+            current = self._adopted(transaction, account, policy)
             body = {
                 "campaign": asked.campaign,
                 "round": asked.round,
@@ -104,21 +111,37 @@ class Ledger:
                 transaction.put_release(reservation.hash, expert, data)
 
     def void(self, reservation: Reservation) -> None:
-        """Give a reservation back, where training failed and so nothing was spent.  Raises `LedgerError`."""
+        """Close a reservation whose work failed, so that its round may be reserved again.  Raises `LedgerError`.
+
+        It stays charged: that the work failed is known outside, and may depend on who was drawn.
+        """
         with self._current() as (transaction, account):
             self._append(transaction, account, Kind.VOID, {"reservation": reservation.hash})
 
-    def void_unspent(self) -> int:
-        """Void every open reservation, and return how many; for the agent's start only.
+    def unspent(self, policy: Policy, code_hash: str) -> tuple[Reservation, ...]:
+        """The open reservations of rounds that may still go on: under this policy, by this code, which did not
+        fail its self-test.
+        """
+        account = self._read()
+        tested = account.selftests.get(code_hash)
+        if account.policy_hash != policy.hash or (tested is not None and not tested.passed):
+            return ()
+        held = account.open.values()
+        return tuple(one for one in held if one.purpose == TRAINING and one.code_hash == code_hash)
+
+    def void_unspent(self, keep: Collection[Reservation] = ()) -> int:
+        """Void every open reservation but these, and return how many; for an agent that is not at work.
 
         Certain to be right there: a spend is durable before its reply, so an unspent reservation sent
         nothing; and an agent that should still be training finds its reservation closed when it would spend.
         """
+        kept = {reservation.hash for reservation in keep}
         with self._current() as (transaction, account):
             current = account
-            for reservation in account.open:
+            voided = [held for held in account.open if held not in kept]
+            for reservation in voided:
                 current = self._append(transaction, current, Kind.VOID, {"reservation": reservation})
-            return len(account.open)
+            return len(voided)
 
     def sent(
         self, campaign: str, number: int, plan_hash: str, purpose: str = TRAINING
@@ -187,10 +210,18 @@ class Ledger:
         self._write(Kind.REFUSAL, {"code": str(code), "plan": plan_hash})
 
     def withdrawn(self, patients: int) -> None:
-        """Record how many patients have withdrawn by now; nothing where that is on record.  No identity."""
+        """Record how many patients have withdrawn by now; nothing where that is on record.  No identity.
+
+        Salted: an entry's hash leaves in releases, and must not tell the number to whoever tries small ones.
+        """
         with self._current() as (transaction, account):
             if patients != account.withdrawn:
-                self._append(transaction, account, Kind.WITHDRAWAL, {"withdrawn": patients})
+                self._append(
+                    transaction,
+                    account,
+                    Kind.WITHDRAWAL,
+                    {"withdrawn": patients, "salt": os.urandom(32).hex()},
+                )
 
     def selftest(self, passed: bool, code_hash: str, findings: Sequence[str]) -> None:
         """Record a self-test's verdict on the code that it ran under; `findings` are names, not texts."""
@@ -273,6 +304,11 @@ class Ledger:
     def _write(self, kind: Kind, body: Mapping[str, Any]) -> None:
         with self._current() as (transaction, account):
             self._append(transaction, account, kind, body)
+
+    def _adopted(self, transaction: Transaction, account: Account, policy: Policy) -> Account:
+        if account.policy_hash == policy.hash:
+            return account
+        return self._append(transaction, account, Kind.POLICY, {"policy": policy.to_dict()})
 
     def _append(
         self, transaction: Transaction, account: Account, kind: Kind, body: Mapping[str, Any]

@@ -39,7 +39,6 @@ def life(folder: Path, place: Path | str, say: Callable[[str], None]) -> None:
             ledger.withdrawn(1)
             failed = ledger.reserve(plan, POLICY, CODE)
             say(f"reserved {number}")
-            say(f"voiding {number}")
             ledger.void(failed)
         if releases is None:
             reservation = ledger.reserve(plan, POLICY, CODE)

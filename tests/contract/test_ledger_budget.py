@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -98,12 +99,15 @@ def test_a_day_has_its_own_limit(north: Hospital) -> None:
         ledger.reserve(round_of(4), policy, CODE)
 
 
-def test_a_voided_round_frees_every_limit(north: Hospital) -> None:
-    """Catches a day or campaign that stays charged for what was given back."""
-    policy = replace(POLICY, epsilon_per_campaign=price(1), epsilon_per_day=price(1))
+@pytest.mark.parametrize("limit", ["epsilon_budget", "epsilon_per_campaign", "epsilon_per_day"])
+def test_a_voided_round_counts_against_every_limit(north: Hospital, limit: str) -> None:
+    """Catches rounds that fail without end because failing is free: who asked sees each failure."""
+    changed: dict[str, Any] = {limit: price(1)}
+    policy = replace(POLICY, **changed)
     ledger = north.ledger()
     ledger.void(ledger.reserve(PLAN, policy, CODE))
-    pay(ledger, PLAN, policy)
+    with pytest.raises(BudgetError):
+        ledger.reserve(PLAN, policy, CODE)
 
 
 def test_the_kept_composition_is_the_ledgers(north: Hospital) -> None:

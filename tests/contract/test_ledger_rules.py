@@ -86,22 +86,42 @@ def test_no_way_to_a_reservation_leads_past_the_policy(north: Hospital) -> None:
     assert kinds(north.ledger()) == []
 
 
-def test_a_failed_round_is_given_back_once(north: Hospital) -> None:
-    """Catches a budget eaten by rounds that never sent anything, and a void after something was sent."""
+def test_a_failed_round_may_be_reserved_again_and_stays_charged(north: Hospital) -> None:
+    """Catches a failure that costs nothing, a round that is barred for good, and a void after something was sent."""
     ledger = north.ledger()
     failed = ledger.reserve(PLAN, POLICY, CODE)
     ledger.void(failed)
-    assert ledger.epsilon(1e-5) == 0.0
+    assert ledger.summary().events == (PLAN.event(),)
     for misuse in (lambda: ledger.void(failed), lambda: ledger.spend(failed, RELEASES)):
         with pytest.raises(LedgerError, match="not open"):
             misuse()
     second = ledger.reserve(PLAN, POLICY, CODE)
     ledger.spend(second, RELEASES)
+    assert ledger.summary().events == (PLAN.event(),) * 2
     for misuse in (lambda: ledger.void(second), lambda: ledger.spend(second, RELEASES)):
         with pytest.raises(LedgerError, match="not open"):
             misuse()
     assert ledger.void_unspent() == 0
     assert ledger.sent("spring", 1, PLAN.hash) == RELEASES
+
+
+def test_an_interrupted_round_is_kept_for_the_policy_and_code_that_it_was_reserved_by(
+    north: Hospital,
+) -> None:
+    """Catches a reservation that is voided under a round which goes on, and one kept where it may not go on."""
+    ledger = north.ledger()
+    first, second = (ledger.reserve(round_of(number), POLICY, CODE) for number in (1, 2))
+    assert ledger.unspent(POLICY, CODE) == (first, second)
+    assert ledger.void_unspent(keep=[second]) == 1
+    assert north.ledger().unspent(POLICY, CODE) == (second,)
+    assert ledger.unspent(replace(POLICY, maximum_steps=POLICY.maximum_steps + 1), CODE) == ()
+    assert ledger.unspent(POLICY, "f" * 64) == ()
+    ledger.selftest(False, CODE, ["noise"])
+    assert ledger.unspent(POLICY, CODE) == ()
+    ledger.selftest(True, CODE, [])
+    ledger.spend(second, RELEASES)
+    assert ledger.unspent(POLICY, CODE) == ()
+    assert kinds(ledger).count("void") == 1
 
 
 def test_an_agent_started_over_another_can_not_lead_to_an_unpaid_release(north: Hospital) -> None:
@@ -283,7 +303,10 @@ def test_withdrawals_are_counted_without_identity(north: Hospital) -> None:
     ledger = north.ledger()
     for patients in (0, 1, 1, 3):
         ledger.withdrawn(patients)
-    assert [entry.body for entry in ledger.entries()] == [{"withdrawn": 1}, {"withdrawn": 3}]
+    bodies = [entry.body for entry in ledger.entries()]
+    assert [body["withdrawn"] for body in bodies] == [1, 3]
+    assert all(set(body) == {"withdrawn", "salt"} for body in bodies)
+    assert bodies[0]["salt"] != bodies[1]["salt"], "a hash that leaves would tell a small number"
     assert north.ledger().summary().withdrawn == 3
 
 

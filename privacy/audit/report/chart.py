@@ -31,7 +31,7 @@ def chart(points: Sequence[Point], until: datetime) -> Chart | None:
     if not points:
         return None
     times = [datetime.fromisoformat(point.at) for point in points]
-    start, end = times[0] - timedelta(minutes=1), max(until, times[-1] + timedelta(minutes=1))
+    start, end = min(times) - timedelta(minutes=1), max(until, max(times) + timedelta(minutes=1))
     finite = [p.epsilon for p in points if math.isfinite(p.epsilon)]
     step = _step(max([*finite, *(point.budget for point in points)]))
     top = step * math.ceil(max([*finite, *(p.budget for p in points)]) / step + 0.25)

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from datetime import datetime
 from itertools import groupby
 
 from privacy.audit.accounting import Figures
 from privacy.audit.hospital import HospitalBook, Payment
 from privacy.audit.report.chart import chart
 from privacy.audit.report.document import Section, Table
-from privacy.egress_record import COUNTS, RELEASE
-from privacy.ledger.entries import Entry, Kind
+from privacy.egress_record import COUNTS, METRICS, RELEASE
+from privacy.ledger.entries import Entry, Kind, read_time
 from privacy.ledger.reading import summarise
 
 _SHORT = 16  # hex digits that a hash is shown with
 _LIMITS = (
     ("epsilon_budget", "epsilon in all"),
-    ("epsilon_per_campaign", "epsilon for a campaign"),
-    ("epsilon_per_day", "epsilon on a day"),
+    ("epsilon_per_campaign", "for a campaign"),
+    ("epsilon_per_day", "on a day"),
     ("delta", "delta"),
     ("nominal_patients", "patients, as made public"),
-    ("minimum_noise_multiplier", "least noise multiplier"),
+    ("minimum_noise_multiplier", "least noise"),
     ("maximum_sampling_rate", "highest sampling rate"),
     ("maximum_steps", "most steps in a round"),
     ("maximum_samples_per_patient", "most samples of a patient"),
@@ -51,9 +50,10 @@ def _who(book: HospitalBook) -> Section:
     summary = summarise(book.account)
     text.append(
         f"Answered and paid for: {_count(len(book.payments), 'round or evaluation', 'rounds and evaluations')}; "
-        f"acknowledged by the coordinator: {_count(summary.receipts, 'round')}. Given back, as certainly nothing was "
-        f"sent: {_count(summary.voided, 'reservation')}. Refused: {_count(summary.refused, 'request')}. Withdrawn their "
-        f"consent, and left out from then on: {_count(summary.withdrawn, 'patient')}. Its key was replaced "
+        f"acknowledged by the coordinator: {_count(summary.receipts, 'round')}. Given up, with nothing sent, and "
+        f"charged all the same: {_count(summary.voided, 'reservation')}. Refused: "
+        f"{_count(summary.refused, 'request')}. Withdrawn their consent, and left out "
+        f"from then on: {_count(summary.withdrawn, 'patient')}. Its key was replaced "
         f"{_count(summary.rotations, 'time')}."
     )
     return Section(f"Hospital: {name}", tuple(text))
@@ -79,7 +79,7 @@ def _epsilon(book: HospitalBook, figures: Figures) -> Section:
     return Section(
         "Epsilon over time",
         tuple(text),
-        chart(figures.curve, datetime.fromisoformat(last)),
+        chart(figures.curve, read_time(last)),
         Table(headings, totals, (32, 12, 20, 20, 16)) if totals else None,
         level=3,
     )
@@ -95,20 +95,28 @@ def _left(book: HospitalBook) -> Section:
     }
     rows: list[tuple[str, ...]] = []
     others: Counter[str] = Counter()
+    metrics = 0
     for entry in book.entries:
         for part in entry.body["parts"] if entry.kind == Kind.RELEASE else ():
             name = part["name"].removeprefix(RELEASE)
             payment = paid.get((name, part["sha256"]))
-            if payment is None:
+            if part["name"] == METRICS:
+                metrics += 1
+            elif payment is None:
                 others[part["name"]] += 1
             else:
                 known = outcomes.get((payment.campaign, payment.round, name), "not yet")
                 said = "not asked for" if name == COUNTS else known
                 rows.append(_departure(entry, payment, name, part["bytes"], part["sha256"], said))
-    text = [f"{_count(len(rows), 'sealed part')} left, each paid for before it did."]
+    text = [
+        f"{_count(len(rows), 'sealed part')} left, each paid for before it did, as the hospital's own log says. A journal "
+        "or receipt shows a part that arrived and is not in it; nothing shows what went elsewhere."
+    ]
     if others:
         told = ", ".join(f"{name} ({count})" for name, count in sorted(others.items()))
-        text.append(f"Besides these, replies that hold nothing computed from patients: {told}.")
+        text.append(f"Besides these, parts that by their names hold nothing computed from patients: {told}.")
+    if metrics:
+        text.append(f"Metrics of data that the policy declares public: {metrics}.")
     headings = ("when (UTC)", "campaign", "round", "what", "bytes", "SHA-256", "code", "acknowledged")
     table = Table(headings, tuple(rows), (17, 12, 7, 17, 9, 18, 11, 14), frozenset({5, 6}))
     return Section("What left", tuple(text), table=table if rows else None, level=3)
@@ -131,15 +139,20 @@ def _departure(
 
 
 def _policies(book: HospitalBook) -> Section:
-    """Each policy in full, the older ones beside the newer."""
+    """Each policy in full, one below the other."""
     adopted = [entry for entry in book.entries if entry.kind == Kind.POLICY]
-    rows = [("adopted (UTC)", *map(_time, adopted))]
-    for key, words in _LIMITS:
-        values = [entry.body["policy"].get(key) for entry in adopted]
-        if any(value is not None for value in values):
-            rows.append((words, *("none" if value is None else str(value) for value in values)))
-    headings = ("limit", *(f"policy {number}" for number in range(1, len(adopted) + 1)))
-    table = Table(headings, tuple(rows), (30, *[70 // max(len(adopted), 1)] * len(adopted)))
+    rows = tuple(
+        (
+            _time(entry),
+            *(
+                "none" if (value := entry.body["policy"].get(key)) is None else str(value)
+                for key, _ in _LIMITS
+            ),
+        )
+        for entry in adopted
+    )
+    headings = ("adopted (UTC)", *(words for _, words in _LIMITS))
+    table = Table(headings, rows, (19, *[9] * len(_LIMITS)))
     text = ("The limits that the hospital set for itself, and nobody else can raise.",)
     return Section("Under which policy", text, table=table if adopted else None, level=3)
 

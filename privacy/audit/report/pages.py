@@ -27,8 +27,10 @@ _NOT_SHOWN = (
     "(its verdicts stand with each hospital), and that this code was installed is for whoever inspects the machine.",
     "The figures do not say how good the model is; nor what a hospital disclosed in other ways; nor anything about "
     "conclusions that hold for patients in general, whether or not they took part.",
-    "A ledger whose last entries were removed, and of which nobody else holds a copy or a receipt, looks whole. Compare it "
-    "with the coordinator's journal and with earlier exports: hand in all that there are.",
+    "A hospital can write its ledger anew from after the last reservation whose releases the coordinator accepted: refusals, "
+    "failed self-tests, withdrawals and replies of that time, though not what was charged for releases that arrived. Only "
+    "an earlier export or copy shows that: hand in all that there are.",
+    "Where a ledger and a journal disagree, the books alone do not prove which of them is right.",
     f"Every epsilon here was computed anew from the recorded events, by two programs that different people wrote by "
     f"different methods (dp-accounting's privacy loss distributions; Opacus' privacy random variables). A difference of "
     f"more than {ABSOLUTE:g} and {RELATIVE:.0%} is a finding.",
@@ -83,7 +85,7 @@ def _journal(book: JournalBook) -> Section:
         (
             held.campaign,
             str(held.number) if held.purpose == TRAINING else f"after {held.number}",
-            (held.opened or "")[:16].replace("T", " "),
+            held.opened[:16].replace("T", " "),
             held.committed[:16].replace("T", " "),
             str(len({v.hospital for v in held.verdicts if v.accepted})),
             str(sum(v.accepted for v in held.verdicts)),

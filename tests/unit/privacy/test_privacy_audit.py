@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,44 +13,23 @@ from typer.testing import CliRunner
 
 from privacy import accounting, canonical, keys
 from privacy.audit.findings import Code
+from privacy.audit.report.pages import pages
 from privacy.audit.sources import Side, Source, read_source
-from privacy.audit.verify import Audit, audit
+from privacy.audit.verify import Audit, Trusted, audit
 from privacy.cli import app
-from privacy.egress_record import COUNTS
+from privacy.codes import UNSIGNED, ReleaseFault
+from privacy.egress_record import COUNTS, METRICS, EgressRecord
 from privacy.handover import Handover
 from privacy.keys import PrivateKey, Purpose
 from privacy.ledger.entries import Entry, Kind, follow
+from privacy.ledger.export import write_export
 from privacy.mechanism import Event
 from privacy.receipt import Receipt
 from privacy.sealed_counts import SealedCounts
 from server.campaign import EvaluateNoised, NoisedEvaluations, request_for
 from server.records import NoisedAnswer
-from tests.audit_books import SPRING, Body, Change, World, book, resigned
+from tests.audit_books import SPRING, Body, Change, World, audited, book, codes, resigned
 from tests.privacy_cases import CODE
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Books of two hospitals and their coordinator."""
-    world = World.create(tmp_path_factory.mktemp("world"))
-    world.live()
-    return world
-
-
-@pytest.fixture(scope="module")
-def honest(world: World) -> dict[str, Source]:
-    """North's, south's and the coordinator's, as exported."""
-    return {name: read_source(path) for name, path in world.exports().items()}
-
-
-def audited(world: World, sources: Sequence[Source]) -> Audit:
-    """The audit under all keys of this world; the first accountant serves as the second, for speed."""
-    trusted = [key.public for _, key in world.hospitals.values()]
-    return audit(sources, [*trusted, world.home.coordinator().public], accounting.epsilon)
-
-
-def codes(found: Audit) -> set[Code]:
-    return {finding.code for finding in found.findings}
 
 
 def test_honest_books_pass_both_accountants(tmp_path: Path) -> None:
@@ -59,13 +38,10 @@ def test_honest_books_pass_both_accountants(tmp_path: Path) -> None:
     world.live()
     world.rotate("north")
     paths = world.exports()
-    public = [tmp_path / f"{name}.key.pub" for name in ("north", "south")]
-    public.append(keys.public_path(world.home.coordinator_key))
-    arguments = [
-        "verify",
-        *map(str, paths.values()),
-        *(word for path in public for word in ("--key", str(path))),
-    ]
+    arguments = ["verify", *map(str, paths.values())]
+    for name in ("north", "south"):
+        arguments += ["--key", str(tmp_path / f"{name}.key.pub")]
+    arguments += ["--coordinator", str(keys.public_path(world.home.coordinator_key))]
     result = CliRunner().invoke(app, [*arguments, "--json"])
     said = json.loads(result.stdout)
     assert (result.exit_code, said["findings"]) == (0, [])
@@ -207,6 +183,47 @@ def _overstated(entry: Entry, body: Body) -> Body:
     return body | {"epsilon": None} if entry.kind == Kind.RELEASE else body
 
 
+def _last_reply(change: Callable[[Body], Body | None]) -> Change:
+    """Change the log of what left in round 3 of spring."""
+    last: list[str] = []
+
+    def apply(entry: Entry, body: Body) -> Body | None:
+        if _of_round(entry, body, 3):
+            last.append(entry.hash)
+        return change(body) if last and entry.kind == Kind.RELEASE else body
+
+    return apply
+
+
+def _with_part(name: str) -> Callable[[Body], Body]:
+    part = {"name": name, "sha256": canonical.digest(b"a slide"), "bytes": 10**9}
+    return lambda body: body | {"parts": [*body["parts"], part]}
+
+
+def _of_another_size(body: Body) -> Body:
+    return body | {"parts": [part | {"bytes": 7} for part in body["parts"]]}
+
+
+def _under(**fields: object) -> Change:
+    """All of it under another policy, whose hash each reservation then names."""
+    hashes: dict[str, str] = {}
+
+    def change(entry: Entry, body: Body) -> Body:
+        if entry.kind == Kind.POLICY:
+            before = canonical.digest(canonical.encode(body["policy"]))
+            body["policy"] |= fields
+            hashes[before] = canonical.digest(canonical.encode(body["policy"]))
+        return body | {"policy": hashes[body["policy"]]} if entry.kind == Kind.RESERVATION else body
+
+    return change
+
+
+def _descriptions_alone(entry: Entry, body: Body) -> Body | None:
+    """A ledger without a policy, and so without the hospital's name."""
+    part = {"name": "description", "sha256": canonical.digest(b"{}"), "bytes": 2}
+    return body | {"parts": [part]} if entry.kind == Kind.RELEASE else None
+
+
 def _other_bytes(entry: Entry, body: Body) -> Body:
     if entry.kind == Kind.SPEND:
         part = {"sha256": canonical.digest(b"harmless"), "bytes": 8}
@@ -246,6 +263,31 @@ REWRITTEN: list[tuple[str, Code, Change]] = [
     ("epsilon understated", Code.EPSILON_UNDERSTATED, _understated),
     ("epsilon overstated", Code.EPSILON_OVERSTATED, _overstated),
     ("receipts with a false signature", Code.FORGED_RECEIPT, _spoiled_receipts),
+    ("a reply taken from the log", Code.NOT_LOGGED, _last_reply(lambda body: None)),
+    (
+        "every reply taken from the log",
+        Code.NOT_LOGGED,
+        lambda entry, body: None if entry.kind == Kind.RELEASE else body,
+    ),
+    (
+        "a reply to a stranger",
+        Code.SENT_ELSEWHERE,
+        _last_reply(lambda body: body | {"destination": "ab" * 32}),
+    ),
+    ("a reply of another size", Code.ILLEGAL_ENTRY, _last_reply(_of_another_size)),
+    ("metrics of private data", Code.ILLEGAL_ENTRY, _last_reply(_with_part("metrics"))),
+    ("a slide in a reply", Code.ILLEGAL_ENTRY, _last_reply(_with_part("slide-17.svs"))),
+    ("no policy and no round", Code.CUT_SHORT, _descriptions_alone),
+    ("under too little noise", Code.AGAINST_POLICY, _under(minimum_noise_multiplier=5.0)),
+    ("at too high a rate", Code.AGAINST_POLICY, _under(maximum_sampling_rate=0.001)),
+    ("with too many steps", Code.AGAINST_POLICY, _under(maximum_steps=1)),
+    ("in a campaign not allowed", Code.AGAINST_POLICY, _under(campaigns=["winter"])),
+    ("of an expert not allowed", Code.AGAINST_POLICY, _under(scales=["wsi"])),
+    ("on public data", Code.AGAINST_POLICY, _under(public_data=True)),
+    ("a delta of nearly 1", Code.ILLEGAL_ENTRY, _under(delta=0.999)),
+    ("a budget without end", Code.ILLEGAL_ENTRY, _under(epsilon_budget="inf")),
+    ("a budget that is no number", Code.ILLEGAL_ENTRY, _under(epsilon_budget="nan")),
+    ("a delta too small to compute", Code.ILLEGAL_ENTRY, _under(delta=1e-13)),
 ]
 
 
@@ -314,15 +356,8 @@ def test_more_spent_than_the_policy_allows_is_found(
     world: World, honest: dict[str, Source], tmp_path: Path
 ) -> None:
     """Catches an agent that was changed so that it reserves beyond its own policy."""
-    key, policies = world.hospitals["south"][1], {}
-
-    def poor(entry: Entry, body: Body) -> Body:
-        if entry.kind == Kind.POLICY:
-            before = canonical.digest(canonical.encode(body["policy"]))
-            body["policy"] |= {"epsilon_budget": 1.0, "epsilon_per_day": 0.5}
-            policies[before] = canonical.digest(canonical.encode(body["policy"]))
-        return body | {"policy": policies[body["policy"]]} if entry.kind == Kind.RESERVATION else body
-
+    key = world.hospitals["south"][1]
+    poor = _under(epsilon_budget=1.0, epsilon_per_day=0.5)
     entries = resigned(honest["south"].entries, key, poor)
     found = audited(world, [book("south", Side.HOSPITAL, entries, key, tmp_path)])
     over = [finding for finding in found.findings if finding.code is Code.OVER_BUDGET]
@@ -338,13 +373,13 @@ def test_another_hospitals_book_is_not_taken_for_this_ones(
 ) -> None:
     """Catches an export that was exchanged: signed by someone, but not by whom the auditor trusts or enrolled."""
     north = world.hospitals["north"][1]
-    found = audit([honest["south"]], [north.public], accounting.epsilon)
+    found = audit([honest["south"]], Trusted((north.public,)), accounting.epsilon)
     assert codes(found) == {Code.UNKNOWN_KEY}
 
     stranger = keys.generate(tmp_path / "stranger")
     entries = resigned(honest["south"].entries, stranger, _no_receipts(_same))
     foreign = book("foreign", Side.HOSPITAL, entries, stranger, tmp_path)
-    trusted = [stranger.public, world.home.coordinator().public]
+    trusted = Trusted((stranger.public,), (world.home.coordinator().public,))
     found = audit([foreign, honest["journal"]], trusted, accounting.epsilon)
     assert Code.NOT_ENROLLED in codes(found)
 
@@ -399,7 +434,7 @@ BY_COORDINATOR: list[tuple[str, Code, Change]] = [
     (
         "opened later",
         Code.OUT_OF_TIME,
-        _journal_round(2, lambda body: body | {"opened": "2030-01-02T00:00:00+00:00"}),
+        _journal_round(2, lambda body: body | {"opened": "2030-01-02T00:00:00.000+00:00"}),
     ),
     ("no time", Code.ILLEGAL_ENTRY, _journal_round(2, lambda body: body | {"opened": "noon"})),
     ("a stranger", Code.NOT_ENROLLED, _journal_round(2, _with_verdict(0, hospital="west"))),
@@ -443,7 +478,9 @@ def test_accountants_that_disagree_are_a_finding(world: World, honest: dict[str,
 
     def off_by(share: float) -> Audit:
         return audit(
-            [honest["south"]], [key], lambda events, delta: (1 + share) * accounting.epsilon(events, delta)
+            [honest["south"]],
+            Trusted((key,)),
+            lambda events, delta: (1 + share) * accounting.epsilon(events, delta),
         )
 
     assert codes(off_by(0.005)) == set()
@@ -526,3 +563,120 @@ def test_noised_evaluations_are_compared_as_rounds_are(tmp_path: Path) -> None:
         entries = resigned(read["journal"].entries, key, change)
         rewritten = book("journal", Side.COORDINATOR, entries, key, folder)
         assert codes(audited(world, [read["south"], rewritten])) == {code}
+
+
+def test_an_evaluation_that_the_coordinator_forgot_is_noted(tmp_path: Path) -> None:
+    """Catches noised counts that were paid for, and of which the journal says nothing."""
+    world = _evaluated(tmp_path)
+    read = {name: read_source(path) for name, path in world.exports().items()}
+    key = world.home.coordinator()
+    silent = resigned(
+        read["journal"].entries, key, lambda entry, body: None if entry.kind == "evaluation" else body
+    )
+    (tmp_path / "silent").mkdir()
+    journal = book("journal", Side.COORDINATOR, silent, key, tmp_path / "silent")
+    found = audited(world, [read["north"], read["south"], journal])
+    assert found.findings == ()
+    assert [note.text for note in found.notes] == [
+        "paid for, and not in journal: the evaluation after round 3 of spring"
+    ] * 2
+
+
+# --- what was refused at the coordinator's, and had left all the same
+
+
+FAULTS = [(fault, True) for fault in ReleaseFault if fault not in UNSIGNED] + [
+    (fault, False) for fault in UNSIGNED
+]
+
+
+@pytest.mark.parametrize(("fault", "signed"), FAULTS)
+def test_a_signed_release_that_was_refused_was_paid_for(
+    world: World, honest: dict[str, Source], tmp_path: Path, fault: ReleaseFault, signed: bool
+) -> None:
+    """Catches a release that left for nothing, because the coordinator refused it; and a hospital that is accused of
+    bytes which anyone may have sent in its name.
+    """
+    coordinator, south = world.home.coordinator(), world.hospitals["south"][1]
+
+    def refused(entry: Entry, body: Body) -> Body:
+        if entry.kind == "round" and (body["campaign"], body["number"]) == ("spring", 3):
+            for verdict in body["verdicts"]:
+                if verdict["hospital"] == "south":
+                    verdict |= {"fault": str(fault), "reservation": None}
+        return body
+
+    entries = resigned(honest["journal"].entries, coordinator, refused)
+    journal = book("journal", Side.COORDINATOR, entries, coordinator, tmp_path)
+    paid = audited(world, [honest["north"], honest["south"], journal])
+    assert paid.findings == ()
+    rewritten = resigned(honest["south"].entries, south, Without(3, receipt=True))
+    found = audited(
+        world, [honest["north"], book("south", Side.HOSPITAL, rewritten, south, tmp_path), journal]
+    )
+    assert codes(found) == ({Code.CUT_SHORT} if signed else set())
+
+
+# --- the policy in force
+
+
+def test_code_that_failed_its_self_test_reserves_nothing(
+    world: World, honest: dict[str, Source], tmp_path: Path
+) -> None:
+    """Catches an agent that was changed so that it works on under code which failed, until it passes again."""
+    key, entries = world.hospitals["south"][1], list(honest["south"].entries)
+    for passed, expected in ((False, {Code.AGAINST_POLICY}), (True, set())):
+        tests: list[Entry] = []
+        for verdict in (False, passed):
+            body = {"passed": verdict, "code": CODE, "findings": [] if verdict else ["noise"]}
+            before = tests[-1] if tests else None
+            tests.append(follow(before, Kind.SELFTEST, datetime(2030, 1, 1, tzinfo=UTC), body, key))
+        (folder := tmp_path / str(passed)).mkdir()
+        joined = resigned([*tests, *entries], key, _no_receipts(_same))
+        found = audited(world, [book("south", Side.HOSPITAL, joined, key, folder)])
+        assert codes(found) == expected
+
+
+def test_totals_are_told_at_the_smallest_delta_that_ever_was(
+    world: World, honest: dict[str, Source], tmp_path: Path
+) -> None:
+    """Catches a last policy that makes all that was spent before look small."""
+    key, entries = world.hospitals["south"][1], list(honest["south"].entries)
+    later = {**world.policy("south").to_dict(), "delta": 0.09, "nominal_patients": 10}
+    entries.append(follow(entries[-1], Kind.POLICY, datetime(2031, 1, 1, tzinfo=UTC), {"policy": later}, key))
+    found = audited(world, [book("south", Side.HOSPITAL, entries, key, tmp_path)])
+    assert found.findings == ()
+    assert [total.delta for total in found.figures[0].totals] == [1e-5] * 3
+
+
+def test_another_delta_from_now_on_accuses_no_one(tmp_path: Path) -> None:
+    """Catches a hospital that is accused because its IT changed delta, and an old round was asked for again."""
+    world = World.create(tmp_path)
+    world.round(SPRING, 1)
+    ledger, _ = world.hospitals["south"]
+    last = [entry for entry in ledger.entries() if entry.kind == Kind.RELEASE][-1].body
+    ledger.adopt(replace(world.policy("south"), delta=1e-7))  # as the agent does when it starts
+    epsilon = ledger.epsilon(1e-7)
+    ledger.log_egress(
+        [
+            EgressRecord(p["name"], p["sha256"], p["bytes"], epsilon, last["destination"])
+            for p in last["parts"]
+        ]
+    )
+    found = audited(world, [read_source(path) for path in world.exports().values()])
+    assert found.findings == ()
+
+
+def test_an_evaluators_metrics_may_leave(tmp_path: Path) -> None:
+    """Catches an audit that accuses the consortium's evaluator, whose data are public, of what it is there for."""
+    world = World.create(tmp_path)
+    ledger, _ = world.hospitals["south"]
+    ledger.adopt(replace(world.policy("south"), public_data=True))
+    world.reply("south", {METRICS: b"[]"})
+    exported = tmp_path / "south.jsonl"
+    write_export(exported, ledger.entries(), world.hospitals["south"][1], "2031-01-01")
+    found = audited(world, [read_source(exported)])
+    assert found.findings == ()
+    assert "Metrics of data that the policy declares public: 1." in str(
+        pages(found, datetime(2031, 1, 1, tzinfo=UTC))
+    )

@@ -31,9 +31,8 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> Audit:
     """An audit of honest books."""
     world = World.create(tmp_path_factory.mktemp("world"))
     world.live()
-    trusted = [key.public for _, key in world.hospitals.values()]
     sources = [read_source(path) for path in world.exports().values()]
-    return audit(sources, [*trusted, world.home.coordinator().public], accounting.epsilon)
+    return audit(sources, world.trusted(), accounting.epsilon)
 
 
 class _Tags(HTMLParser):

@@ -171,8 +171,9 @@ def reservation(**changes: object) -> dict[str, object]:
         (Kind.RELEASE, {"destination": CODE, "epsilon": -1.0, "parts": []}),
         (Kind.RECEIPT, {"receipt": {}, "signed": "00" * 64, "coordinator": CODE}),
         (Kind.ROTATION, {"old": CODE, "new": CODE, "proof": "00" * 64}),
-        (Kind.WITHDRAWAL, {"withdrawn": 1, "patient": "DOE-1"}),
-        (Kind.WITHDRAWAL, {"withdrawn": -1}),
+        (Kind.WITHDRAWAL, {"withdrawn": 1, "salt": CODE, "patient": "DOE-1"}),
+        (Kind.WITHDRAWAL, {"withdrawn": 1, "salt": "DOE-1"}),
+        (Kind.WITHDRAWAL, {"withdrawn": -1, "salt": CODE}),
         (Kind.SELFTEST, {"passed": "yes", "code": CODE, "findings": []}),
         (Kind.REFUSAL, {"code": "slide 17 is unreadable", "plan": None}),
         (Kind.RESERVATION, {"campaign": "spring"}),
@@ -237,7 +238,7 @@ def test_an_auditor_recomputes_epsilon_where_nothing_may_be_written(north: Hospi
     assert (result.exit_code, figures["entries"], figures["spent"]) == (0, 10, 3)
     assert (figures["voided"], figures["refused"]) == (1, 1)
     total = figures["totals"][0]["epsilon"]
-    assert total == pytest.approx(accounting.epsilon([PLAN.event()] * 3, POLICY.delta), abs=1e-3)
+    assert total == pytest.approx(accounting.epsilon([PLAN.event()] * 4, POLICY.delta), abs=1e-3)
     assert f"epsilon in all: {total:.3f}" in plain.stdout
 
 
@@ -258,3 +259,13 @@ def test_a_file_that_is_no_ledger_is_named(tmp_path: Path) -> None:
         home.ledger()
     with pytest.raises(LedgerError, match="check the folder"):
         Ledger(tmp_path / "no" / "such" / "ledger.db", home.key)
+
+
+@pytest.mark.parametrize("year", [1, 1969, 3000, 9999])
+def test_a_clock_that_is_not_set_writes_nothing(tmp_path: Path, year: int) -> None:
+    """Catches an entry whose time no reader takes, which would lock the hospital out of its own ledger."""
+    home = hospital(tmp_path)
+    ledger = Ledger(home.path, home.key, lambda: datetime(year, 6, 1, tzinfo=UTC))
+    with pytest.raises(LedgerError, match="set it"):
+        ledger.refuse(Refusal.BUSY, None)
+    assert home.ledger().entries() == []
