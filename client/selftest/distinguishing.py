@@ -26,7 +26,7 @@ from privacy.plan import Plan
 from privacy.randomness import RandomSource, SecureRandom, SeededRandom
 from privacy.release import Expectation, check, seal
 from privacy.selftest.distinguishing import distinguishing_findings
-from privacy.selftest.noise import scale_findings
+from privacy.selftest.noise import pooled_findings, scale_findings, value_findings
 from privacy.selftest.verdict import Finding
 
 RELEASES = 120  # with the canary, and as many without
@@ -71,7 +71,9 @@ class Distinguishing:
         claim = accounting.epsilon([LEVEL.mechanism.event()], DELTA)
         bound, found = distinguishing_findings(with_canary, without, least / 2, DELTA, claim, WHERE)
         measured = {"epsilon_lower_bound": bound, "epsilon_claimed": claim}
-        return measured, [*found, *scale_findings(alone, "nobody drawn")]
+        for judge in (scale_findings, pooled_findings, value_findings):
+            found += judge(alone, "nobody drawn")
+        return measured, found
 
     def _release(self, samples: Sequence[Sample]) -> dict[str, NDArray[np.float32]]:
         """One sealed and checked release, from a source of its own as each agent's start has."""

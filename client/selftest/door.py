@@ -16,14 +16,21 @@ from privacy import keys, tensors
 from privacy.experts import TRAINED_IN
 from privacy.ledger.store import Ledger
 from privacy.plan import Plan
-from privacy.selftest.noise import VALUES_NEEDED, repeat_findings, scale_findings
+from privacy.selftest.noise import (
+    VALUES_NEEDED,
+    Standardised,
+    pooled_findings,
+    repeat_findings,
+    scale_findings,
+)
 from privacy.selftest.verdict import Check, Finding
 
 Shapes = Mapping[str, Mapping[str, tuple[int, ...]]]
 
 # One patient moves the sum by 1/30 of the noise's spread in a single value: nothing beside the noise in all.
 CLIP_NORM, NOISE_MULTIPLIER = 1e-3, 30.0
-_LEAST_RELEASES, _MOST_RELEASES = 4, 24
+_LEAST_RELEASES, _MOST_RELEASES = 4, 24  # of rounds of one and two steps
+LONG = 4  # steps of one more round a stage, judged by itself
 PUBLIC = gauge(CLIP_NORM, NOISE_MULTIPLIER)  # the gauge whose public number the policy states
 
 
@@ -48,7 +55,8 @@ class Door:
 
         Raises `NoAnswerError` where the agent refuses or fails.
         """
-        held: dict[str, dict[str, dict[str, NDArray[np.float64]]]] = {stage: {} for stage in TRAINED_IN}
+        held: dict[str, dict[str, Standardised]] = {stage: {} for stage in TRAINED_IN}
+        long: dict[str, Standardised] = {}
         charged: list[Finding] = []
         for start in ("first", "second"):
             agent = self.hospital.open_agent()
@@ -56,11 +64,17 @@ class Door:
                 for index in range(math.ceil(releases_needed(self._of(stage)) / 2)):
                     where = f"{stage}, release {len(self.sent) + 1} of the {start} agent"
                     held[stage][where] = self._release(agent, stage, steps=2 - index % 2)
+                if start == "second":
+                    long[f"{stage}, a round of {LONG} steps"] = self._release(agent, stage, steps=LONG)
             charged += self._asked_again(agent, start)
             del agent  # with its base, before the next start loads another
-        findings = [f for stage in TRAINED_IN for f in scale_findings(list(held[stage].values()), stage)]
+        judged = {stage: list(parts.values()) for stage, parts in held.items()}
+        judged |= {where: [values] for where, values in long.items()}
+        findings = []
+        for where, releases in judged.items():
+            findings += scale_findings(releases, where) + pooled_findings(releases, where)
         findings += repeat_findings(
-            {where: values for parts in held.values() for where, values in parts.items()}
+            long | {where: values for parts in held.values() for where, values in parts.items()}
         )
         return findings + charged + self._ledger_findings()
 

@@ -67,6 +67,11 @@ def wordy(patient: str) -> list[Sample]:
     return [Sample(patient, f"{patient}.svs", WHOLE, "detection", "Box the glands.", boxes)]
 
 
+def talkative(patient: str) -> list[Sample]:
+    """A patient with a question far longer than the others'."""
+    return [replace(sample, question="Which tissue, and how sure? " * 4 + SHORT) for sample in short(patient)]
+
+
 def write_slides(folder: Path, samples: Sequence[Sample]) -> None:
     """Write each slide that the samples name, as a small tiled TIFF file that OpenSlide reads."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.experts import EXPERTS, TRAINED_IN
+from privacy.experts import EXPERTS, TRAINED_IN, same_form
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
 
 # What `privacy.descent` is documented to do; stated again here, so that a slip there shows.
 _BETA1, ADAM_CONSTANT = 0.9, 1e-8
 _MEAN = 1e-12  # a noised mean's size
-_LEARNING_RATE = 1e3
+LEARNING_RATE = 1e3
 
 RANK, ALPHA, SEED = 4, 8.0, 0
 SAMPLES = 8  # of a patient, at most
@@ -43,13 +43,13 @@ class Gauge:
 
     def unit(self) -> float:
         """How far a round moves the weights if one step's sum is moved by 1 (one-step rounds)."""
-        return _LEARNING_RATE / ADAM_CONSTANT / self.nominal_patients
+        return LEARNING_RATE / ADAM_CONSTANT / self.nominal_patients
 
     def noise(self) -> float:
         """The standard deviation that the round's noise must have in each released value."""
         mechanism = self.mechanism
         step = mechanism.noise_multiplier * mechanism.clip_norm * self.unit()
-        return step * math.sqrt(sum(weight**2 for weight in _weights(mechanism.steps)))
+        return step * math.sqrt(sum(weight**2 for weight in weights(mechanism.steps)))
 
     def standardised(self, release: Mapping[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float64]]:
         """Released tensors in units of the noise that they must hold."""
@@ -77,17 +77,16 @@ def plan(
         stage=stage,
         experts=tuple(sorted(experts or TRAINED_IN[stage])),
         mechanism=mechanism,
-        learning_rate=_LEARNING_RATE,
+        learning_rate=LEARNING_RATE,
         base_hash=base_hash,
         experts_hash=hashes or dict.fromkeys(EXPERTS, "0" * 64),
-        expert_rank=RANK,
-        expert_alpha=ALPHA,
+        forms=same_form(hashes or EXPERTS, RANK, ALPHA),
         expert_seed=SEED,
         **(_GRPO if stage == "grpo" else {}),  # type: ignore[arg-type]  # ints and a float, each as its field
     )
 
 
-def _weights(steps: int) -> list[float]:
+def weights(steps: int) -> list[float]:
     """How much each step's noised mean counts in the round's change, by Adam's bias-corrected first moment."""
     return [
         sum((1 - _BETA1) * _BETA1 ** (s - t) / (1 - _BETA1**s) for s in range(t, steps + 1))

@@ -11,14 +11,14 @@ import torch
 from client.home import Home
 from client.model.base import Base
 from client.model.experts import Experts, attach
-from client.selftest import distinguishing, hospital, sensitivity
+from client.selftest import distinguishing, hospital, sampling, sensitivity
 from client.selftest.door import PUBLIC, Door, releases_needed
 from client.selftest.hospital import Hospital, NoAnswerError
 from client.selftest.patients import Spoilt, open_inputs, short, write_slides
 from client.selftest.plans import ALPHA, RANK, SEED
 from privacy import keys, tensors
 from privacy.code_hash import code_hash
-from privacy.experts import EXPERTS, TRAINED_IN
+from privacy.experts import EXPERTS, TRAINED_IN, same_form
 from privacy.ledger.store import Ledger
 from privacy.selftest.noise import power
 from privacy.selftest.sensitivity import sensitivity_findings
@@ -30,8 +30,9 @@ Tell = Callable[[str], None]
 def selftest(base: Path, tell: Tell) -> Verdict:
     """Drive this installation's release path with made-up patients on the base in folder `base`.
 
-    Three instruments (docs/selftest.md says what each can see): sensitivity without noise; the noise in what a
-    real agent lets out, and whether each round is charged; whether many releases tell a canary's presence.
+    Four instruments (docs/selftest.md says what each can see): sensitivity without noise; whether patients are drawn
+    as charged for and steps add up; the noise in what a real agent lets out, and whether each round is charged;
+    whether many releases tell a canary's presence.
     Reads no home, no slide and no ledger of the hospital's. `tell` hears of each step's begin.
     Raises `ModelError` where the base can't be loaded.
     """
@@ -47,7 +48,7 @@ def record(home: Home, verdict: Verdict) -> None:
 
 def _selftest(base: Path, folder: Path, tell: Tell) -> Verdict:
     loaded = Base.load(base, "cuda" if torch.cuda.is_available() else "cpu")
-    experts = attach(loaded, EXPERTS, RANK, ALPHA, SEED)
+    experts = attach(loaded, same_form(EXPERTS, RANK, ALPHA), SEED)
     base_hash = loaded.hash
     shapes = {name: experts.shapes(name) for name in EXPERTS}
     states = {name: tensors.encode(experts.initial(name)) for name in EXPERTS}
@@ -64,19 +65,23 @@ def _selftest(base: Path, folder: Path, tell: Tell) -> Verdict:
 def _direct(
     experts: Experts, folder: Path, place: Hospital, tell: Tell
 ) -> tuple[dict[str, float], list[Finding]]:
-    """The two instruments that call the training code itself."""
+    """The three instruments that call the training code itself."""
     slides = folder / "slides"
     write_slides(slides, [*sensitivity.all_samples(), *short("canary")])
     inputs = open_inputs(experts.base, slides, folder / "features")
     moved = sensitivity.movements(experts, Spoilt(inputs, sensitivity.HUGE, sensitivity.BROKEN), tell)
-    findings = sensitivity_findings(moved)
+    findings = sensitivity_findings(moved) + sampling.findings(experts.base.hash, tell)
     key = keys.load(place.home.release_key)
     ledger = Ledger(folder / "distinguishing.db", key)
     asked = distinguishing.round_plan(experts.base.hash)
     reservation = ledger.reserve(asked, place.home.policy, code_hash())
     measured, found = distinguishing.Distinguishing(experts, inputs, reservation, key).findings(tell)
     greatest = max(movement.share for movement in moved)
-    return {"greatest_movement": greatest, **measured}, [*findings, *found]
+    others = max(movement.others for movement in moved)
+    return {"greatest_movement": greatest, "greatest_change_of_others": others, **measured}, [
+        *findings,
+        *found,
+    ]
 
 
 def _powers(shapes: dict[str, dict[str, tuple[int, ...]]]) -> dict[str, float]:

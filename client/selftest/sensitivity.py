@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from client.model.experts import Experts
-from client.selftest.patients import Cohort, duplicates, many_slides, ordinary, short, wordy
+from client.selftest.patients import Cohort, duplicates, many_slides, ordinary, short, talkative, wordy
 from client.selftest.plans import gauge, plan
 from client.tasks.sample import Sample
-from client.training.batch import LoadInputs
+from client.training.batch import LoadInputs, Performance
 from client.training.round import DEFAULT, clipped_sum, train_round
 from privacy.experts import TRAINED_IN
 from privacy.mechanism import Mechanism
@@ -33,7 +33,8 @@ _WEIGHT = 0.02
 class Case:
     """A cohort, who joins it, and the clip norm in units of an ordinary patient's gradient.
 
-    A tight clip shows what escapes it; a loose one shows patients who shrink or swell one another.
+    A tight clip shows what escapes it; a loose one shows patients who shrink or swell one another. `before` of the
+    cohort stand before who joins (None: all).
     """
 
     name: str
@@ -41,6 +42,14 @@ class Case:
     patient: str
     samples: list[Sample]
     clip: float
+    before: int | None = None
+    performance: Performance = DEFAULT
+
+    def joined(self) -> Cohort:
+        """The cohort with who joins, in order."""
+        order = list(self.cohort)
+        order.insert(len(order) if self.before is None else self.before, self.patient)
+        return {name: self.samples if name == self.patient else self.cohort[name] for name in order}
 
 
 MIXED: Cohort = {name: ordinary(name) for name in ("a", "b")}
@@ -52,7 +61,12 @@ CASES = (
     Case("huge inputs", MIXED, HUGE, ordinary(HUGE), _TIGHT),
     Case("inputs that are no numbers", MIXED, BROKEN, ordinary(BROKEN), _TIGHT),
     Case("a twin of everybody", ALIKE, "t", short("t"), _TIGHT),
+    Case("a twin, first of all", ALIKE, "t", short("t"), _TIGHT, before=0),
+    Case("a twin, in chunks of two", ALIKE, "t", short("t"), _TIGHT, performance=Performance(patients=2)),
+    Case("duplicates, in the middle", ALIKE, "n", duplicates("n"), _TIGHT, before=2),
+    Case("many slides, first of all", MIXED, "m", many_slides("m"), _TIGHT, before=0),
     Case("a long answer", ALIKE, "w", wordy("w"), _LOOSE),
+    Case("a long question, in the middle", ALIKE, "q", talkative("q"), _LOOSE, before=2),
 )
 
 
@@ -64,32 +78,42 @@ def all_samples() -> list[Sample]:
 
 @dataclass
 class Measured:
-    """The trained code's sums, each computed once."""
+    """The trained code's sums; `known` are those of cohorts before anybody joins, and of each who joins alone."""
 
     experts: Experts
     inputs: LoadInputs
     stage: str
-    known: dict[tuple[tuple[str, ...], float], Mapping[str, Tensor]] = field(default_factory=dict)
+    known: dict[tuple[tuple[str, ...], float, Performance], Mapping[str, Tensor]] = field(
+        default_factory=dict
+    )
 
-    def sum(self, cohort: Cohort, clip_norm: float) -> Mapping[str, Tensor]:
+    def sum(
+        self, cohort: Cohort, clip_norm: float, performance: Performance = DEFAULT
+    ) -> Mapping[str, Tensor]:
         """`clipped_sum` over the whole cohort; a patient's seed follows from its name."""
-        key = tuple(cohort), clip_norm
+        asked = self._plan(Mechanism(clip_norm, 0.0, 1.0, 1, 1))
+        seeds = [zlib.crc32(patient.encode()) for patient in cohort]
+        parameters = self.experts.trainable(asked.experts)
+        drawn = list(cohort.values())
+        return clipped_sum(self.experts, parameters, drawn, seeds, asked, self.inputs, performance).total
+
+    def _once(
+        self, cohort: Cohort, clip_norm: float, performance: Performance = DEFAULT
+    ) -> Mapping[str, Tensor]:
+        """`sum`, of cohorts that several cases look at: computed once and held."""
+        key = tuple(cohort), clip_norm, performance
         if key not in self.known:
-            asked = self._plan(Mechanism(clip_norm, 0.0, 1.0, 1, 1))
-            seeds = [zlib.crc32(patient.encode()) for patient in cohort]
-            parameters = self.experts.trainable(asked.experts)
-            drawn = list(cohort.values())
-            self.known[key] = clipped_sum(
-                self.experts, parameters, drawn, seeds, asked, self.inputs, DEFAULT
-            ).total
+            self.known[key] = self.sum(cohort, clip_norm, performance)
         return self.known[key]
 
     def movement(self, case: Case, ordinary_norm: float) -> Movement:
-        """How far the case's patient moves the sum."""
+        """How far the case's patient moves the sum, and the others' part of it."""
         clip = case.clip * ordinary_norm
-        more = {**case.cohort, case.patient: case.samples}
-        moved = distance(_arrays(self.sum(more, clip)), _arrays(self.sum(case.cohort, clip)))
-        return Movement(f"{self.stage}, {case.name}", moved / clip)
+        more = _arrays(self.sum(case.joined(), clip, case.performance))
+        less = _arrays(self._once(case.cohort, clip, case.performance))
+        alone = _arrays(self._once({case.patient: case.samples}, clip))
+        others = distance(more, {name: value + alone[name] for name, value in less.items()})
+        return Movement(f"{self.stage}, {case.name}", distance(more, less) / clip, others / clip)
 
     def round(self, ordinary_norm: float) -> Movement:
         """How far a patient moves a whole round's change, noise being off: it may be divided by the public

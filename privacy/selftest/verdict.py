@@ -12,6 +12,9 @@ class Check(StrEnum):
     """What is checked; the names that stand in the ledger."""
 
     SENSITIVITY = "sensitivity"
+    INDEPENDENCE = "independence"  # of what one patient adds from who else is there
+    SAMPLING = "sampling"
+    STEPS = "steps"  # a round is the sum of its own steps, over the public number
     NOISE_SCALE = "noise-scale"
     NOISE_REPEATS = "noise-repeats"
     DISTINGUISHING = "distinguishing"

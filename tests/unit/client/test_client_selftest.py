@@ -24,9 +24,9 @@ from client.selftest.plans import ALPHA, RANK, SEED
 from client.training import round as rounds
 from client.training import sft
 from privacy import keys, tensors
-from privacy.clip import Clipped, clip_and_sum
+from privacy.clip import Clipped, add, clip_and_sum
 from privacy.code_hash import code_hash
-from privacy.experts import EXPERTS, TRAINED_IN
+from privacy.experts import EXPERTS, TRAINED_IN, same_form
 from privacy.ledger.account import Reservation
 from privacy.ledger.entries import Kind
 from privacy.ledger.store import Ledger
@@ -77,7 +77,7 @@ class Subject:
 def subject(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Subject:
     folder = tmp_path_factory.mktemp("selftest")
     write_slides(folder / "slides", [*sensitivity.all_samples(), *short("canary")])
-    return Subject(attach(Base.load(tiny_base), EXPERTS, RANK, ALPHA, SEED), tiny_base, folder)
+    return Subject(attach(Base.load(tiny_base), same_form(EXPERTS, RANK, ALPHA), SEED), tiny_base, folder)
 
 
 # --- the right installation
@@ -155,21 +155,60 @@ def realised_mean(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(rounds, "add_noise", divided)
 
 
+def seeds_by_place(patch: pytest.MonkeyPatch) -> None:
+    """Patients' randomness follows from where they stand in the draw: who joins first shifts all others'."""
+    real = rounds.clipped_sum
+
+    def by_place(experts, parameters, drawn, seeds, *rest):  # type: ignore[no-untyped-def]
+        return real(experts, parameters, drawn, list(range(len(drawn))), *rest)
+
+    patch.setattr(sensitivity, "clipped_sum", by_place)
+
+
+def chunk_takes_its_neighbour(patch: pytest.MonkeyPatch) -> None:
+    """The second chunk of patients, and each after it, begins with the last patient of the one before."""
+
+    def overlapping(experts, parameters, drawn, seeds, asked, inputs, performance):  # type: ignore[no-untyped-def]
+        total, size = None, performance.patients
+        for start in range(0, len(drawn), size):
+            chunk = slice(max(0, start - 1), start + size)
+            given = rounds.stage_gradients(
+                experts, parameters, drawn[chunk], seeds[chunk], asked, inputs, performance
+            )
+            part = clip_and_sum(given, asked.mechanism.clip_norm)
+            total = part if total is None else add(total, part)
+        return total or rounds.clipped_sum(experts, parameters, [], [], asked, inputs, performance)
+
+    patch.setattr(sensitivity, "clipped_sum", overlapping)
+
+
+def padding_attended(patch: pytest.MonkeyPatch) -> None:
+    """Answers look back at their prompt's padding, so at how long the batch's longest prompt is."""
+    real = sft.read
+    patch.setattr(sft, "read", lambda *args: replace(real(*args), valid=None))
+
+
 @pytest.mark.parametrize(
     ("plant", "seen_in"),
     [
-        (per_sample, "sft, duplicates"),
-        (one_tensor_unclipped, "sft, many slides"),
-        (batch_token_mean, "sft, a long answer"),
-        (realised_mean, "sft, a whole round"),
+        (per_sample, {"sft, duplicates"}),
+        (one_tensor_unclipped, {"sft, many slides"}),
+        (batch_token_mean, {"sft, a long answer"}),
+        (realised_mean, {"sft, a whole round"}),
+        (seeds_by_place, {"sft, many slides, first of all", "grpo, duplicates, in the middle"}),
+        (
+            chunk_takes_its_neighbour,
+            {"sft, a twin, in chunks of two", "grpo, a twin, in chunks of two"},
+        ),
+        (padding_attended, {"sft, a long question, in the middle"}),
     ],
 )
 def test_a_patient_who_moves_the_sum_too_far_is_found(
-    plant: Plant, seen_in: str, subject: Subject, monkeypatch: pytest.MonkeyPatch
+    plant: Plant, seen_in: set[str], subject: Subject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each planted breach of the clip is found where it should be."""
+    """Each planted breach of the clip, and of patients' independence, is found where it should be."""
     plant(monkeypatch)
-    assert seen_in in subject.checks_of_sensitivity()
+    assert seen_in <= subject.checks_of_sensitivity()
 
 
 # --- noise
@@ -230,6 +269,51 @@ def once_a_round(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(rounds, "add_noise", repeated)
 
 
+def again_in_long_rounds(patch: pytest.MonkeyPatch) -> None:
+    """Rounds of three steps and more get the noise of their first in all."""
+    held: list[Noised] = []
+
+    def repeated(clipped: Clipped, mechanism: Mechanism, expected: float, random: RandomSource) -> Noised:
+        if mechanism.steps < 3:
+            return add_noise(clipped, mechanism, expected, random)
+        if not held:
+            held.extend([add_noise(clipped, mechanism, expected, random)] * mechanism.steps)
+        return held.pop()
+
+    patch.setattr(rounds, "add_noise", repeated)
+
+
+def partly_shared(clipped: Clipped, mechanism: Mechanism, expected: float, random: RandomSource) -> Noised:
+    """0.6 of each tensor's noise is its own, 0.8 is one draw for all: of the right scale in each."""
+    right, quiet = replaced(clipped, mechanism, expected, random)
+    shared = torch.from_numpy(random.gaussian(max(value.numel() for value in quiet.values())))
+    return replace(
+        right,
+        mean={
+            n: (
+                quiet[n]
+                + 0.6 * (right.mean[n] - quiet[n])
+                + 0.8 * right.noise_std * shared[: quiet[n].numel()].reshape(quiet[n].shape)
+            ).float()
+            for n in quiet
+        },
+    )
+
+
+def a_twentieth_low(clipped: Clipped, mechanism: Mechanism, expected: float, random: RandomSource) -> Noised:
+    right, quiet = replaced(clipped, mechanism, expected, random)
+    return replace(right, mean={n: quiet[n] + 0.95 * (right.mean[n] - quiet[n]) for n in quiet})
+
+
+def not_on_the_last_value(
+    clipped: Clipped, mechanism: Mechanism, expected: float, random: RandomSource
+) -> Noised:
+    right, quiet = replaced(clipped, mechanism, expected, random)
+    for name, value in right.mean.items():
+        value.view(-1)[-1] = quiet[name].reshape(-1)[-1]
+    return right
+
+
 def seeded_at_the_start(patch: pytest.MonkeyPatch) -> None:
     """Every start of the agent draws the same noise."""
 
@@ -255,6 +339,9 @@ def noise(fault: AddNoise) -> Plant:
         (once_a_round, Check.NOISE_SCALE),
         (noise(fixed_seed), Check.NOISE_REPEATS),
         (seeded_at_the_start, Check.NOISE_REPEATS),
+        (again_in_long_rounds, Check.NOISE_SCALE),
+        (noise(partly_shared), Check.NOISE_REPEATS),
+        (noise(a_twentieth_low), Check.NOISE_SCALE),
     ],
     ids=[
         "forgotten",
@@ -265,6 +352,9 @@ def noise(fault: AddNoise) -> Plant:
         "once a round",
         "fixed seed",
         "seeded at the start",
+        "again in long rounds",
+        "partly shared",
+        "a twentieth low",
     ],
 )
 def test_wrong_noise_is_found_in_what_leaves(
@@ -326,19 +416,34 @@ def test_an_uncharged_round_is_found(
 # --- distinguishing
 
 
+def told_apart(subject: Subject, folder: Path):  # type: ignore[no-untyped-def]
+    """What the distinguishing instrument measures and finds."""
+    place = subject.place(folder / "hospital")
+    key = keys.load(place.home.release_key)
+    asked = distinguishing.round_plan(subject.experts.base.hash)
+    reservation = Ledger(folder / "ledger.db", key).reserve(asked, place.home.policy, code_hash())
+    instrument = distinguishing.Distinguishing(subject.experts, subject.inputs, reservation, key)
+    return instrument.findings(lambda step: None)
+
+
 def test_a_canary_without_noise_is_told_apart(
     subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The third instrument alone finds noise forgotten: its lower bound is far above the claim."""
+    """This instrument alone finds noise forgotten: its lower bound is far above the claim."""
     monkeypatch.setattr(rounds, "add_noise", forgotten)
-    place = subject.place(tmp_path / "hospital")
-    key = keys.load(place.home.release_key)
-    asked = distinguishing.round_plan(subject.experts.base.hash)
-    reservation = Ledger(tmp_path / "ledger.db", key).reserve(asked, place.home.policy, code_hash())
-    instrument = distinguishing.Distinguishing(subject.experts, subject.inputs, reservation, key)
-    measured, found = instrument.findings(lambda step: None)
+    measured, found = told_apart(subject, tmp_path)
     assert Check.DISTINGUISHING in {finding.check for finding in found}
     assert measured["epsilon_lower_bound"] > 3 * measured["epsilon_claimed"]
+
+
+def test_one_value_without_noise_is_found(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Noise left out of a single value of each tensor, which no tensor's scale shows."""
+    monkeypatch.setattr(rounds, "add_noise", not_on_the_last_value)
+    _, found = told_apart(subject, tmp_path)
+    tensors_of = subject.experts.shapes(distinguishing.EXPERT)
+    assert {f.where for f in found} == {f"nobody drawn, {name}, one value" for name in tensors_of}
 
 
 def test_an_agent_that_answers_nothing_is_a_finding(tiny_base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
