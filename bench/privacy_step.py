@@ -38,14 +38,14 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from bench.ledger import seconds
 from bench.privacy_timing import Figures, figures, medians
 from client.model.base import Base
-from client.model.experts import LAYERS, Experts, attach
+from client.model.experts import Experts, attach
 from client.model.patient_gradients import GradientTape, patient_gradients
 from client.model.projector import HIDDEN, Projector
 from client.tasks.sample import Label, Region, Sample
 from client.training.batch import LoadInputs, Performance
 from client.training.round import train_round
 from privacy.clip import clip_and_sum
-from privacy.experts import EXPERTS
+from privacy.experts import EXPERTS, LAYERS, ExpertForm, same_form
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
 from privacy.randomness import SecureRandom
@@ -186,7 +186,6 @@ class Opacus:
 
 
 def _llama(shape: Shape) -> LlamaForCausalLM:
-    embedded = Base.load(EMBEDDED)
     config = LlamaConfig(
         hidden_size=shape.hidden,
         intermediate_size=shape.intermediate,
@@ -195,7 +194,6 @@ def _llama(shape: Shape) -> LlamaForCausalLM:
         num_key_value_heads=shape.kv_heads,
         vocab_size=shape.vocabulary,
         tie_word_embeddings=True,
-        image_token_id=embedded.model.config.image_token_id,
     )
     return LlamaForCausalLM(config).requires_grad_(False)
 
@@ -207,14 +205,14 @@ def _twin(llama: LlamaForCausalLM) -> LlamaForCausalLM:
 
 def _experts(llama: LlamaForCausalLM, shape: Shape) -> Experts:
     held = vars(Base.load(EMBEDDED)) | {"model": llama, "projector": Projector(shape.hidden, HIDDEN)}
-    return attach(Decoder(**held), [EXPERT], shape.rank, 2.0 * shape.rank, seed=7)
+    return attach(Decoder(**held), {EXPERT: ExpertForm(shape.rank, 2.0 * shape.rank)}, seed=7)
 
 
 def _with_peft(twin: LlamaForCausalLM, experts: Experts) -> tuple[LlamaForCausalLM, list[nn.Parameter]]:
     """peft's own layers with the experts' A, and their B, which alone train."""
     config = LoraConfig(
-        r=experts.rank,
-        lora_alpha=experts.alpha,
+        r=experts.forms[EXPERT].rank,
+        lora_alpha=experts.forms[EXPERT].alpha,
         target_modules=list(LAYERS),
         lora_dropout=0.0,
         bias="none",
@@ -273,8 +271,7 @@ def _ours(experts: Experts, shape: Shape, ids: Tensor, clip_norm: float) -> Call
         learning_rate=LEARNING_RATE,
         base_hash="0" * 64,
         experts_hash=dict.fromkeys(EXPERTS, "0" * 64),
-        expert_rank=shape.rank,
-        expert_alpha=2.0 * shape.rank,
+        forms=same_form(EXPERTS, shape.rank, 2.0 * shape.rank),
         expert_seed=7,
     )
     samples = [sample for own in _drawn(shape) for sample in own]

@@ -19,28 +19,40 @@ from typing import TypeVar
 import torch
 
 from client.errors import SlideError
-from client.expert_states import ExpertStates
+from client.evaluation.answers import ANSWER_TOKENS, Mode
+from client.evaluation.scores import evaluate
+from client.expert_states import Asked, ExpertStates
 from client.home import Home
 from client.incoming import Parts, Refused, part, signed
 from client.model.base import Base
+from client.model.experts import Experts
 from client.model.inputs import InputLoader
+from client.model.prompt_tokens import require_askable
 from client.model.slide_features import SlideFeatures
 from client.network import Network
 from client.noised_evaluation import noised_evaluation
 from client.progress import Progress
+from client.received import keep_received
+from client.reward_curve import RewardCurve
 from client.rpc import LIMIT
 from client.selftest_word import selftest_word
 from client.slides.index import index_slides
+from client.step_checkpoints import StepCheckpoints
 from client.tasks.manifest import read_manifest
-from client.training.evaluate import Mode, evaluate
-from client.training.round import train_round
+from client.tasks.patient import identity
+from client.tasks.segmenter import use_segmenter
+from client.training import memory
+from client.training.batch import Performance
+from client.training.distributed import Team
+from client.training.round import stage_gradients, train_round
 from client.withdrawn import read_withdrawn
 from privacy import canonical, egress, envelope, keys
 from privacy.code_hash import code_hash
 from privacy.codes import Refusal
+from privacy.delta import ExpertDelta
 from privacy.description import Description
 from privacy.egress_record import COUNTS, RELEASE
-from privacy.errors import LedgerError, PlanRefused, SignatureInvalid, WireError
+from privacy.errors import CheckpointError, LedgerError, PlanRefused, SignatureInvalid, WireError
 from privacy.evaluation import Evaluation, NoisedEvaluation
 from privacy.ledger.account import Reservation
 from privacy.ledger.store import Ledger
@@ -52,8 +64,6 @@ from privacy.sealed_counts import CountsExpectation, seal_counts
 
 _LOG = logging.getLogger("fedpath.agent")
 
-ANSWER_TOKENS = 96  # the longest answer that an evaluation reads
-
 _T = TypeVar("_T")
 
 
@@ -61,10 +71,13 @@ class Agent:
     """One hospital's agent. Opening it loads the base, reads slides and manifest, and settles the ledger.
 
     Thread-safe: one training or evaluation at a time, others are told "busy". `random` is a source of
-    secrets; only tests give another.
+    secrets; only tests give another. `team` are the processes that share the work, where there are several GPUs.
     """
 
-    def __init__(self, home: Home, network: Network, random: RandomSource | None = None) -> None:
+    def __init__(
+        self, home: Home, network: Network, random: RandomSource | None = None, team: Team | None = None
+    ) -> None:
+        self._team = team
         self._settings, self._policy = home.settings, home.policy
         self._key, self._coordinator = keys.load(home.release_key), home.coordinator
         self._code_hash = code_hash()
@@ -73,12 +86,22 @@ class Agent:
         index = index_slides(self._settings.slides)
         manifest = read_manifest(self._settings.manifest, index.slides, index.skipped)
         self._samples = manifest.samples
-        self._base = Base.load(self._settings.base, "cuda" if torch.cuda.is_available() else "cpu")
+        self._empty = not manifest.samples  # for good: who withdraws later, or can't be read, must not show
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._base = Base.load(self._settings.base, device)
+        require_askable(self._base, self._samples)
+        if self._settings.segmenter is not None:
+            use_segmenter(self._settings.segmenter, index.slides, device)
         self._inputs = InputLoader(self._base, index.slides, SlideFeatures(self._base, home.features))
         self._experts = ExpertStates(self._base)
+        self._performance = Performance()
         self._ledger = Ledger(home.ledger, self._key)
-        voided = self._ledger.void_unspent()
-        self._withdrawn = home.withdrawn
+        self._checkpoints = StepCheckpoints(home.checkpoints, self._key)
+        interrupted = self._interrupted()
+        voided = self._ledger.void_unspent(keep=interrupted)
+        self._ledger.adopt(self._policy)  # after that: what is open was reserved under the one before
+        self._checkpoints.sweep(keep=interrupted)
+        self._withdrawn, self._received, self._rewards = home.withdrawn, home.experts, home.rewards
         self._leave_out_withdrawn()
         self._busy = threading.Lock()
         self.progress = Progress(
@@ -93,6 +116,7 @@ class Agent:
             epsilon_budget=self._policy.epsilon_budget,
             delta=self._policy.delta,
             voided_at_start=voided,
+            interrupted_at_start=len(interrupted),
         )
         self._count()
 
@@ -144,7 +168,9 @@ class Agent:
     def _train(self, parts: Parts) -> bytes:
         plan = signed(Plan, parts, "plan", self._coordinator)
         with self._working("training", campaign=plan.campaign, round=plan.round):
-            releases = self._paid_for(plan, parts, lambda reservation: self._sealed_round(plan, reservation))
+            releases = self._paid_for(
+                plan, parts, lambda reservation: self._sealed_round(plan, parts, reservation)
+            )
             shapes = {name: self._experts.attached(plan).shapes(name) for name in releases}
             expected = Expectation(plan, self._signer(plan), shapes, LIMIT, math.inf)
             return self._reply({RELEASE + name: data for name, data in releases.items()}, expected=expected)
@@ -172,35 +198,101 @@ class Agent:
         """Nothing is reserved for what can't be done."""
         self._leave_out_withdrawn()
         code = refusal(self._policy, asked, self._base.hash)
-        if code is None and isinstance(asked, Plan) and not self._samples:
+        if code is None and isinstance(asked, Plan) and self._empty:
             code = Refusal.NO_DATA
         if code is not None:
             raise PlanRefused(code, f"{asked.purpose}, round {asked.round} of {asked.campaign}")
-        self._experts.load(asked, parts)
-        reservation = self._ledger.reserve(asked, self._policy, self._code_hash)
+        self._take_in(asked, parts)
+        if isinstance(asked, Plan):
+            self._performance = self._fitting(asked)
+        reservation = self._reserved(asked)
         self._count()
         try:
             sealed = make(reservation)
         except BaseException:
-            self._ledger.void(reservation)  # nothing was sealed, so nothing can have been sent
+            self._ledger.void(reservation)  # nothing was sealed; what it cost stays charged
+            self._checkpoints.sweep()
             self._count()
             raise
         self._ledger.spend(reservation, sealed)
+        self._checkpoints.sweep()
         return sealed
 
-    def _sealed_round(self, plan: Plan, reservation: Reservation) -> Parts:
-        deltas = self._while_readable(
-            lambda: train_round(
-                self._experts.attached(plan),
-                plan.restricted(self._policy.experts),
+    def _fitting(self, plan: Plan) -> Performance:
+        """How much to compute at once on this device. Raises `PlanRefused` where the plan does not fit at all."""
+        trained = self._experts.attached(plan).trainable(plan.restricted(self._policy.experts))
+        try:
+            performance, need = memory.fitting(
+                memory.Decoder.of(self._base),
+                memory.resident(self._base.model.parameters()),
+                {name: tuple(value.shape) for name, value in trained.items()},
+                memory.free_bytes(self._base.device),
+                plan.rollouts,
+                plan.max_answer_tokens,
+            )
+        except memory.DeviceMemoryError as error:
+            raise PlanRefused(Refusal.DEVICE_MEMORY, str(error)) from error
+        _LOG.info("memory: at most %s; %s", need, performance)
+        return performance
+
+    def _reserved(self, asked: Plan | NoisedEvaluation) -> Reservation:
+        """The reservation of the interrupted round that this very plan asks for again; else a new one.
+
+        Asked to train anything else, the hospital gives the interrupted round up: it sent nothing.
+        """
+        if isinstance(asked, Plan):
+            for held in self._ledger.unspent(self._policy, self._code_hash):
+                if held.plan_hash == asked.hash:
+                    return held
+            self._ledger.void_unspent()
+            self._checkpoints.sweep()
+        return self._ledger.reserve(asked, self._policy, self._code_hash)
+
+    def _interrupted(self) -> list[Reservation]:
+        """The reservations of rounds in which an agent died, and which can go on from a step's checkpoint."""
+        found = []
+        for reservation in self._ledger.unspent(self._policy, self._code_hash):
+            try:
+                if self._checkpoints.read(reservation) is not None:
+                    found.append(reservation)
+            except CheckpointError as error:
+                _LOG.warning("round %d of %s begins anew: %s", reservation.round, reservation.campaign, error)
+        return found
+
+    def _take_in(self, asked: Asked, parts: Parts) -> Experts:
+        """The experts as they were sent; they stay in the home too, for local evaluation."""
+        experts = self._experts.load(asked, parts)
+        keep_received(self._received, asked, parts)
+        return experts
+
+    def _sealed_round(self, plan: Plan, parts: Parts, reservation: Reservation) -> Parts:
+        if self._team is not None:
+            self._team.begin(plan, parts)
+
+        def trained() -> dict[str, ExpertDelta]:
+            curve = RewardCurve(self._rewards, plan.campaign, plan.round)
+
+            def step(done: int, of: int) -> None:
+                curve.step(done)
+                self.progress.step(done, of)
+
+            return train_round(
+                self._experts.load(plan, parts),  # as sent: a slide may have gone bad in the midst of it
+                reservation.experts,
                 self._samples,
                 self._inputs,
                 plan,
                 self._policy.nominal_patients,
                 self._random,
-                self.progress.step,
+                step,
+                self._performance,
+                partial(stage_gradients, rewarded=curve.rewarded),
+                resume=self._checkpoints.read(reservation),
+                keep=partial(self._checkpoints.keep, reservation),
+                shared_sum=None if self._team is None else self._team.clipped_sum,
             )
-        )
+
+        deltas = self._while_readable(trained)
         name, key = self._policy.hospital, self._key
         return {expert: seal(delta, reservation, plan, name, key) for expert, delta in deltas.items()}
 
@@ -230,7 +322,7 @@ class Agent:
         return {self._policy.hospital: key}
 
     def _while_readable(self, work: Callable[[], _T]) -> _T:
-        """Do the work; a slide that can't be read any more is skipped, and the work begun again without it."""
+        """Do the work; a slide that can't be read any more is skipped, and the work taken up again without it."""
         while True:
             try:
                 return work()
@@ -242,7 +334,8 @@ class Agent:
     def _leave_out_withdrawn(self) -> None:
         """From now on nothing is drawn from a patient who has withdrawn; the ledger says how many those are."""
         withdrawn = read_withdrawn(self._withdrawn)
-        self._samples = tuple(sample for sample in self._samples if sample.patient not in withdrawn)
+        who = {identity(patient) for patient in withdrawn}
+        self._samples = tuple(sample for sample in self._samples if identity(sample.patient) not in who)
         self._ledger.withdrawn(len(withdrawn))
 
     def _evaluate(self, parts: Parts) -> bytes:
@@ -254,7 +347,7 @@ class Agent:
         with self._working("evaluating"):
             self._leave_out_withdrawn()
             try:
-                experts = self._experts.load(asked, parts)
+                experts = self._take_in(asked, parts)
             except PlanRefused as error:
                 raise Refused(error.code, str(error)) from error
             scores = evaluate(

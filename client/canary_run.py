@@ -29,7 +29,7 @@ from client.slides.index import index_slides
 from client.tasks.manifest import read_manifest
 from client.tasks.sample import Sample
 from client.withdrawn import read_withdrawn
-from privacy.experts import EXPERTS
+from privacy.experts import EXPERTS, same_form
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
 from privacy.randomness import RandomSource, SecureRandom
@@ -73,7 +73,7 @@ def run(home: Home, training: Training, tell: Callable[[int, int], None]) -> Rep
     if not samples:
         raise CanaryError(f"{settings.manifest}: no patient is left to train on: give a home with data")
     base = Base.load(settings.base, "cuda" if torch.cuda.is_available() else "cpu")
-    experts = attach(base, EXPERTS, RANK, ALPHA, SEED)
+    experts = attach(base, same_form(EXPERTS, RANK, ALPHA), SEED)
     trained = trained_experts(samples)
     learning_rate, nominal_patients = STEP, policy.nominal_patients
     if training.kind == "gradient":
@@ -118,7 +118,6 @@ def _plan(base_hash: str, mechanism: Mechanism, trained: Sequence[str], learning
         learning_rate=learning_rate,
         base_hash=base_hash,
         experts_hash=dict.fromkeys(EXPERTS, "0" * 64),
-        expert_rank=RANK,
-        expert_alpha=ALPHA,
+        forms=same_form(EXPERTS, RANK, ALPHA),
         expert_seed=SEED,
     )

@@ -10,35 +10,27 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from client.cli_ask import ask
+from client.cli_curve import curve
+from client.cli_errors import told_plainly as _told_plainly
+from client.cli_evaluate import evaluate
+from client.cli_import import imports
 from client.cli_selftest import selftest
 
 app = typer.Typer(help="Run a hospital of a FedPath consortium.", no_args_is_help=True, add_completion=False)
 
-app.command()(selftest)
+for command in (selftest, evaluate, ask, curve):
+    app.command()(command)
+app.add_typer(imports, name="import")
 
 HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
-
-
-@contextmanager
-def _told_plainly() -> Iterator[None]:
-    """An error of ours ends the command with its message alone."""
-    from client.errors import ClientError
-    from client.rpc import AgentUnreachableError
-    from privacy.errors import PrivacyError
-
-    try:
-        yield
-    except (ClientError, PrivacyError, AgentUnreachableError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
 
 
 def _print(values: dict[str, Any], as_json: bool) -> None:
@@ -94,7 +86,10 @@ def check(home: HomeArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def agent(home: HomeArgument) -> None:
+def agent(
+    home: HomeArgument,
+    gpus: Annotated[int, typer.Option(min=1, help="how many GPUs share each step's patients")] = 1,
+) -> None:
     """Run the agent: everything that touches slides, keys and ledger, without a network."""
     from client.network import cut_network
 
@@ -106,12 +101,24 @@ def agent(home: HomeArgument) -> None:
     from client.agent import Agent
     from client.home import Home
     from client.rpc import serve
+    from client.team import team_of
 
-    ended = threading.Event()
+    ended, lost = threading.Event(), threading.Event()
+
+    def worker_lost() -> None:
+        lost.set()
+        ended.set()
+
+    if gpus > 1:
+        network = replace(network, words=f"{network.words}; a loopback of its own joins its {gpus} processes")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    with _told_plainly(), (place := Home(home.absolute())).only_agent():
-        opened = Agent(place, network)
+    with (
+        _told_plainly(),
+        (place := Home(home.absolute())).only_agent(),
+        team_of(place, gpus, worker_lost) as team,
+    ):
+        opened = Agent(place, network, team=team)
         servers = [serve(place.socket, opened.courier_methods)]
         place.open_socket()
         servers.append(serve(place.status_socket, opened.local_methods))  # last: who sees it finds all ready
@@ -120,7 +127,9 @@ def agent(home: HomeArgument) -> None:
         for server in servers:
             server.stop(grace=1).wait()
         logging.shutdown()
-        os._exit(0)  # a training under way ends here too, unsent; the next start voids its reservation
+        os._exit(
+            1 if lost.is_set() else 0
+        )  # a training under way ends here too, unsent; asked again, it goes on from its last step
 
 
 @app.command()

@@ -11,6 +11,7 @@ code (`privacy.codes`), never one of these messages.
     +-- AnswerError           an answer that no task could have
     +-- SampleError           a question that the method does not know
     +-- ManifestError         every problem of a manifest file, by row and column
+    +-- DeviceMemoryError     a round that the device's memory does not hold (client/training/memory.py)
 """
 
 from __future__ import annotations

@@ -7,8 +7,13 @@
     withdrawn.txt          patients who withdrew their consent, one a line
     trust/                 the coordinator's kit: who may sign plans
     ledger.db              what was spent and what left
-    features/              cached slide features
+    features/              cached visual features of slides and regions
+    checkpoints/           the round under way, after its last step
+    experts/               the experts that were received last, for local evaluation
+    evaluation/            what `evaluate` wrote, unless it was told another folder
+    rewards.jsonl          mean reward by round, step and task: the learning curve
     agent.lock             held by the one agent that runs
+    meeting                where the processes of an agent with several GPUs find each other
     status.sock            the agent's door for local IT
     socket/agent.sock      the agent's door for the courier: the courier's group may connect, and no more
     courier/               the courier's own folder: supernode.key, ca.crt, Flower's files
@@ -24,6 +29,7 @@ import hashlib
 import json
 import os
 import pwd
+import secrets
 import shutil
 import time
 import tomllib
@@ -68,6 +74,7 @@ class Settings:
     """`hospital.toml`: where the hospital's data and base model lie. Relative paths start from the home.
 
     `ledger` is a PostgreSQL database's URL, without a password; None keeps the ledger in the home.
+    `segmenter` is a folder of a promptable segmenter (docs/howto/segmenter.md); None has boxes cover themselves.
     """
 
     name: str
@@ -75,6 +82,7 @@ class Settings:
     manifest: Path
     base: Path
     ledger: str | None = None
+    segmenter: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -94,13 +102,15 @@ class Home:
         except ValueError as error:
             raise HomeError(f"{path}: not TOML: {error}") from None
         needed = {"name", "slides", "manifest", "base"}
-        odd = sorted(set(values) - {"ledger"} ^ needed)
+        odd = sorted(set(values) - {"ledger", "segmenter"} ^ needed)
         if odd or not all(isinstance(value, str) for value in values.values()):
             what = ", ".join(odd) or "a value that is no text"
             raise HomeError(
-                f"{path}: has {what}: it holds exactly the texts {', '.join(sorted(needed))}, and may hold ledger"
+                f"{path}: has {what}: it holds exactly the texts {', '.join(sorted(needed))}, "
+                "and may hold ledger and segmenter"
             )
-        where = {key: self.folder / values[key] for key in ("slides", "manifest", "base")}
+        folders = ("slides", "manifest", "base", "segmenter")
+        where = {key: self.folder / values[key] for key in folders if key in values}
         return Settings(name=values["name"], ledger=values.get("ledger"), **where)
 
     @property
@@ -141,8 +151,33 @@ class Home:
 
     @property
     def features(self) -> Path:
-        """The cache of slide features."""
+        """The cache of visual features."""
         return self.folder / "features"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where a killed round goes on from."""
+        return self.folder / "checkpoints"
+
+    @property
+    def meeting(self) -> Path:
+        """Where the agent and its workers find each other."""
+        return self.folder / "meeting"
+
+    @property
+    def experts(self) -> Path:
+        """The experts that were received last."""
+        return self.folder / "experts"
+
+    @property
+    def evaluation(self) -> Path:
+        """Where `evaluate` writes."""
+        return self.folder / "evaluation"
+
+    @property
+    def rewards(self) -> Path:
+        """Mean reward by round, step and task."""
+        return self.folder / "rewards.jsonl"
 
     @property
     def status_socket(self) -> Path:
@@ -239,7 +274,7 @@ def join(home: Home, kit: Path) -> None:
         raise HomeError(f"{key}: is another coordinator's: remove it first if the change is right")
     for name in KIT:
         shutil.copyfile(kit / name, pinned / name)
-    shutil.copyfile(kit / "ca.crt", home.courier / "ca.crt")
+    _replace(home.courier / "ca.crt", (kit / "ca.crt").read_bytes())
     _give_to_courier(home)
 
 
@@ -273,6 +308,15 @@ def _folder(path: Path, mode: int) -> None:
 def _write(path: Path, text: str) -> None:
     path.write_text(text, "utf-8")
     path.chmod(0o600)
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Put a new file in the place of whatever stands there: in the courier's folder that may be a link of its making."""
+    part = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    part.replace(path)
 
 
 def _supernode_key(folder: Path) -> str:

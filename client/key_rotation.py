@@ -31,6 +31,7 @@ def rotate_key(home: Home) -> keys.PublicKey:
         for left_over in (waiting, keys.public_path(waiting)):  # of an attempt that never reached the ledger
             left_over.unlink(missing_ok=True)
         new = keys.generate(waiting)
+        _sync(waiting.parent)  # or a power cut could leave a ledger that is handed over to a key that is gone
         Ledger(home.ledger, old).rotate(new)
     else:
         new = keys.load(waiting)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from client.evaluation.answers import Mode, answer
 from client.model.experts import Experts
 from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
 from client.training.batch import LoadInputs
-from client.training.evaluate import Mode, answer
 from privacy.evaluation import Kind
 from privacy.noised_counts import NoisedCounts, noised_counts
 from privacy.randomness import RandomSource

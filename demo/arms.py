@@ -12,7 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from client.agent import ANSWER_TOKENS
+from client.evaluation.answers import ANSWER_TOKENS, Mode
+from client.evaluation.scores import Score, evaluate
 from client.model.base import Base
 from client.model.experts import Experts, attach
 from client.model.inputs import InputLoader
@@ -22,11 +23,10 @@ from client.slides.index import index_slides
 from client.tasks.manifest import read_manifest
 from client.tasks.sample import Region, Sample
 from client.training.batch import LoadInputs
-from client.training.evaluate import Mode, Score, evaluate
 from client.training.round import train_round
 from demo.cohort import MANIFEST
 from demo.recipe import Recipe
-from privacy.experts import EXPERTS
+from privacy.experts import EXPERTS, same_form
 from privacy.plan import Plan
 from privacy.randomness import SeededRandom
 from server.campaign import Stage
@@ -130,7 +130,7 @@ def plan_of(experts: Experts, state: State, stage: Stage, recipe: Recipe, number
     return Plan(
         campaign="study", round=number, stage=stage.kind, experts=tuple(sorted(stage.experts)), mechanism=stage.mechanism,
         learning_rate=stage.learning_rate, base_hash=experts.base.hash, experts_hash=dict.fromkeys(state, "0" * 64),
-        expert_rank=recipe.rank, expert_alpha=recipe.alpha, expert_seed=recipe.seed, rollouts=stage.rollouts,
+        forms=same_form(state, recipe.rank, recipe.alpha), expert_seed=recipe.seed, rollouts=stage.rollouts,
         kl_beta=stage.kl_beta, max_answer_tokens=stage.max_answer_tokens,
     )  # fmt: skip
 
@@ -147,7 +147,7 @@ def score(experts: Experts, state: State, public: Hospital, stage: str, mode: Mo
 
 def fresh(base: Base, recipe: Recipe) -> Experts:
     """All experts, attached as the recipe says."""
-    return attach(base, EXPERTS, recipe.rank, recipe.alpha, recipe.seed)
+    return attach(base, same_form(EXPERTS, recipe.rank, recipe.alpha), recipe.seed)
 
 
 def without_noise(stage: Stage) -> Stage:

@@ -15,17 +15,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from client.agent import ANSWER_TOKENS
+from client.evaluation.answers import ANSWER_TOKENS
+from client.evaluation.scores import Score, evaluate
 from client.model.base import Base
 from client.model.experts import attach
 from client.model.visual import Visual, encode_images
 from client.tasks.frame import boxes_to_frame, polygons_to_frame, snap_boxes, snap_polygons
 from client.tasks.sample import Answer, Label, Region, Sample, Text
-from client.training.evaluate import Score, evaluate
 from demo.base_data import JITTER, MARGIN, public_canvas
 from demo.questions import Question, Window, regions, roi_questions, wsi_questions
 from demo.tissue import FIELD
-from privacy.experts import EXPERTS
 
 EMBEDDED = Path(__file__).parents[1] / "client" / "model" / "embedded"
 TEST_SEED = 987_001  # no batch of pretraining starts from it
@@ -82,7 +81,7 @@ def _sample(name: str, question: Question, region: Region | None, window: Window
 def measure(folder: Path, canvases: int) -> dict[str, Score]:
     """Scores by `scale/task`, and of the counting question alone as `count`."""
     base = Base.load(folder)
-    experts = attach(base, EXPERTS, 1, 1.0, 0)
+    experts = attach(base, {}, 0)
     test = draw_test(base, canvases)
     off = partial(
         evaluate, experts, mode="direct", most_tokens=ANSWER_TOKENS, scale_experts=False, task_experts=False

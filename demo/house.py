@@ -13,9 +13,9 @@ from demo.arms import fresh
 from demo.cohort import MANIFEST, SITES
 from demo.recipe import BUDGET, DELTA, Recipe
 from privacy import tensors
+from privacy.expert_folder import state_file
 from privacy.experts import EXPERTS, SCALES, TASKS
 from server.campaign import Stage
-from server.campaign_file import state_file
 from server.home import Home as Consortium
 from server.loopback import free_port
 from server.provision.kit import Request, enroll

@@ -34,9 +34,9 @@ from rich.console import Console
 from rich.progress import Progress
 from scipy import stats
 
+from client.evaluation.answers import Mode
 from client.model.base import Base, folder_hash
 from client.model.experts import Experts
-from client.training.evaluate import Mode
 from demo.arms import (
     Hospital,
     State,

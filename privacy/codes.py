@@ -25,6 +25,7 @@ class Refusal(StrEnum):
     ROUND_CONFLICT = "round-conflict"  # this round was answered under another plan
     BUDGET_EXHAUSTED = "budget-exhausted"
     SELFTEST_FAILED = "selftest-failed"  # the installed code failed its last self-test
+    DEVICE_MEMORY = "device-memory"  # the plan needs more memory than the hospital's device has
     NO_DATA = "no-data"  # the hospital has nothing at all for the campaign
     BUSY = "busy"
     NOT_OFFERED = "not-offered"  # this agent does not do that
@@ -54,3 +55,17 @@ class ReleaseFault(StrEnum):
     WRONG_SHAPE = "wrong-shape"
     NOT_FINITE = "not-finite"
     NORM_TOO_LARGE = "norm-too-large"
+
+
+# Faults that may be told of bytes before it is known who wrote them.  Bytes with any other fault bear the hospital's
+# signature.  (A part that is *named* for an unknown expert is not opened.)
+UNSIGNED = frozenset(
+    {
+        ReleaseFault.TOO_LARGE,
+        ReleaseFault.NOT_A_RELEASE,
+        ReleaseFault.UNKNOWN_HOSPITAL,
+        ReleaseFault.UNKNOWN_KEY,
+        ReleaseFault.BAD_SIGNATURE,
+        ReleaseFault.UNKNOWN_EXPERT,
+    }
+)

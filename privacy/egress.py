@@ -11,16 +11,15 @@ from collections.abc import Mapping
 
 from privacy import canonical
 from privacy.codes import Refusal
+from privacy.egress_record import CODE as CODE
 from privacy.egress_record import COUNTS, RELEASE, EgressRecord
+from privacy.egress_record import DESCRIPTION as DESCRIPTION
+from privacy.egress_record import METRICS as METRICS
 from privacy.errors import EgressError, ReleaseRefused, WireError
 from privacy.keys import PublicKey
 from privacy.policy import Policy
 from privacy.release import Expectation, check
 from privacy.sealed_counts import CountsExpectation, open_counts
-
-CODE = "code"
-DESCRIPTION = "description"
-METRICS = "metrics"
 
 
 def check_reply(

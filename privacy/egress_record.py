@@ -6,6 +6,14 @@ from dataclasses import dataclass
 
 RELEASE = "release/"  # begins the name of a reply's part that is a release
 COUNTS = "counts"  # the name of a reply's part that is a noised evaluation's answer
+CODE = "code"  # that of a refusal
+DESCRIPTION = "description"
+METRICS = "metrics"  # of data that the policy declares public
+
+
+def is_sealed(name: str) -> bool:
+    """Whether a part of this name must have been paid for."""
+    return name.startswith(RELEASE) or name == COUNTS
 
 
 @dataclass(frozen=True)

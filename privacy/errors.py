@@ -11,6 +11,7 @@ PrivacyError
 │   ├── BudgetError         ... because its budget does not hold another such round
 │   └── RoundConflict       ... because it answered that round under another plan
 ├── LedgerError         a ledger that was damaged, rewritten or misused
+├── CheckpointError     a step's checkpoint that is damaged, stale or another round's
 ├── SealError           a delta that is not what was reserved and paid for
 ├── ReleaseRefused      a release that fails a check: carries a `ReleaseFault`
 ├── EgressError         a reply that holds anything but releases and codes
@@ -75,6 +76,10 @@ class RoundConflict(PlanRefused):
 
 class LedgerError(PrivacyError):
     """The ledger is damaged, was rewritten, or was asked for a step that its state forbids."""
+
+
+class CheckpointError(PrivacyError):
+    """A step's checkpoint that no round may go on from: damaged, stale, or of another reservation."""
 
 
 class SealError(PrivacyError):

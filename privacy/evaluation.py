@@ -10,8 +10,16 @@ from functools import cached_property
 from typing import Any
 
 from privacy import canonical
-from privacy.errors import MechanismError, WireError
-from privacy.experts import EXPERTS, SCALES, TASKS
+from privacy.errors import MechanismError, PlanError, WireError
+from privacy.experts import (
+    EXPERTS,
+    SCALES,
+    TASKS,
+    ExpertForm,
+    check_forms,
+    forms_from_dict,
+    forms_to_dict,
+)
 from privacy.keys import PrivateKey, PublicKey, Purpose
 from privacy.mechanism import Event
 
@@ -36,8 +44,7 @@ class Evaluation:
     stage: str
     base_hash: str
     experts_hash: Mapping[str, str]
-    expert_rank: int
-    expert_alpha: float
+    forms: Mapping[str, ExpertForm]
     expert_seed: int
 
     def __post_init__(self) -> None:
@@ -47,7 +54,9 @@ class Evaluation:
     def to_bytes(self) -> bytes:
         """Canonical JSON."""
         fields = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return canonical.encode({**fields, "experts_hash": dict(self.experts_hash)})
+        return canonical.encode(
+            {**fields, "experts_hash": dict(self.experts_hash), "forms": forms_to_dict(self.forms)}
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Evaluation:
@@ -72,8 +81,7 @@ class NoisedEvaluation:
     noise_multiplier: float
     base_hash: str
     experts_hash: Mapping[str, str]
-    expert_rank: int
-    expert_alpha: float
+    forms: Mapping[str, ExpertForm]
     expert_seed: int
 
     purpose = stage = EVALUATION
@@ -110,6 +118,7 @@ class NoisedEvaluation:
         fields: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}
         fields["kinds"] = [list(kind) for kind in self.kinds]
         fields["experts_hash"] = dict(self.experts_hash)
+        fields["forms"] = forms_to_dict(self.forms)
         return canonical.encode(fields)
 
     @classmethod
@@ -146,7 +155,10 @@ def _fields(data: bytes, names: set[str]) -> dict[str, Any]:
     values = canonical.decode(data, MAX_BYTES)
     if not isinstance(values, dict) or set(values) != names:
         raise WireError("not an evaluation: its fields are others")
-    return values
+    try:
+        return {**values, "forms": forms_from_dict(values["forms"])}
+    except PlanError as error:
+        raise WireError(f"not an evaluation: {error}") from error
 
 
 def _names_experts(asked: Evaluation | NoisedEvaluation) -> bool:
@@ -156,12 +168,18 @@ def _names_experts(asked: Evaluation | NoisedEvaluation) -> bool:
         canonical.is_digest(asked.base_hash)
         and isinstance(hashes, Mapping)
         and all(name in EXPERTS and canonical.is_digest(value) for name, value in hashes.items())
-        and type(asked.expert_rank) is int
-        and 1 <= asked.expert_rank <= 1024
-        and _is_positive(asked.expert_alpha)
+        and _have_forms(asked.forms, hashes)
         and type(asked.expert_seed) is int
         and 0 <= asked.expert_seed < 2**63
     )
+
+
+def _have_forms(forms: object, names: Mapping[str, str]) -> bool:
+    try:
+        check_forms(forms, names)
+    except PlanError:
+        return False
+    return True
 
 
 def _is_positive(value: object) -> bool:

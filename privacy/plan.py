@@ -12,16 +12,26 @@ from typing import Any
 
 from privacy import canonical
 from privacy.errors import MechanismError, PlanError, WireError
-from privacy.experts import EXPERTS, TRAINED_IN
+from privacy.experts import (
+    EXPERTS,
+    ROUTER,
+    TRAINED_IN,
+    ExpertForm,
+    check_forms,
+    forms_from_dict,
+    forms_to_dict,
+)
 from privacy.keys import PrivateKey, PublicKey, Purpose
 from privacy.mechanism import Event, Mechanism
 
 MAX_BYTES = 64 * 1024
 TRAINING = "training"  # what a plan's reservation pays for
+# Far beyond any sensible value; from about 1e30 on, which numbers overflow would tell of the numbers.
+MOST_LEARNING_RATE = 1e6
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 # Ceilings against a plan that would hold a hospital's machine for ever; far above any sensible value.
-_CEILINGS = {"round": 1_000_000, "expert_rank": 1024, "rollouts": 256, "max_answer_tokens": 8192}
+_CEILINGS = {"round": 1_000_000, "rollouts": 256, "max_answer_tokens": 8192}
 _LARGEST = sys.float_info.max
 _GRPO_ONLY = ("rollouts", "kl_beta", "max_answer_tokens")
 
@@ -31,7 +41,8 @@ class Plan:
     """One round of a campaign.  Frozen, and valid by construction: `PlanError` says which field is wrong.
 
     `experts` are the ones to train, sorted.  `experts_hash` gives the SHA-256 of the bytes of *every* expert
-    state sent along, the trained ones (their parents) and the frozen ones under them.
+    state sent along, the trained ones (their parents) and the frozen ones under them; `forms` the form of each
+    of these but the router. The router learns from the samples of the scale experts that are trained beside it.
     """
 
     campaign: str
@@ -42,8 +53,7 @@ class Plan:
     learning_rate: float
     base_hash: str
     experts_hash: Mapping[str, str]
-    expert_rank: int
-    expert_alpha: float
+    forms: Mapping[str, ExpertForm]
     expert_seed: int
     rollouts: int = 0
     kl_beta: float = 0.0
@@ -52,12 +62,14 @@ class Plan:
     purpose = TRAINING
 
     def __post_init__(self) -> None:
-        if not isinstance(self.campaign, str) or not _NAME.fullmatch(self.campaign):
+        if not is_campaign(self.campaign):
             raise PlanError(f"campaign {self.campaign!r} must match {_NAME.pattern}")
-        for name in ("round", "expert_rank", "expert_seed", "rollouts", "max_answer_tokens"):
-            _whole(name, getattr(self, name), 1 if name in ("round", "expert_rank") else 0)
-        for name in ("learning_rate", "expert_alpha", "kl_beta"):
+        for name in ("round", "expert_seed", "rollouts", "max_answer_tokens"):
+            _whole(name, getattr(self, name), 1 if name == "round" else 0)
+        for name in ("learning_rate", "kl_beta"):
             object.__setattr__(self, name, _positive(name, getattr(self, name), zero=name == "kl_beta"))
+        if self.learning_rate > MOST_LEARNING_RATE:
+            raise PlanError(f"learning_rate must be at most {MOST_LEARNING_RATE:g}, not {self.learning_rate}")
         if not isinstance(self.mechanism, Mechanism):
             raise PlanError(f"mechanism must be a Mechanism, not {self.mechanism!r}")
         self._check_experts()
@@ -80,6 +92,10 @@ class Plan:
             raise PlanError(
                 f"stage {self.stage} trains {', '.join(TRAINED_IN[self.stage])}, not {', '.join(wrong)}"
             )
+        if trained == (ROUTER,):
+            raise PlanError(
+                f"experts: {ROUTER} is trained beside a scale expert, on its samples, never alone"
+            )
         if not isinstance(self.experts_hash, Mapping):
             raise PlanError(f"experts_hash must map expert names to hashes, not {self.experts_hash!r}")
         for name, value in self.experts_hash.items():
@@ -89,6 +105,7 @@ class Plan:
         if missing:
             raise PlanError(f"experts_hash lacks {', '.join(missing)}")
         object.__setattr__(self, "experts_hash", MappingProxyType(dict(self.experts_hash)))
+        object.__setattr__(self, "forms", check_forms(self.forms, self.experts_hash))
         if not canonical.is_digest(self.base_hash):
             raise PlanError(f"base_hash {self.base_hash!r} is not a SHA-256 in hex")
 
@@ -103,14 +120,19 @@ class Plan:
         return self.mechanism.event()
 
     def restricted(self, allowed: Collection[str]) -> tuple[str, ...]:
-        """The plan's experts that a hospital allowing `allowed` trains, in the plan's order; may be empty."""
-        return tuple(name for name in self.experts if name in allowed)
+        """The plan's experts that a hospital allowing `allowed` trains, in the plan's order; may be empty.
+
+        The router is not trained where none of the plan's scale experts is.
+        """
+        kept = tuple(name for name in self.experts if name in allowed)
+        return () if kept == (ROUTER,) else kept
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: equal plans have equal bytes."""
         fields: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}
         fields["experts"] = list(self.experts)
         fields["experts_hash"] = dict(self.experts_hash)
+        fields["forms"] = forms_to_dict(self.forms)
         fields["mechanism"] = self.mechanism.to_dict()
         return canonical.encode(fields)
 
@@ -130,6 +152,7 @@ class Plan:
         if not isinstance(fields["experts"], list):
             raise PlanError("plan: experts must be a list of names")
         fields["experts"] = tuple(fields["experts"])
+        fields["forms"] = forms_from_dict(fields["forms"])
         try:
             fields["mechanism"] = Mechanism.from_dict(fields["mechanism"])
         except MechanismError as error:
@@ -153,6 +176,11 @@ class Plan:
         """Read a plan that came over the network: signature first (`SignatureInvalid`), then `from_bytes`."""
         coordinator.verify(signature, data, Purpose.PLAN)
         return cls.from_bytes(data)
+
+
+def is_campaign(name: object) -> bool:
+    """Whether `name` is spelled as a campaign's."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def _whole(name: str, value: object, least: int) -> None:

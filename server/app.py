@@ -9,15 +9,19 @@ from flwr.serverapp import Grid, ServerApp
 
 from server.clock import SystemClock
 from server.home import Home
-from server.runner import run_campaign_file
+from server.runner import evaluate_campaign_file, run_campaign_file
 
 app = ServerApp()
 
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run the campaign file `campaign` of the consortium home `home`, both named by the run's
-    configuration."""
+    """Run the campaign file `campaign` of the consortium home `home`, both named by the run's configuration; or
+    evaluate one point of it, where `evaluate` names one.
+    """
     home = Home.open(Path(str(context.run_config["home"])))
     path = Path(str(context.run_config["campaign"]))
-    run_campaign_file(grid, home, path, str(context.run_id), SystemClock())
+    if point := str(context.run_config["evaluate"]):
+        evaluate_campaign_file(grid, home, path, point, SystemClock())
+    else:
+        run_campaign_file(grid, home, path, str(context.run_id), SystemClock())

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from privacy import canonical
 from privacy.errors import MechanismError, PlanError
 from privacy.evaluation import Kind, NoisedEvaluation
-from privacy.experts import EXPERTS, SCALE_EXPERTS, SCALES, TASKS, TRAINED_IN
+from privacy.experts import EXPERTS, ROUTER, SCALES, TASKS, TRAINED_IN, ExpertForm, forms_to_dict
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
 from server.errors import CampaignError
@@ -72,7 +72,8 @@ class Campaign:
 
     `initial` names the folder of the experts' start, beside the file. A round commits when at least `quorum`
     hospitals gave an accepted release within `round_deadline_s` seconds. `trusted_code` holds the code hashes of
-    the installations whose releases are taken; empty for any.
+    the installations whose releases are taken; empty for any. Experts have `expert_rank` and `expert_alpha` on all
+    layers, but for those whose form `expert` gives.
     """
 
     name: str
@@ -88,6 +89,7 @@ class Campaign:
     weighting: str = "equal"
     trusted_code: tuple[str, ...] = ()
     noised_evaluation: NoisedEvaluations | None = None
+    expert: Mapping[str, ExpertForm] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -113,12 +115,23 @@ class Campaign:
         object.__setattr__(self, "trusted_code", tuple(sorted(set(codes))))
         if not isinstance(self.noised_evaluation, NoisedEvaluations | None):
             raise CampaignError("noised_evaluation: write it as a [noised_evaluation] table")
+        self._check_forms()
         kinds = [stage.kind for stage in self.stages]
         if not kinds or kinds != [kind for kind in TRAINED_IN if kind in kinds]:
             order = ", ".join(TRAINED_IN)
             raise CampaignError(f"stages are {kinds}: state one or more of {order}, each once, in this order")
         for stage in self.stages:
             self._check_stage(stage)
+
+    def _check_forms(self) -> None:
+        try:
+            ExpertForm(self.expert_rank, self.expert_alpha)
+        except PlanError as error:
+            raise CampaignError(f"expert_{error}") from error
+        formed = [name for name in EXPERTS if name != ROUTER]
+        for name in self.expert:
+            if name not in formed:
+                raise CampaignError(f'expert."{name}": use one of {", ".join(formed)}')
 
     def _check_stage(self, stage: Stage) -> None:
         """What every plan of the stage would be refused for is refused here, before anything is begun."""
@@ -127,6 +140,11 @@ class Campaign:
             _plan(self, stage, 1, hashes)
         except PlanError as error:
             raise CampaignError(f"stage {stage.kind}: {error}") from error
+
+    def forms(self, names: Iterable[str]) -> dict[str, ExpertForm]:
+        """The form of each of these experts but the router, which has none."""
+        usual = ExpertForm(self.expert_rank, self.expert_alpha)
+        return {name: self.expert.get(name, usual) for name in names if name != ROUTER}
 
     @property
     def rounds(self) -> int:
@@ -151,6 +169,7 @@ class Campaign:
         return {
             **{key: getattr(self, key) for key in fixed},
             "trusted_code": list(self.trusted_code),
+            "expert": forms_to_dict(self.expert),
             "stages": stages,
             "initial": dict(initial),
         }
@@ -237,7 +256,7 @@ def next_action(campaign: Campaign, progress: Progress) -> Action:
 def plan_for(campaign: Campaign, action: Train, states: Mapping[str, str]) -> Plan:
     """The plan of a round; `states` gives the hash of every expert's present state.
 
-    The stage's experts travel, and under task experts all scale experts that the campaign has.
+    The stage's experts travel, and under task experts what SFT trains, as far as the campaign has it.
     """
     return _plan(
         campaign,
@@ -254,6 +273,7 @@ def request_for(campaign: Campaign, action: EvaluateNoised, states: Mapping[str,
     """
     if campaign.noised_evaluation is None:
         raise CampaignError(f"campaign {campaign.name} asks for no noised evaluation")
+    on = evaluated_with(action.point, states)
     return NoisedEvaluation(
         campaign=campaign.name,
         round=action.number,
@@ -261,21 +281,20 @@ def request_for(campaign: Campaign, action: EvaluateNoised, states: Mapping[str,
         kinds=campaign.kinds,
         noise_multiplier=campaign.noised_evaluation.noise_multiplier,
         base_hash=campaign.base_hash,
-        experts_hash={name: states[name] for name in evaluated_with(action.point, states)},
-        expert_rank=campaign.expert_rank,
-        expert_alpha=float(campaign.expert_alpha),
+        experts_hash={name: states[name] for name in on},
+        forms=campaign.forms(on),
         expert_seed=campaign.seed,
     )
 
 
 def travelling(stage: Stage, states: Collection[str]) -> tuple[str, ...]:
     """The experts whose states go to hospitals in this stage, of those in `states`; sorted."""
-    under = SCALE_EXPERTS if stage.kind == "grpo" else ()
+    under = TRAINED_IN["sft"] if stage.kind == "grpo" else ()
     return tuple(sorted(name for name in states if name in stage.experts or name in under))
 
 
 def evaluated_with(point: str, states: Collection[str]) -> tuple[str, ...]:
-    """The experts that are switched on at an evaluation point: none, the scale experts, or all; sorted."""
+    """The experts that are switched on at an evaluation point: none, those of SFT, or all; sorted."""
     kinds = list(TRAINED_IN)
     on = (
         {expert for kind in kinds[: kinds.index(point) + 1] for expert in TRAINED_IN[kind]}
@@ -327,8 +346,7 @@ def _plan(campaign: Campaign, stage: Stage, number: int, hashes: Mapping[str, st
         learning_rate=stage.learning_rate,
         base_hash=campaign.base_hash,
         experts_hash=hashes,
-        expert_rank=campaign.expert_rank,
-        expert_alpha=campaign.expert_alpha,
+        forms=campaign.forms(hashes),
         expert_seed=campaign.seed,
         rollouts=stage.rollouts,
         kl_beta=stage.kl_beta,

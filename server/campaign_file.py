@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
 from privacy import tensors
-from privacy.errors import WireError
+from privacy.errors import PlanError, WireError
+from privacy.experts import LAYERS, ExpertForm
 from server.campaign import Campaign, NoisedEvaluations, Stage, check_initial, mechanism_of
 from server.errors import CampaignError
 from strategies.flower import MAX_STATE_BYTES
 
 _NOISED = "noised_evaluation"
+_EXPERT = "expert"
 _STAGE = "stage"  # the file's [[stage]] tables are the campaign's `stages`
 
 
@@ -41,6 +43,8 @@ def parse_campaign(values: Mapping[str, Any]) -> Campaign:
     if isinstance(table := top.get(_NOISED), dict):
         _check_keys(f"{_NOISED}: ", table, NoisedEvaluations)
         top[_NOISED] = NoisedEvaluations(**table)
+    if _EXPERT in top:
+        top[_EXPERT] = _forms(top[_EXPERT], top)
     return Campaign(**top, stages=tuple(_stage(number, table) for number, table in enumerate(tables, 1)))
 
 
@@ -62,11 +66,6 @@ def load_initial(campaign: Campaign, path: Path) -> dict[str, bytes]:
     return {name: _read_state(file) for name, file in files.items()}
 
 
-def state_file(expert: str) -> str:
-    """The file name of an expert's first state."""
-    return expert.replace("/", "__") + ".safetensors"
-
-
 def _read_state(file: Path) -> bytes:
     try:
         data = file.read_bytes()
@@ -74,6 +73,22 @@ def _read_state(file: Path) -> bytes:
     except (OSError, WireError) as error:
         raise CampaignError(f"{file}: not an expert state: {error}; write it again from the base") from error
     return data
+
+
+def _forms(tables: object, top: Mapping[str, Any]) -> dict[str, ExpertForm]:
+    """The [expert."<name>"] tables; what one leaves out is as the file's own keys say, on all layers."""
+    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+        raise CampaignError(f'{_EXPERT}: write each expert\'s form as an [{_EXPERT}."task/detection"] table')
+    forms = {}
+    for name, table in tables.items():
+        where = f'{_EXPERT}."{name}": '
+        usual = {"rank": top["expert_rank"], "alpha": top["expert_alpha"], "layers": list(LAYERS)}
+        _check_known(where, table, usual)
+        try:
+            forms[name] = ExpertForm.from_dict(usual | table)
+        except PlanError as error:
+            raise CampaignError(f"{where}{error}") from error
+    return forms
 
 
 def _stage(number: int, table: dict[str, Any]) -> Stage:
@@ -95,11 +110,19 @@ def _check_keys(
     leave_out: str = "",
 ) -> None:
     known = {item.name: item for item in fields(kind) if item.name != leave_out}
+    _check_known(where, table, known)
+    missing = [
+        key
+        for key, item in known.items()
+        if key not in table and item.default is MISSING and item.default_factory is MISSING
+    ]
+    if missing:
+        raise CampaignError(f"{where}missing {', '.join(missing)}: docs/campaign.md says what each is")
+
+
+def _check_known(where: str, table: Mapping[str, Any], known: Collection[str]) -> None:
     for key in table:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             cure = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
             raise CampaignError(f"{where}unknown key {key!r}: {cure}")
-    missing = [key for key, item in known.items() if key not in table and item.default is MISSING]
-    if missing:
-        raise CampaignError(f"{where}missing {', '.join(missing)}: docs/campaign.md says what each is")

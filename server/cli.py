@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 
 from privacy.errors import PrivacyError
+from privacy.printable import printable
 from server.errors import ServerError, SuperLinkError
 
 if TYPE_CHECKING:
@@ -29,6 +30,12 @@ app = typer.Typer(help="Coordinate a FedPath consortium.", no_args_is_help=True,
 HomeArgument = Annotated[Path, typer.Argument(help="the consortium's home folder")]
 CampaignArgument = Annotated[Path, typer.Argument(help="a campaign file: docs/campaign.md")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+PointOption = Annotated[
+    str | None,
+    typer.Option(
+        help='"base", a stage (its end) or a number of rounds; without it, the last committed round'
+    ),
+]
 _WATCH_S = 2.0
 
 
@@ -38,7 +45,7 @@ def _told_plainly() -> Iterator[None]:
     try:
         yield
     except (ServerError, PrivacyError) as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {printable(str(error))}", err=True)
         raise typer.Exit(1) from None
 
 
@@ -128,6 +135,77 @@ def run(home: HomeArgument, campaign: CampaignArgument) -> None:
         cli = superlink.flower(place)
         config = {"home": str(place.folder), "campaign": str(campaign.absolute())}
         _follow(place, store, cli, name, cli.submit(checkout() / "pyproject.toml", config))
+
+
+@app.command()
+def evaluate(
+    home: HomeArgument, campaign: CampaignArgument, point: PointOption = None, as_json: JsonOption = False
+) -> None:
+    """Have the evaluator score the experts of a committed round on its public data, and keep the figures."""
+    from server import superlink
+    from server.campaign_file import load_campaign
+    from server.errors import CampaignBusy
+    from server.evaluation import as_json as values
+    from server.evaluation import table
+    from server.flower_cli import checkout
+    from server.follow import await_evaluation
+    from server.home import Home
+    from server.loopback import accepts
+    from server.points import request_at
+    from server.runner import begun_point
+
+    with _told_plainly():
+        place = Home.open(home)
+        store = place.store()
+        asked = load_campaign(campaign)
+        where = begun_point(store, asked, point)
+        rows = store.evaluation(asked.name, where.name)
+        if not rows:
+            if place.is_running(asked.name):
+                raise CampaignBusy(
+                    f"campaign {asked.name!r} is at work: ask when it has ended, or was stopped"
+                )
+            if not accepts(place.port):
+                raise SuperLinkError(
+                    f"nothing listens on port {place.port}: run `fedpath-consortium start {home}` first"
+                )
+            cli = superlink.flower(place)
+            config = {"home": str(place.folder), "campaign": str(campaign.absolute()), "evaluate": where.name}
+            run_id = cli.submit(checkout() / "pyproject.toml", config)
+            rows = await_evaluation(store, cli, asked.name, where.name, run_id)
+        experts = request_at(asked, where, store.states(asked.name, where.round)).experts_hash
+    if as_json:
+        typer.echo(json.dumps(values(asked.name, where, experts, rows)))
+        return
+    Console().print(table(asked.name, where, rows))
+
+
+@app.command()
+def experts(
+    home: HomeArgument,
+    campaign: CampaignArgument,
+    folder: Annotated[Path, typer.Argument(help="the folder to write, for `fedpath-hospital evaluate`")],
+    point: PointOption = None,
+) -> None:
+    """Write the experts of a committed round to a folder, for hospitals to evaluate and use."""
+    from privacy.expert_folder import INDEX, write_experts
+    from server.campaign_file import load_campaign
+    from server.errors import HomeError
+    from server.home import Home
+    from server.points import request_at
+    from server.runner import begun_point
+
+    with _told_plainly():
+        store = Home.open(home).store()
+        asked = load_campaign(campaign)
+        where = begun_point(store, asked, point)
+        request = request_at(asked, where, store.states(asked.name, where.round))
+        states = {name: store.state(digest) for name, digest in request.experts_hash.items()}
+        if (folder / INDEX).exists() or not folder.exists() or not any(folder.iterdir()):
+            write_experts(folder, request, states)
+        else:
+            raise HomeError(f"{folder} holds other things: name a new folder")
+    typer.echo(f"wrote {len(states)} experts of {asked.name} after {where.name} to {folder}")
 
 
 @app.command()

@@ -18,10 +18,12 @@ from server.errors import CampaignError
 from server.evaluation import evaluate
 from server.home import Home
 from server.noised_evaluation import evaluate_noised
+from server.points import Point, point_of
 from server.receipts import deliver
 from server.records import Hospital
 from server.roll import roll_of
 from server.rounds import Federation, run_round
+from server.store import Store
 
 
 def run_campaign_file(grid: Grid, home: Home, path: Path, run_id: str, clock: Clock) -> None:
@@ -34,6 +36,24 @@ def run_campaign_file(grid: Grid, home: Home, path: Path, run_id: str, clock: Cl
         run_campaign(house, campaign, initial, run_id)
 
 
+def evaluate_campaign_file(grid: Grid, home: Home, path: Path, text: str, clock: Clock) -> None:
+    """Have the evaluator score the experts of one point of the campaign of a file, as the only process that does."""
+    campaign = load_campaign(path)
+    with home.only_runner(campaign.name):
+        store = home.store(clock.now)
+        house = Federation(grid, store, home.coordinator(), clock, roll_of(grid, store, clock))
+        evaluate(house, campaign, begun_point(store, campaign, text))
+
+
+def begun_point(store: Store, campaign: Campaign, text: str | None) -> Point:
+    """The point of a campaign that was begun under this very definition: `server.points.point_of`.
+
+    Raises `CampaignError` where it was not, `StoreError` where it never began.
+    """
+    store.check_definition(campaign)
+    return point_of(campaign, store.progress(campaign.name).rounds, text)
+
+
 def run_campaign(house: Federation, campaign: Campaign, initial: Mapping[str, bytes], run_id: str) -> None:
     """Do all that is not committed yet. What stops it is recorded in the store, and raised."""
     store = house.store
@@ -43,7 +63,8 @@ def run_campaign(house: Federation, campaign: Campaign, initial: Mapping[str, by
         while not isinstance(action := next_action(campaign, store.progress(campaign.name)), Done):
             if isinstance(action, Evaluate):
                 store.doing(campaign.name, f"evaluating {action.point}")
-                evaluate(house, campaign, action)
+                committed = store.progress(campaign.name).rounds
+                evaluate(house, campaign, point_of(campaign, committed, action.point))
             elif isinstance(action, EvaluateNoised):
                 store.doing(campaign.name, f"asking hospitals for noised counts after {action.point}")
                 evaluate_noised(house, campaign, action)

@@ -117,12 +117,7 @@ class Store:
                 connection.execute(tables.rounds.insert(), [first])
                 self._record(connection, Kind.CAMPAIGN, {"definition": definition})
                 return
-            if row.definition != canonical.encode(definition):
-                begun = definition_hash(canonical.decode(row.definition, MAX_BODY))
-                raise CampaignChanged(
-                    f"campaign {campaign.name!r} was begun under another definition ({begun[:12]}, not "
-                    f"{definition_hash(definition)[:12]}): restore that file, or give this one another name"
-                )
+            _check_definition(campaign.name, row.definition, definition)
             update = tables.campaigns.update().where(tables.campaigns.c.name == campaign.name)
             connection.execute(update.values(**self._running(run_id)))
 
@@ -160,10 +155,28 @@ class Store:
                 row.state, row.run_id, row.doing, row.failure, row.rounds, last.number, last.states
             )
 
-    def states(self, campaign: str) -> dict[str, str]:
-        """The hash of every expert's committed state."""
+    def states(self, campaign: str, number: int | None = None) -> dict[str, str]:
+        """The hash of every expert's state after round `number` (0: the start); None: the last one committed.
+
+        Raises `StoreError` where that round is not committed.
+        """
         with self._database.transaction() as connection:
-            return dict(self._last(connection, campaign).states)
+            if number is None:
+                return dict(self._last(connection, campaign).states)
+            return self._states_after(connection, campaign, number)
+
+    def check_definition(self, campaign: Campaign) -> None:
+        """Raise `CampaignChanged` where the campaign was begun under another definition, `StoreError` if never."""
+        with self._database.transaction() as connection:
+            definition = campaign.definition(self._states_after(connection, campaign.name, 0))
+            row = connection.execute(_where(tables.campaigns, name=campaign.name)).one()
+            _check_definition(campaign.name, row.definition, definition)
+
+    def evaluation(self, campaign: str, point: str) -> list[Row]:
+        """The evaluator's rows at a point, none where it was not evaluated there."""
+        with self._database.transaction() as connection:
+            found = connection.execute(_where(tables.evaluations, campaign=campaign, point=point))
+            return [Row(**{key: row[key] for key in Row.__dataclass_fields__}) for row in found.mappings()]
 
     def state(self, digest: str) -> bytes:
         """The bytes of an expert's state."""
@@ -289,14 +302,14 @@ class Store:
             self._record(connection, Kind.ROUND, body)
             return states
 
-    def commit_evaluation(self, campaign: str, point: str, rows: Sequence[Row]) -> None:
-        """Keep an evaluation's rows. There is one evaluation for each point, and it has a row at least."""
+    def commit_evaluation(self, campaign: str, point: str, rows: Sequence[Row], number: int) -> None:
+        """Keep the rows of an evaluation after round `number`. There is one for each point, with a row at least."""
         if not rows:
             raise StoreError(f"an evaluation of {campaign} at {point} without a row")
         values = [{"campaign": campaign, "point": point, **vars(row)} for row in rows]
         with self._database.transaction() as connection:
             connection.execute(tables.evaluations.insert(), values)
-            states = self._last(connection, campaign).states
+            states = self._states_after(connection, campaign, number)
             body = {
                 "campaign": campaign,
                 "point": point,
@@ -366,6 +379,13 @@ class Store:
             raise StoreError(f"campaign {campaign!r} was never begun")
         return row
 
+    def _states_after(self, connection: sql.Connection, campaign: str, number: int) -> dict[str, str]:
+        row = connection.execute(_where(tables.rounds, campaign=campaign, number=number)).one_or_none()
+        if row is None or row.committed_at is None:
+            what = f"round {number} of campaign {campaign!r} is not committed"
+            raise StoreError(what if number else f"campaign {campaign!r} was never begun")
+        return dict(row.states)
+
     def _update_round(self, connection: sql.Connection, plan: Plan, **values: Any) -> None:
         table = tables.rounds
         this = (table.c.campaign == plan.campaign) & (table.c.number == plan.round)
@@ -387,6 +407,15 @@ class Store:
 
     def _when(self) -> str:
         return self._now().isoformat(timespec="milliseconds")
+
+
+def _check_definition(name: str, begun: bytes, definition: Mapping[str, Any]) -> None:
+    if begun != canonical.encode(definition):
+        before = definition_hash(canonical.decode(begun, MAX_BODY))
+        raise CampaignChanged(
+            f"campaign {name!r} was begun under another definition ({before[:12]}, not "
+            f"{definition_hash(definition)[:12]}): restore that file, or give this one another name"
+        )
 
 
 def _where(table: sql.Table, **values: object) -> sql.Select[Any]:

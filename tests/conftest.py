@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,3 +15,15 @@ torch.set_num_threads(1)
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A base folder with random weights."""
     return write_tiny_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def shared_slides() -> Path:
+    """The folder of real and bad slides that lies beside the project on some machines; skips where it is not
+    there.
+    """
+    beside = Path(__file__).parents[1].parent / "shared"
+    folder = Path(os.environ.get("FEDPATH_SHARED", beside)) / "slides"
+    if not folder.is_dir():
+        pytest.skip(f"no real slides here ({folder}); set FEDPATH_SHARED to the folder that holds `slides`")
+    return folder

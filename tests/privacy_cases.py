@@ -9,6 +9,7 @@ from pathlib import Path
 from privacy import canonical, keys
 from privacy.delta import ExpertDelta
 from privacy.evaluation import NoisedEvaluation
+from privacy.experts import same_form
 from privacy.ledger.store import Ledger
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
@@ -33,8 +34,7 @@ PLAN = Plan(
     learning_rate=0.01,
     base_hash=BASE,
     experts_hash={"scale/roi": PARENT, "scale/wsi": canonical.digest(b"other parent")},
-    expert_rank=4,
-    expert_alpha=8.0,
+    forms=same_form(("scale/roi", "scale/wsi"), 4, 8.0),
     expert_seed=0,
 )
 ASKED = NoisedEvaluation(
@@ -45,8 +45,7 @@ ASKED = NoisedEvaluation(
     noise_multiplier=4.0,
     base_hash=BASE,
     experts_hash={"scale/roi": PARENT},
-    expert_rank=4,
-    expert_alpha=8.0,
+    forms=same_form(("scale/roi",), 4, 8.0),
     expert_seed=0,
 )
 POLICY = Policy(

@@ -16,6 +16,7 @@ from types import TracebackType
 import numpy as np
 import openslide
 from numpy.typing import NDArray
+from PIL import Image
 
 from client.errors import (
     EmptySlideError,
@@ -26,6 +27,8 @@ from client.errors import (
 )
 from client.slides.area import area_average
 from client.slides.tiff import ends_early
+
+IMAGES = frozenset({".jpeg", ".jpg", ".png"})
 
 _BLOCK = 2048  # pixels of a level decoded at once, along each side: bounds the memory that any read takes
 _SAME_SCALE = 1.01  # a level this close above the asked scale serves it
@@ -54,7 +57,7 @@ class Slide:
 class SlideReader(AbstractContextManager["SlideReader"]):
     """An open slide. Close it, or use it in a `with` block; reads may come from several threads."""
 
-    def __init__(self, slide: Slide, handle: openslide.OpenSlide) -> None:
+    def __init__(self, slide: Slide, handle: openslide.AbstractSlide) -> None:
         self.slide = slide
         self._handle = handle
 
@@ -126,7 +129,7 @@ class SlideReader(AbstractContextManager["SlideReader"]):
         """RGB [height, width, 3] of one level from level-0 point (x, y) on, laid over white."""
         try:
             rgba = np.asarray(self._handle.read_region((x, y), level, (width, height)))
-        except openslide.OpenSlideError:
+        except (openslide.OpenSlideError, OSError):
             raise _damage(self.slide.path) from None
         rgb, alpha = rgba[..., :3], rgba[..., 3:]
         if (alpha == 255).all():
@@ -134,41 +137,43 @@ class SlideReader(AbstractContextManager["SlideReader"]):
         return (rgb * (alpha / 255) + (255 - alpha) + 0.5).astype(np.uint8)
 
 
-def open_slide(path: Path) -> SlideReader:
-    """Open a slide that can serve.
+def open_slide(path: Path, mpp: float | None = None) -> SlideReader:
+    """Open a slide that can serve; `mpp` is what someone who knows says of its pixels, whatever the file states.
 
-    Raises EmptySlideError, UnreadableSlideError, TruncatedSlideError or MissingMppError; their messages name
-    the file and nothing of its content.
+    A plain image (PNG, JPEG) is a slide of one level that states no pixel size itself. Raises EmptySlideError,
+    UnreadableSlideError, TruncatedSlideError or MissingMppError; their messages name the file and nothing of its
+    content.
     """
     try:
         if path.stat().st_size == 0:
             raise EmptySlideError(path.name)
-        handle = openslide.OpenSlide(path)
-    except (OSError, openslide.OpenSlideError):
+        plain = path.suffix.lower() in IMAGES
+        handle = openslide.ImageSlide(path) if plain else openslide.OpenSlide(path)
+    except (OSError, openslide.OpenSlideError, Image.DecompressionBombError):
         raise _damage(path) from None
     try:
         # Hamamatsu's files stretch TIFF beyond 4 GiB in a way of their own; for them the probe has to do.
         if handle.properties.get(openslide.PROPERTY_NAME_VENDOR) != "hamamatsu" and ends_early(path):
             raise TruncatedSlideError(path.name)
-        return SlideReader(_describe(path, handle), handle)
+        return SlideReader(_describe(path, handle, mpp), handle)
     except SlideError:
         handle.close()
         raise
 
 
-def _describe(path: Path, handle: openslide.OpenSlide) -> Slide:
+def _describe(path: Path, handle: openslide.AbstractSlide, mpp: float | None) -> Slide:
     width, height = handle.dimensions
     return Slide(
         name=path.name,
         path=path,
-        mpp=_mpp(path, handle),
+        mpp=_mpp(path, handle) if mpp is None else mpp,
         width=width,
         height=height,
         downsamples=tuple(float(downsample) for downsample in handle.level_downsamples),
     )
 
 
-def _mpp(path: Path, handle: openslide.OpenSlide) -> float:
+def _mpp(path: Path, handle: openslide.AbstractSlide) -> float:
     """Microns per level-0 pixel: the geometric mean of both directions."""
     try:
         across = float(handle.properties[openslide.PROPERTY_NAME_MPP_X])

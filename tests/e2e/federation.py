@@ -16,8 +16,8 @@ from client.model.experts import attach
 from demo.cohort import MANIFEST, SITES, Cohort, write_cohort
 from demo.processes import ROOT
 from privacy import tensors
-from privacy.experts import EXPERTS
-from server.campaign_file import state_file
+from privacy.expert_folder import state_file
+from privacy.experts import EXPERTS, same_form
 from server.home import Home as Consortium
 from server.loopback import free_port
 from server.provision.kit import Request, enroll
@@ -55,7 +55,7 @@ evaluate = "{evaluate}"
 [[stage]]
 kind = "sft"
 rounds = {sft_rounds}
-experts = ["scale/roi", "scale/wsi"]
+experts = ["router", "scale/roi", "scale/wsi"]
 learning_rate = 0.01
 mechanism = {{ clip_norm = 1.0, noise_multiplier = 1.0, sampling_rate = 0.5, steps = 2, samples_per_patient = 2 }}
 
@@ -138,7 +138,7 @@ def build(
     base_folder = write_tiny_base(folder / "base")
     base = Base.load(base_folder)
     (folder / "initial").mkdir()
-    experts = attach(base, EXPERTS, RANK, ALPHA, SEED)
+    experts = attach(base, same_form(EXPERTS, RANK, ALPHA), SEED)
     for name in EXPERTS:
         (folder / "initial" / state_file(name)).write_bytes(tensors.encode(experts.initial(name)))
     consortium = Consortium.create(folder / "consortium", "test", "127.0.0.1", free_port())

@@ -32,21 +32,22 @@ def test_an_audit_of_both_sides_books_finds_nothing_and_all_that_was_paid_for(
         "south": None,
     }
 
-    books, trusted = [tmp_path / "journal.jsonl"], [keys.public_path(federation.consortium.coordinator_key)]
+    books = [tmp_path / "journal.jsonl"]
+    trusted = ["--coordinator", str(keys.public_path(federation.consortium.coordinator_key))]
     made = [federation.command("export", str(federation.consortium.folder), str(books[0]))]
     paid = {}
     for name, home in federation.hospitals.items():
         if home.policy.public_data:
             continue
         books.append(tmp_path / f"{name}.jsonl")
-        trusted.append(keys.public_path(home.release_key))
+        trusted += ["--key", str(keys.public_path(home.release_key))]
         made.append(federation.command("export", str(home.folder), str(books[-1]), of="client.cli"))
         events = Ledger(home.ledger, keys.load(home.release_key)).summary().events
         assert events.count(charge(2.0)) == 2
         paid[name] = epsilon(events, home.policy.delta)
     assert [export.returncode for export in made] == [0, 0, 0], [export.stderr for export in made]
 
-    given = [*map(str, books), *(word for key in trusted for word in ("--key", str(key)))]
+    given = [*map(str, books), *trusted]
     found = federation.command("verify", *given, "--json", of="client.cli_audit")
     told = json.loads(found.stdout)
     assert told["findings"] == []

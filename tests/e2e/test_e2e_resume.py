@@ -21,7 +21,7 @@ pytestmark = pytest.mark.e2e
 
 
 def _spent(home: Home, campaign: str) -> Counter[int]:
-    """How often each round of a campaign was paid for and not given back."""
+    """How often each round of a campaign was paid for and not voided."""
     entries = Ledger(home.ledger, keys.load(home.release_key)).entries()
     voided = {entry.body["reservation"] for entry in entries if entry.kind == Kind.VOID}
     return Counter(
@@ -57,7 +57,10 @@ def test_a_hospital_killed_in_mid_round_costs_no_double_spend(running: Running) 
     runner.join()
     restarted = status_of(north)
     assert restarted is not None
-    assert restarted["voided_at_start"] == 1, "what was reserved and never sent is given back"
+    settled = restarted["voided_at_start"], restarted["interrupted_at_start"]
+    assert settled in ((1, 0), (0, 1)), (
+        "what was reserved and never sent is given back, or goes on from its last step"
+    )
     if done != [0]:  # its attempts were used up while north was away: the coordinator runs it again
         again = federation.run(campaign)
         assert again.returncode == 0, again.stdout + again.stderr

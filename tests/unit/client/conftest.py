@@ -17,7 +17,7 @@ from client.network import Network
 from demo.cohort import MANIFEST, SITES, Cohort, write_cohort
 from privacy import envelope, keys, tensors
 from privacy.evaluation import NoisedEvaluation
-from privacy.experts import EXPERTS
+from privacy.experts import EXPERTS, same_form
 from privacy.ledger.store import Ledger
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
@@ -60,8 +60,7 @@ class House:
             learning_rate=0.01,
             base_hash=self.base_hash,
             experts_hash={name: tensors.digest(self.states[name]) for name in SFT},
-            expert_rank=2,
-            expert_alpha=4.0,
+            forms=same_form(SFT, 2, 4.0),
             expert_seed=3,
         )
         return replace(plan, **changes)
@@ -80,8 +79,7 @@ class House:
             noise_multiplier=4.0,
             base_hash=self.base_hash,
             experts_hash={name: tensors.digest(self.states[name]) for name in SFT},
-            expert_rank=2,
-            expert_alpha=4.0,
+            forms=same_form(SFT, 2, 4.0),
             expert_seed=3,
         )
         return replace(asked, **changes)
@@ -113,7 +111,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def states(tiny_base: Path) -> tuple[str, dict[str, bytes]]:
     base = Base.load(tiny_base)
-    experts = attach(base, EXPERTS, 2, 4.0, 3)
+    experts = attach(base, same_form(EXPERTS, 2, 4.0), 3)
     return base.hash, {name: tensors.encode(experts.initial(name)) for name in EXPERTS}
 
 

@@ -13,6 +13,8 @@ import pytest
 from client import agent as agents
 from client.agent import Agent
 from client.key_rotation import rotate_key
+from client.model import adapters
+from client.model.errors import PromptError
 from client.tasks.sample import Sample
 from client.withdrawn import add_withdrawn
 from privacy import canonical, envelope, keys, tensors
@@ -20,6 +22,7 @@ from privacy.codes import Refusal
 from privacy.description import Description
 from privacy.errors import SignatureInvalid
 from privacy.evaluation import Evaluation
+from privacy.experts import ExpertForm, same_form
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
 from privacy.receipt import ACCEPTED, Receipt
@@ -70,6 +73,9 @@ def _altered(place: House) -> dict[str, bytes]:
     return place.request(place.plan()) | {"plan": place.plan(learning_rate=0.5).to_bytes()}
 
 
+FEWER_LAYERS = dict.fromkeys(SFT, ExpertForm(2, 4.0, ("q_proj", "v_proj")))
+
+
 def _with(place: House, **changes: object) -> dict[str, bytes]:
     return place.request(place.plan(**changes))
 
@@ -111,6 +117,8 @@ CASES = [
     Case("another campaign", lambda p: _with(p, campaign="winter"), Refusal.CAMPAIGN_NOT_ALLOWED),
     Case("another base", lambda p: _with(p, base_hash="0" * 64), Refusal.BASE_MISMATCH),
     Case("an expert not allowed", lambda p: _only(p, "task/detection"), Refusal.POLICY_EXPERTS),
+    Case("another rank", lambda p: _with(p, forms=same_form(SFT, 3, 4.0)), Refusal.EXPERTS_MISMATCH),
+    Case("fewer layers", lambda p: _with(p, forms=FEWER_LAYERS), Refusal.EXPERTS_MISMATCH),
     Case("an expert left out", lambda p: _without(p, "expert/scale/wsi"), Refusal.EXPERTS_MISMATCH),
     Case("another expert's bytes", _swapped, Refusal.EXPERTS_MISMATCH),
     Case("a misshapen expert", _misshapen, Refusal.EXPERTS_MISMATCH),
@@ -120,7 +128,8 @@ CASES = [
 def _only(place: House, expert: str) -> dict[str, bytes]:
     hashes = {name: tensors.digest(place.states[name]) for name in (*SFT, expert)}
     grpo = {"stage": "grpo", "rollouts": 2, "max_answer_tokens": 4}
-    return _with(place, experts=(expert,), experts_hash=hashes, **grpo)
+    forms = same_form(hashes, 2, 4.0)
+    return _with(place, experts=(expert,), experts_hash=hashes, forms=forms, **grpo)
 
 
 def _without(place: House, part: str) -> dict[str, bytes]:
@@ -166,12 +175,14 @@ def test_budget_is_refused_before_training(house: MakeHouse) -> None:
     assert place.ledger().summary().reserved == 0
 
 
-def test_a_failure_in_training_is_one_word_and_gives_the_reservation_back(
+def test_a_failure_in_training_is_one_word_and_stays_charged(
     house: MakeHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Catches an exception's text that crosses, and a charge for a round that sent nothing."""
+    """Catches an exception's text that crosses, and a failure that costs nothing: that a round failed is told outside,
+    and asked often enough, at no price, it would tell of whom it failed with.
+    """
 
-    def fails(*arguments: object) -> None:
+    def fails(*arguments: object, **named: object) -> None:
         raise RuntimeError("patient DOE-1 lies at /secret")
 
     place = house()
@@ -180,8 +191,86 @@ def test_a_failure_in_training_is_one_word_and_gives_the_reservation_back(
     assert code(ask(agent, "train", place.request(place.plan()))) == Refusal.INTERNAL
     summary = place.ledger().summary()
     assert (summary.voided, summary.reserved, summary.spent) == (1, 0, 0)
+    assert summary.events == (place.plan().event(),)
     monkeypatch.undo()
     assert "release/scale/roi" in ask(agent, "train", place.request(place.plan()))
+    assert place.ledger().summary().events == (place.plan().event(),) * 2
+
+
+def test_a_round_that_always_fails_ends_with_the_budget(
+    house: MakeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches an oracle without end: a coordinator who makes rounds fail, and learns from each failure."""
+
+    def fails(*arguments: object, **named: object) -> None:
+        raise MemoryError
+
+    place = house(budget=4.0)
+    agent = place.agent()
+    monkeypatch.setattr("client.agent.train_round", fails)
+    codes = [code(ask(agent, "train", place.request(place.plan()))) for _ in range(12)]
+    assert codes[0] == Refusal.INTERNAL
+    assert codes[-1] == Refusal.BUDGET_EXHAUSTED
+
+
+def test_who_withdraws_does_not_show_in_a_code(house: MakeHouse) -> None:
+    """Catches a hospital that says "no data" once its last patient has gone: one patient more or less, told for free."""
+    place = house()
+    agent = place.agent()
+    everyone = {sample.patient for sample in agent._samples}
+    add_withdrawn(place.home.withdrawn, everyone)
+    assert "release/scale/roi" in ask(agent, "train", place.request(place.plan()))
+
+
+def test_a_patient_who_withdrew_in_another_spelling_is_left_out(house: MakeHouse) -> None:
+    """Catches a withdrawal that is matched letter by letter."""
+    place = house()
+    agent = place.agent()
+    patient = agent._samples[0].patient
+    add_withdrawn(place.home.withdrawn, [f"{patient.upper()}\u200b "])
+    ask(agent, "train", place.request(place.plan()))
+    assert patient not in {sample.patient for sample in agent._samples}
+
+
+def test_a_question_that_holds_the_images_token_is_named_at_the_start(
+    house: MakeHouse, data: Path, tmp_path: Path
+) -> None:
+    """Catches a question that fails only when its patient is drawn, and so tells that it was."""
+    place = house()
+    manifest = tmp_path / "manifest.csv"
+    text = place.home.settings.manifest.read_text()
+    question = place.agent()._samples[0].question
+    manifest.write_text(text.replace(question, f"{question} <|image_pad|>"))
+    settings = place.home.folder / "hospital.toml"
+    settings.write_text(settings.read_text().replace(str(place.home.settings.manifest), str(manifest)))
+    with pytest.raises(PromptError, match="image_pad"):
+        place.agent()
+
+
+def test_experts_that_could_not_be_attached_are_attached_anew(
+    house: MakeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches an agent that goes on with experts which a failed attempt has taken off the base: it would train and
+    release what the model does not use.
+    """
+    place = house()
+    agent = place.agent()
+    first = ask(agent, "train", place.request(place.plan()))
+    assert "release/scale/roi" in first
+
+    def fails(*arguments: object) -> None:
+        adapters.remove(agent._base.language_model)
+        raise MemoryError
+
+    monkeypatch.setattr("client.expert_states.attach", fails)
+    other = place.plan(round=2, expert_seed=99)
+    assert code(ask(agent, "train", place.request(other))) == Refusal.INTERNAL
+    monkeypatch.undo()
+    plan = place.plan(round=2)
+    assert "release/scale/roi" in ask(agent, "train", place.request(plan))
+    assert all(layer.holds("scale/roi") for layer in agent._experts.attached(plan).layers)
+    held = {id(module) for module in agent._base.language_model.modules()}
+    assert all(id(layer) in held for layer in agent._experts.attached(plan).layers)
 
 
 def test_a_slide_that_goes_bad_in_mid_campaign_is_skipped(
@@ -210,7 +299,7 @@ def test_describes_itself_in_public_words_only(shared: tuple[House, Agent]) -> N
     """Catches a description that depends on data."""
     said = Description.from_bytes(ask(shared[1], "describe", {})["description"])
     assert said.hospital == "north"
-    assert said.experts == ("scale/roi", "scale/wsi", "task/classification", "task/vqa")
+    assert said.experts == ("router", "scale/roi", "scale/wsi", "task/classification", "task/vqa")
 
 
 def test_status_is_for_local_it_only(shared: tuple[House, Agent]) -> None:
@@ -224,7 +313,7 @@ def test_status_is_for_local_it_only(shared: tuple[House, Agent]) -> None:
 def evaluation(place: House, stage: str) -> dict[str, bytes]:
     names = {"base": (), "sft": SFT}[stage]
     hashes = {name: tensors.digest(place.states[name]) for name in names}
-    request = Evaluation(stage, place.base_hash, hashes, 2, 4.0, 3).to_bytes()
+    request = Evaluation(stage, place.base_hash, hashes, same_form(hashes, 2, 4.0), 3).to_bytes()
     return {"request": request} | {f"expert/{name}": place.states[name] for name in names}
 
 
@@ -263,9 +352,11 @@ def test_a_patient_who_withdrew_is_drawn_no_more(house: MakeHouse, monkeypatch: 
     drawn: list[set[str]] = []
     real = agents.train_round
 
-    def watched(experts: object, trained: object, samples: Sequence[Sample], *others: object) -> object:
+    def watched(
+        experts: object, trained: object, samples: Sequence[Sample], *others: object, **named: object
+    ) -> object:
         drawn.append({sample.patient for sample in samples})
-        return real(experts, trained, samples, *others)  # type: ignore[arg-type]
+        return real(experts, trained, samples, *others, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr("client.agent.train_round", watched)
     agent = place.agent()
@@ -276,7 +367,7 @@ def test_a_patient_who_withdrew_is_drawn_no_more(house: MakeHouse, monkeypatch: 
     ask(place.agent(), "train", place.request(place.plan(3)))
     assert drawn[1:] == [set(stayed), set(stayed)]
     entries = place.ledger().entries()
-    assert [entry.body for entry in entries if entry.kind == "withdrawal"] == [{"withdrawn": 1}]
+    assert [entry.body["withdrawn"] for entry in entries if entry.kind == "withdrawal"] == [1]
     assert leaver not in str(entries)
 
 
@@ -306,6 +397,29 @@ def test_an_agent_that_died_in_training_gives_the_round_back_at_its_next_start(h
     assert "release/scale/roi" in ask(agent, "train", place.request(place.plan()))
 
 
+def test_a_changed_policy_is_on_record_from_the_agents_start(house: MakeHouse) -> None:
+    """Catches replies, and the epsilon told with them, under a policy that the ledger knows nothing of yet."""
+    place = house()
+    place.agent()
+    place.agent()
+    assert [entry.kind for entry in place.ledger().entries()] == ["policy"]
+    policy = place.home.folder / "policy.toml"
+    policy.write_text(policy.read_text().replace("delta = 1e-5", "delta = 1e-7"))
+    place.agent()
+    assert place.ledger().entries()[-1].body["policy"]["delta"] == 1e-7
+
+
 def test_a_plan_is_what_it_was(shared: tuple[House, Agent]) -> None:
     """Catches a fixture that no agent would answer: the good plan is good."""
     assert Plan.from_bytes(shared[0].plan().to_bytes()) == shared[0].plan()
+
+
+def test_a_plan_that_the_device_does_not_hold_costs_nothing(
+    house: MakeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a round that is paid for and then ended by the kernel for want of memory."""
+    place = house()
+    agent = place.agent()
+    monkeypatch.setattr("client.training.memory.free_bytes", lambda device: 1 << 10)
+    assert code(ask(agent, "train", place.request(place.plan()))) == Refusal.DEVICE_MEMORY
+    assert place.ledger().summary().events == ()

@@ -94,6 +94,19 @@ def test_another_coordinators_kit_or_another_hospitals_is_refused(house: MakeHou
         join(place.home, kit)
 
 
+def test_joining_again_follows_no_link_of_the_couriers(house: MakeHouse, tmp_path: Path) -> None:
+    """Catches a courier that has a file of root's overwritten: the folder is the courier's, who joins again is root."""
+    place, kit = house(), tmp_path / "kit"
+    precious = tmp_path / "withdrawn.txt"
+    precious.write_text("p1\n")
+    (place.home.courier / "ca.crt").unlink()
+    (place.home.courier / "ca.crt").symlink_to(precious)
+    join(place.home, kit)
+    assert precious.read_text() == "p1\n"
+    assert not (place.home.courier / "ca.crt").is_symlink()
+    assert (place.home.courier / "ca.crt").read_bytes() == (kit / "ca.crt").read_bytes()
+
+
 def test_the_policy_must_be_this_hospitals(house: MakeHouse) -> None:
     """Catches a policy copied from another hospital."""
     home = house().home

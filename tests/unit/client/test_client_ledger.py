@@ -46,6 +46,25 @@ def ledger_of(home: Home) -> Ledger:
     return Ledger(home.ledger, keys.load(home.release_key))
 
 
+@pytest.mark.parametrize("letter", ["\x85", "\u2028", "\u2029", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e"])
+def test_a_name_with_another_line_end_is_one_name(tmp_path: Path, letter: str) -> None:
+    """Catches a patient who withdrew, was told so, and is drawn: the file was split within the name."""
+    path, name = tmp_path / "withdrawn.txt", f"DOE{letter}1"
+    assert add_withdrawn(path, [name]) == read_withdrawn(path) == {name}
+
+
+@pytest.mark.parametrize("letter", ["\n", "\r"])
+def test_a_name_that_no_line_can_hold_is_refused(tmp_path: Path, letter: str) -> None:
+    """Catches a withdrawal that is written and then read as another patient's, or as one patient for many."""
+    path = tmp_path / "withdrawn.txt"
+    with pytest.raises(HomeError, match="one patient a line"):
+        add_withdrawn(path, [f"DOE{letter}1"])
+    assert not path.exists()
+    path.write_bytes(b"DOE-1\rDOE-2\r")
+    with pytest.raises(HomeError, match="carriage return"):
+        read_withdrawn(path)
+
+
 def test_withdrawals_add_up_and_stay(tmp_path: Path) -> None:
     """Catches a withdrawal that replaces another, is glued to a last line, or is counted twice."""
     path = tmp_path / "withdrawn.txt"
@@ -79,7 +98,8 @@ def test_withdraw_reads_patients_from_standard_input(house: MakeHouse) -> None:
     assert patient not in done.output
     assert read_withdrawn(place.home.withdrawn) == {patient, "DOE-17"}
     assert place.home.withdrawn.stat().st_mode & 0o777 == 0o600
-    assert [entry.body for entry in place.ledger().entries()] == [{"withdrawn": 2}]
+    told = [entry for entry in place.ledger().entries() if entry.kind == "withdrawal"]
+    assert [entry.body["withdrawn"] for entry in told] == [2]
 
 
 def _samples(place: House) -> tuple[object, ...]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from client.evaluation.answers import answer
 from client.model.base import Base
 from client.noised_evaluation import noised_evaluation, patient_scores
-from client.training.evaluate import answer
 from privacy.evaluation import charge
 from privacy.noised_counts import NoisedCounts
 from privacy.randomness import SecureRandom

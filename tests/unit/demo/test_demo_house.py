@@ -124,8 +124,7 @@ def test_a_wrong_base_is_refused_before_training():
         learning_rate=stage.learning_rate,
         base_hash=BASE,
         experts_hash=dict.fromkeys(stage.experts, "0" * 64),
-        expert_rank=asked.expert_rank,
-        expert_alpha=asked.expert_alpha,
+        forms=asked.forms(stage.experts),
         expert_seed=asked.seed,
     )
     assert refusal(_policy(SITES[0]), plan, BASE) is None

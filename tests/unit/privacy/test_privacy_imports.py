@@ -12,7 +12,7 @@ import privacy
 from privacy.code_hash import code_hash
 from privacy.errors import PrivacyError
 
-WITH_TORCH = {"clip", "noise", "noised_counts", "descent", "second_accountant"}
+WITH_TORCH = {"checkpoint", "clip", "noise", "noised_counts", "descent", "second_accountant"}
 
 
 def test_the_couriers_half_of_privacy_needs_no_torch() -> None:

@@ -76,3 +76,31 @@ def test_a_signature_is_good_for_its_purpose_and_data_only(tmp_path: Path) -> No
     for data, purpose in ((b"data", Purpose.RELEASE), (b"datum", Purpose.LEDGER)):
         with pytest.raises(SignatureInvalid, match=key.public.fingerprint):
             key.public.verify(signature, data, purpose)
+
+
+SMALL_ORDER = (
+    "00" * 32,
+    "00" * 31 + "80",
+    "01" + "00" * 31,
+    "ec" + "ff" * 30 + "7f",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+    "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc85",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac03fa",
+)
+MISSPELT = (
+    "01" + "00" * 30 + "80",
+    "ec" + "ff" * 31,
+    "ed" + "ff" * 30 + "7f",
+    "ee" + "ff" * 30 + "7f",
+    "ff" * 32,
+)
+
+
+@pytest.mark.parametrize("raw", [*SMALL_ORDER, *MISSPELT])
+def test_a_key_that_needs_no_secret_is_no_key(raw: str) -> None:
+    """Catches a "key" under which one signature is good for everything, or a second spelling of a key.  The points are
+    libsodium's list: a signature of identity and zero verifies under the first ones in plain OpenSSL.
+    """
+    with pytest.raises(KeyFileError, match="small order"):
+        PublicKey(bytes.fromhex(raw))

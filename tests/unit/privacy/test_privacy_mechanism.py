@@ -28,7 +28,12 @@ from tests.privacy_cases import MECHANISM
         ("steps", 0),
         ("steps", 1.0),
         ("steps", True),
-        ("steps", 2**53 + 1),
+        ("steps", 1_000_001),
+        ("noise_multiplier", 10_001.0),
+        ("noise_multiplier", 1e200),
+        ("sampling_rate", 9e-7),
+        ("sampling_rate", 5e-324),
+        ("samples_per_patient", 2**53 + 1),
         ("samples_per_patient", 0),
     ],
 )

@@ -11,15 +11,23 @@ import pytest
 
 from privacy import canonical, keys
 from privacy.errors import PlanError, SignatureInvalid
+from privacy.experts import ExpertForm
 from privacy.keys import Purpose
 from privacy.plan import MAX_BYTES, Plan
 from tests.privacy_cases import PARENT, PLAN
+
+FORM = {"rank": 4, "alpha": 8.0, "layers": ["q_proj", "v_proj"]}
 
 GRPO = replace(
     PLAN,
     stage="grpo",
     experts=("task/detection", "task/vqa"),
-    experts_hash={"task/detection": PARENT, "task/vqa": PARENT, "scale/roi": PARENT},
+    experts_hash={"task/detection": PARENT, "task/vqa": PARENT, "scale/roi": PARENT, "router": PARENT},
+    forms={
+        "task/detection": ExpertForm(8, 16.0, ("q_proj", "down_proj")),
+        "task/vqa": ExpertForm(1, 2.0),
+        "scale/roi": ExpertForm(4, 8.0),
+    },
     rollouts=4,
     kl_beta=0.04,
     max_answer_tokens=48,
@@ -51,6 +59,7 @@ def test_a_plan_round_trips_and_its_hash_is_that_of_its_bytes(plan: Plan) -> Non
         ({"experts": [["scale/roi"]]}, "experts"),
         ({"experts": ["scale/wsi", "scale/roi"]}, "sorted"),
         ({"experts": ["scale/roi", "scale/roi"]}, "unique"),
+        ({"experts": ["router", "scale/roi"]}, "lacks router"),
         ({"experts": ["task/vqa"]}, "stage sft trains"),
         ({"experts": ["scale/mri"]}, "stage sft trains"),
         ({"experts_hash": {"scale/roi": PARENT}}, "lacks scale/wsi"),
@@ -61,9 +70,35 @@ def test_a_plan_round_trips_and_its_hash_is_that_of_its_bytes(plan: Plan) -> Non
         ({"learning_rate": 0.0}, "learning_rate"),
         ({"learning_rate": "1e-3"}, "learning_rate"),
         ({"learning_rate": 1}, "number"),
-        ({"expert_rank": 0}, "expert_rank"),
-        ({"expert_rank": 10**6}, "expert_rank"),
-        ({"expert_alpha": -1.0}, "expert_alpha"),
+        ({"forms": {}}, "scale/roi, scale/wsi"),
+        ({"forms": [FORM, FORM]}, "forms"),
+        ({"forms": {"scale/roi": FORM}}, "scale/wsi"),
+        ({"forms": {"scale/roi": FORM, "scale/wsi": FORM, "task/vqa": FORM}}, "task/vqa"),
+        ({"forms": {"scale/roi": FORM, "scale/wsi": FORM, "router": FORM}}, "router"),
+        ({"forms": {"scale/roi": FORM, "scale/wsi": 4}}, "scale/wsi"),
+        ({"forms": {"scale/roi": FORM, "scale/wsi": {**FORM, "dropout": 0.1}}}, "scale/wsi.*form"),
+        *(
+            (
+                {"forms": {"scale/roi": FORM, "scale/wsi": {**FORM, **wrong}}},
+                f"scale/wsi: {next(iter(wrong))}",
+            )
+            for wrong in (
+                {"rank": 0},
+                {"rank": 10**6},
+                {"rank": True},
+                {"rank": 4.0},
+                {"alpha": -1.0},
+                {"alpha": "8"},
+                {"layers": []},
+                {"layers": "q_proj"},
+                {"layers": ["lm_head"]},
+                {"layers": ["v_proj", "q_proj"]},
+                {"layers": ["q_proj", "q_proj"]},
+                {"layers": [["q_proj"]]},
+            )
+        ),
+        ({"forms": {"scale/roi": FORM, "scale/wsi": {**FORM, "alpha": 8}}}, "number"),
+        ({"experts": ["router"]}, "never alone"),
         ({"expert_seed": -1}, "expert_seed"),
         ({"rollouts": 4}, "takes none"),
         ({"kl_beta": -0.1}, "kl_beta"),
@@ -101,8 +136,8 @@ def test_every_field_must_be_there(name: str) -> None:
         b"[" * 50_000,
         PLAN.to_bytes() + b" ",
         PLAN.to_bytes().replace(b'"round":1', b'"round":1,"round":1'),
-        PLAN.to_bytes().replace(b'"expert_alpha":8.0', b'"expert_alpha":NaN'),
-        PLAN.to_bytes().replace(b'"expert_alpha":8.0', b'"expert_alpha":1e999'),
+        PLAN.to_bytes().replace(b'"alpha":8.0', b'"alpha":NaN'),
+        PLAN.to_bytes().replace(b'"alpha":8.0', b'"alpha":1e999'),
         PLAN.to_bytes().replace(b'"expert_seed":0', b'"expert_seed":' + b"9" * 5000),
         b" " * (MAX_BYTES + 1),
     ],
@@ -138,9 +173,18 @@ def test_a_hospital_trains_the_plans_experts_that_it_allows() -> None:
     """Catches an expert trained against the policy, or one that the plan does not name."""
     assert GRPO.restricted({"task/vqa", "scale/roi"}) == ("task/vqa",)
     assert GRPO.restricted(()) == ()
+    sft = replace(
+        PLAN,
+        experts=("router", "scale/roi", "scale/wsi"),
+        experts_hash={**PLAN.experts_hash, "router": PARENT},
+    )
+    assert sft.restricted({"router", "scale/roi"}) == ("router", "scale/roi")
+    assert sft.restricted({"router"}) == ()  # it learns from the samples of a scale
 
 
 def test_a_plan_can_not_be_changed_after_it_was_judged() -> None:
     """Catches a plan whose hashes are swapped between the check and the training."""
     with pytest.raises(TypeError):
         PLAN.experts_hash["scale/roi"] = "x"  # type: ignore[index]
+    with pytest.raises(TypeError):
+        PLAN.forms["scale/roi"] = ExpertForm(64, 1.0)  # type: ignore[index]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from privacy import keys
 from privacy.accounting import epsilon
 from privacy.cli import app
+from privacy.ledger.entries import Kind, follow
 from privacy.ledger.export import write_export
 from privacy.mechanism import Event
 from privacy.planner import noise_for, outlook
@@ -147,3 +149,31 @@ def test_a_question_without_sense_ends_with_status_2_and_a_word(given: list[str]
     done = CliRunner().invoke(app, ["plan", "--sampling-rate", "0.05", "--steps", "20", *given])
     assert done.exit_code == 2
     assert isinstance(done.exception, SystemExit)
+
+
+def test_a_ledger_without_a_delta_is_named(tmp_path: Path) -> None:
+    """Catches a traceback over a signed ledger whose policy is none."""
+    north = hospital(tmp_path)
+    entry = follow(
+        None, Kind.POLICY, datetime(2030, 1, 1, tzinfo=UTC), {"policy": {"hospital": "north"}}, north.key
+    )
+    write_export(tmp_path / "north.jsonl", [entry], north.key, "2030-01-01")
+    given = [
+        "--ledger",
+        str(tmp_path / "north.jsonl"),
+        "--key",
+        str(keys.public_path(tmp_path / "release.key")),
+    ]
+    done = CliRunner().invoke(
+        app, ["plan", "--sampling-rate", "0.05", "--steps", "20", "--noise", "1", *given]
+    )
+    assert (done.exit_code, "missing epsilon_budget, delta" in done.stderr) == (2, True)
+
+
+def test_looking_far_ahead_is_not_bounded_by_a_rounds_bound() -> None:
+    """Catches an outlook over rounds that would be too many steps for one."""
+    event = Event(10_000.0, 1.0, 500_000)
+    left = outlook(event, 1e-5, 3, epsilon_budget=8.0).rounds_left
+    assert left is not None
+    assert 3 < left < 1000
+    assert noise_for(8.0, 1e-5, 1.0, 500_000, 3) < 10_000

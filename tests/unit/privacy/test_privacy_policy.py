@@ -34,7 +34,7 @@ def test_a_policy_file_is_read(tmp_path: Path) -> None:
     (tmp_path / "policy.toml").write_text(TEXT)
     policy = Policy.load(tmp_path / "policy.toml")
     assert policy == POLICY
-    assert policy.experts == ("scale/roi", "scale/wsi", "task/classification", "task/vqa")
+    assert policy.experts == ("router", "scale/roi", "scale/wsi", "task/classification", "task/vqa")
     assert policy.expected_patients(MECHANISM) == pytest.approx(100.0)
 
 
@@ -58,6 +58,8 @@ def test_limits_on_a_part_of_the_budget_are_read_and_may_be_left_out(tmp_path: P
         ("delta = 1e-5", "delta = 0", "delta = 0"),
         ("delta = 1e-5", 'delta = "small"', "must be a number"),
         ("delta = 1e-5", "delta = 1e-3", "below 1/nominal_patients"),
+        ("delta = 1e-5", "delta = 1e-13", "at least 1e-12"),
+        ("delta = 1e-5", "delta = nan", "must be a number"),
         ("epsilon_budget = 8", "epsilon_budget = inf", "epsilon_budget"),
         ("epsilon_budget = 8", "epsilon_budget = -1", "epsilon_budget"),
         ("epsilon_budget = 8", "epsilon_budget = true", "epsilon_budget"),

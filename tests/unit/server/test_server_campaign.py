@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from privacy.experts import EXPERTS, SCALES, TASKS
+from privacy.expert_folder import state_file
+from privacy.experts import EXPERTS, LAYERS, ROUTER, SCALES, TASKS, ExpertForm
 from server.campaign import (
     Done,
     Evaluate,
@@ -25,7 +26,7 @@ from server.campaign import (
     request_for,
     travelling,
 )
-from server.campaign_file import load_campaign, load_initial, parse_campaign, state_file
+from server.campaign_file import load_campaign, load_initial, parse_campaign
 from server.errors import CampaignError
 from tests.federation.simulator import initial
 
@@ -50,6 +51,11 @@ class Wrong:
     name: str
     change: Callable[[dict[str, Any]], object]
     says: str
+
+
+def _form(values: dict[str, Any]) -> dict[str, Any]:
+    form: dict[str, Any] = values["expert"]["task/detection"]
+    return form
 
 
 WRONG = (
@@ -89,6 +95,21 @@ WRONG = (
     Wrong("noise misspelt", lambda v: v.update(noised_evaluation={"noise": 2}), "unknown key 'noise'"),
     Wrong("noise without a value", lambda v: v.update(noised_evaluation={}), "missing noise_multiplier"),
     Wrong("noise as a number", lambda v: v.update(noised_evaluation=2.0), "[noised_evaluation] table"),
+    Wrong(
+        "a form of no expert", lambda v: v["expert"].update({"task/counting": {}}), 'expert."task/counting"'
+    ),
+    Wrong("a form of the router", lambda v: v["expert"].update(router={}), 'expert."router"'),
+    Wrong("no rank", lambda v: v.update(expert_rank=0), "expert_rank = 0"),
+    Wrong("alpha as text", lambda v: v.update(expert_alpha="8"), "expert_alpha = '8'"),
+    Wrong(
+        "a form's rank as text", lambda v: _form(v).update(rank="8"), "expert.\"task/detection\": rank = '8'"
+    ),
+    Wrong("a form's key misspelt", lambda v: _form(v).update(layer=[]), "did you mean 'layers'"),
+    Wrong("a form's unknown layer", lambda v: _form(v).update(layers=["lm_head"]), "lm_head"),
+    Wrong(
+        "forms not in tables", lambda v: v.update(expert={"task/vqa": 8}), '[expert."task/detection"] table'
+    ),
+    Wrong("the router alone", lambda v: v["stage"][0].update(experts=["router"]), "never alone"),
     Wrong("mechanism not a table", lambda v: v["stage"][0].update(mechanism=3), "mechanism"),
 )
 
@@ -150,7 +171,7 @@ def test_a_request_asks_about_what_the_campaign_trains() -> None:
     request = request_for(asking, EvaluateNoised("sft", 3), states)
     assert (request.campaign, request.round, request.point) == ("spring", 3, "sft")
     assert (request.base_hash, request.noise_multiplier) == (CAMPAIGN.base_hash, 2.0)
-    assert set(request.experts_hash) == {"scale/roi", "scale/wsi"}
+    assert set(request.experts_hash) == {ROUTER, "scale/roi", "scale/wsi"}
     assert request.kinds == tuple(sorted((scale, task) for scale in SCALES for task in TASKS))
     with pytest.raises(CampaignError, match="no noised evaluation"):
         request_for(CAMPAIGN, EvaluateNoised("sft", 3), states)
@@ -189,16 +210,32 @@ def test_task_rounds_carry_the_scale_experts_and_scale_rounds_nothing_more() -> 
     """A task expert is pinned to the hash of the scale experts under it."""
     states = dict.fromkeys(EXPERTS, "ab" * 32)
     sft, grpo = CAMPAIGN.stages
-    assert travelling(sft, states) == ("scale/roi", "scale/wsi")
+    assert travelling(sft, states) == (ROUTER, "scale/roi", "scale/wsi")
     assert set(travelling(grpo, states)) == set(EXPERTS)
     plan = plan_for(CAMPAIGN, Train(4, 1, grpo), states)
     assert (plan.round, plan.stage, set(plan.experts_hash)) == (4, "grpo", set(EXPERTS))
 
 
+def test_an_experts_form_is_its_tables_or_else_the_usual_one() -> None:
+    """Catches a rank of one expert given to another, a form that hospitals are not told, or one that may change in the
+    middle of a campaign."""
+    states = dict.fromkeys(EXPERTS, "ab" * 32)
+    usual, own = ExpertForm(4, 8.0), ExpertForm(8, 16.0, ("q_proj", "v_proj"))
+    plan = plan_for(CAMPAIGN, Train(4, 1, CAMPAIGN.stages[1]), states)
+    assert plan.forms == {n: own if n == "task/detection" else usual for n in EXPERTS if n != ROUTER}
+    assert usual.layers == LAYERS
+    partly = parse_campaign({**VALUES, "expert": {"task/detection": {"rank": 2}}})
+    assert partly.forms(["task/detection", ROUTER]) == {"task/detection": ExpertForm(2, 8.0)}
+    assert partly.definition({}) != CAMPAIGN.definition({})
+    assert parse_campaign({k: v for k, v in VALUES.items() if k != "expert"}).forms(["scale/roi"]) == {
+        "scale/roi": usual
+    }
+
+
 def test_points_switch_on_what_was_trained() -> None:
     """ "base" with an expert on would hide what training gained."""
     assert evaluated_with("base", EXPERTS) == ()
-    assert evaluated_with("sft", EXPERTS) == ("scale/roi", "scale/wsi")
+    assert evaluated_with("sft", EXPERTS) == (ROUTER, "scale/roi", "scale/wsi")
     assert set(evaluated_with("grpo", EXPERTS)) == set(EXPERTS)
 
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from privacy import accounting
 from privacy.audit.sources import Side, read_source
-from privacy.audit.verify import audit
+from privacy.audit.verify import Trusted, audit
 from privacy.errors import LedgerError
 from privacy.ledger.export import read_export, verify_export
 from server.cli import app
@@ -33,7 +33,7 @@ def test_the_command_writes_all_entries_under_a_signed_head(world: World, tmp_pa
     assert source.side is Side.COORDINATOR
     assert list(source.entries) == world.store.journal()
     public = world.home.coordinator().public
-    assert audit([source], [public], accounting.epsilon).findings == ()
+    assert audit([source], Trusted(coordinators=(public,)), accounting.epsilon).findings == ()
     again = CliRunner().invoke(app, ["export", str(world.home.folder), str(file)])
     assert (again.exit_code, "name a new file" in again.stderr) == (1, True)
 

@@ -67,7 +67,7 @@ def test_flower_phones_nobody_and_keeps_to_the_home(home: Home) -> None:
 def test_the_app_takes_the_keys_that_a_run_gives_it() -> None:
     """Flower refuses a run configuration with a key that pyproject.toml does not have."""
     values = tomllib.loads((checkout() / "pyproject.toml").read_text("utf-8"))
-    assert set(values["tool"]["flwr"]["app"]["config"]) == {"home", "campaign"}
+    assert set(values["tool"]["flwr"]["app"]["config"]) == {"home", "campaign", "evaluate"}
 
 
 def test_following_tells_each_change_and_ends_with_the_run(home: Home, store: Store) -> None:
