@@ -42,7 +42,8 @@ from client.model.experts import Experts, attach
 from client.model.patient_gradients import GradientTape, patient_gradients
 from client.model.projector import HIDDEN, Projector
 from client.tasks.sample import Label, Region, Sample
-from client.training.batch import LoadInputs, Performance
+from client.training.batch import Performance
+from client.training.draw import Draw, PatientGradients
 from client.training.round import train_round
 from privacy.clip import clip_and_sum
 from privacy.experts import EXPERTS, LAYERS, ExpertForm, same_form
@@ -100,7 +101,9 @@ def measure(shape: Shape, repeats: int) -> Figures:
     peft, hooked, ghostly = (_twin(llama) for _ in range(3))
     experts = _experts(llama, shape)
     trained = experts.trainable([EXPERT])
-    given = _gradients_of(ids, shape.answer)(experts, trained, _drawn(shape))
+    drawn, seeds = _drawn(shape), list(range(shape.patients))
+    draw = Draw(experts, trained, drawn, seeds, _plan(shape, 1.0), lambda asked: [], Performance())
+    given = _gradients_of(ids, shape.answer)(draw)
     norms = sum(g.flatten(1).double().square().sum(1) for g in given.values())
     clip_norm = float(torch.as_tensor(norms).sqrt().median())  # so that half of the patients are clipped
     with warnings.catch_warnings():
@@ -262,7 +265,21 @@ def _plain(
 
 
 def _ours(experts: Experts, shape: Shape, ids: Tensor, clip_norm: float) -> Callable[[], object]:
-    plan = Plan(
+    return lambda: train_round(
+        experts,
+        [EXPERT],
+        [sample for own in _drawn(shape) for sample in own],
+        lambda asked: [],
+        _plan(shape, clip_norm),
+        shape.patients,
+        SecureRandom(),
+        lambda step, of: None,
+        gradients=_gradients_of(ids, shape.answer),
+    )
+
+
+def _plan(shape: Shape, clip_norm: float) -> Plan:
+    return Plan(
         campaign="bench",
         round=1,
         stage="sft",
@@ -273,18 +290,6 @@ def _ours(experts: Experts, shape: Shape, ids: Tensor, clip_norm: float) -> Call
         experts_hash=dict.fromkeys(EXPERTS, "0" * 64),
         forms=same_form(EXPERTS, shape.rank, 2.0 * shape.rank),
         expert_seed=7,
-    )
-    samples = [sample for own in _drawn(shape) for sample in own]
-    return lambda: train_round(
-        experts,
-        [EXPERT],
-        samples,
-        lambda asked: [],
-        plan,
-        shape.patients,
-        SecureRandom(),
-        lambda step, of: None,
-        gradients=_gradients_of(ids, shape.answer),
     )
 
 
@@ -297,26 +302,18 @@ def _drawn(shape: Shape) -> list[list[Sample]]:
     ]
 
 
-def _gradients_of(ids: Tensor, answer: int) -> Callable[..., dict[str, Tensor]]:
+def _gradients_of(ids: Tensor, answer: int) -> PatientGradients:
     """What `train_round` asks for each patient's gradient: the tape that the real stages use, on these sequences."""
 
-    def gradients(
-        experts: Experts,
-        parameters: Mapping[str, Tensor],
-        drawn: Sequence[Sequence[Sample]],
-        seeds: Sequence[int] = (),
-        plan: Plan | None = None,
-        load_inputs: LoadInputs | None = None,
-        performance: Performance | None = None,
-    ) -> dict[str, Tensor]:
-        rows = ids[[int(samples[0].slide) for samples in drawn]]
+    def gradients(draw: Draw) -> dict[str, Tensor]:
+        rows = ids[[int(samples[0].slide) for samples in draw.samples]]
 
         def losses(tape: GradientTape) -> Tensor:
             tape.at(torch.arange(len(rows)))
-            with experts.only("roi", None):
-                return _losses(experts.base.model, rows, answer)
+            with draw.experts.only("roi", None):
+                return _losses(draw.experts.base.model, rows, answer)
 
-        return patient_gradients(experts, parameters, len(drawn), iter([losses]))
+        return patient_gradients(draw.experts, draw.parameters, len(draw), iter([losses]))
 
     return gradients
 

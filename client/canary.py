@@ -28,8 +28,9 @@ from client.selftest.plans import ADAM_CONSTANT, Gauge
 from client.tasks.prompt import direct
 from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
-from client.training.batch import LoadInputs, Performance, items, micro_batches
-from client.training.round import PatientGradients, stage_gradients, train_round
+from client.training.batch import LoadInputs, items, micro_batches
+from client.training.draw import Draw, PatientGradients
+from client.training.round import stage_gradients, train_round
 from privacy import accounting
 from privacy.audit_bounds import Guesses, guess, one_run_bound, one_run_gaussian_bound
 from privacy.experts import SCALE_EXPERTS
@@ -177,23 +178,17 @@ class GradientCanaries:
         along: NDArray[np.float64] = moved.numpy()[self._coordinates] * self._signs
         return along
 
-    def _gradients(
-        self,
-        experts: Experts,
-        parameters: Mapping[str, Tensor],
-        drawn: Sequence[Sequence[Sample]],
-        seeds: Sequence[int],
-        plan: Plan,
-        load_inputs: LoadInputs,
-        performance: Performance,
-    ) -> dict[str, Tensor]:
-        canary = [self._index.get(samples[0].patient) for samples in drawn]
+    def _gradients(self, draw: Draw) -> dict[str, Tensor]:
+        canary = [self._index.get(samples[0].patient) for samples in draw.samples]
         real = [row for row, index in enumerate(canary) if index is None]
-        rows = {key: torch.zeros((len(drawn), *p.shape), device=p.device) for key, p in parameters.items()}
+        rows = {
+            key: torch.zeros((len(draw), *p.shape), device=p.device) for key, p in draw.parameters.items()
+        }
         if real:
-            chosen, theirs = [drawn[row] for row in real], [seeds[row] for row in real]
-            given = stage_gradients(experts, parameters, chosen, theirs, plan, load_inputs, performance)
-            for key, value in given.items():
+            theirs = replace(
+                draw, samples=[draw.samples[row] for row in real], seeds=[draw.seeds[row] for row in real]
+            )
+            for key, value in stage_gradients(theirs).items():
                 rows[key][real] = value
         for row, index in enumerate(canary):
             if index is not None:

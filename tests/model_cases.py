@@ -12,6 +12,9 @@ from client.model.base import Base
 from client.model.experts import Experts, attach
 from client.model.visual import Visual, encode_images
 from client.tasks.sample import Box, Boxes, Label, Region, Sample, Text
+from client.training.batch import LoadInputs, Performance
+from client.training.draw import Draw
+from client.training.round import DEFAULT
 from privacy.experts import EXPERTS, same_form
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
@@ -95,3 +98,17 @@ def plan(base_hash: str, stage: str, mechanism: Mechanism, experts: Sequence[str
 def norm(tensors: dict[str, Tensor]) -> float:
     """L2 norm over all tensors together."""
     return float(sum(t.double().square().sum() for t in tensors.values()) ** 0.5)
+
+
+def draw_of(
+    experts: Experts,
+    names: Sequence[str],
+    samples: Sequence[Sequence[Sample]],
+    seeds: Sequence[int],
+    inputs: LoadInputs,
+    asked: Plan | None = None,
+    performance: Performance = DEFAULT,
+) -> Draw:
+    """A draw of these patients that trains these experts; without a plan, for losses, which ask for none."""
+    asked = asked or plan(experts.base.hash, "sft", Mechanism(1.0, 0.0, 1.0, 1, 5), ["scale/roi"])
+    return Draw(experts, experts.trainable(names), samples, seeds, asked, inputs, performance)

@@ -19,10 +19,9 @@ from client.model.experts import Experts
 from client.selftest.patients import short
 from client.selftest.plans import ADAM_CONSTANT, LEARNING_RATE, plan, weights
 from client.tasks.sample import Sample
-from client.training.batch import LoadInputs, Performance
+from client.training.draw import Draw
 from client.training.round import train_round
 from privacy.mechanism import Mechanism
-from privacy.plan import Plan
 from privacy.randomness import SecureRandom
 from privacy.selftest.sampling import draw_findings, step_findings
 from privacy.selftest.verdict import Check, Finding
@@ -63,19 +62,10 @@ class Watch:
         """A step's end."""
         self.step = done
 
-    def __call__(
-        self,
-        experts: Experts,
-        parameters: Mapping[str, Tensor],
-        drawn: Sequence[Sequence[Sample]],
-        seeds: Sequence[int],
-        plan: Plan,
-        load_inputs: LoadInputs,
-        performance: Performance,
-    ) -> dict[str, Tensor]:
-        """Each drawn patient pulls at its own place (`client.training.round.PatientGradients`)."""
-        pulls = torch.zeros(len(drawn), PATIENTS)
-        for row, samples in enumerate(drawn):
+    def __call__(self, draw: Draw) -> dict[str, Tensor]:
+        """Each drawn patient pulls at its own place (`client.training.draw.PatientGradients`)."""
+        pulls = torch.zeros(len(draw), PATIENTS)
+        for row, samples in enumerate(draw.samples):
             if len({sample.patient for sample in samples}) != 1:
                 self.wrong.add("samples of several patients, or of none, stand in one patient's place")
                 continue
@@ -86,7 +76,7 @@ class Watch:
                 self.wrong.add("a patient took part twice in one step")
             self.drawn[self.step, place] = True
             pulls[row, place] = 1.0
-        return dict.fromkeys(parameters, pulls)
+        return dict.fromkeys(draw.parameters, pulls)
 
 
 def findings(base_hash: str, tell: Callable[[str], None]) -> list[Finding]:

@@ -16,6 +16,7 @@ from client.selftest.patients import Cohort, duplicates, many_slides, ordinary, 
 from client.selftest.plans import gauge, plan
 from client.tasks.sample import Sample
 from client.training.batch import LoadInputs, Performance
+from client.training.draw import Draw
 from client.training.round import DEFAULT, clipped_sum, train_round
 from privacy.experts import TRAINED_IN
 from privacy.mechanism import Mechanism
@@ -94,8 +95,8 @@ class Measured:
         asked = self._plan(Mechanism(clip_norm, 0.0, 1.0, 1, 1))
         seeds = [zlib.crc32(patient.encode()) for patient in cohort]
         parameters = self.experts.trainable(asked.experts)
-        drawn = list(cohort.values())
-        return clipped_sum(self.experts, parameters, drawn, seeds, asked, self.inputs, performance).total
+        draw = Draw(self.experts, parameters, list(cohort.values()), seeds, asked, self.inputs, performance)
+        return clipped_sum(draw).total
 
     def _once(
         self, cohort: Cohort, clip_norm: float, performance: Performance = DEFAULT

@@ -28,6 +28,7 @@ from client.errors import ClientError, SlideError
 from client.model.experts import Experts
 from client.tasks.sample import Sample
 from client.training.batch import LoadInputs, Performance
+from client.training.draw import Draw
 from client.training.round import clipped_sum
 from privacy.clip import Clipped, add_across
 from privacy.plan import Plan
@@ -57,7 +58,7 @@ class Step:
     """A step's draw, and the names of the parameters, whose values follow."""
 
     parameters: tuple[str, ...]
-    drawn: Sequence[Sequence[Sample]]
+    samples: Sequence[Sequence[Sample]]
     seeds: Sequence[int]
     performance: Performance
 
@@ -74,26 +75,18 @@ class Team:
         """The leader's word that a round begins, whose experts are in `parts`."""
         self._tell(Begin(plan.to_bytes(), dict(parts)))
 
-    def clipped_sum(
-        self,
-        experts: Experts,
-        parameters: Mapping[str, Tensor],
-        drawn: Sequence[Sequence[Sample]],
-        seeds: Sequence[int],
-        plan: Plan,
-        load_inputs: LoadInputs,
-        performance: Performance,
-    ) -> Clipped:
+    def clipped_sum(self, draw: Draw) -> Clipped:
         """`round.clipped_sum` over all processes' shares, for the leader.
 
         Raises the SlideError that any process met, so that the leader leaves that slide out; any other failure of
         another process is a `WorkerError`.
         """
-        self._tell(Step(tuple(sorted(parameters)), drawn, seeds, performance))
-        for name in sorted(parameters):
-            value = parameters[name].detach().to("cpu", torch.float32).contiguous()
+        names = tuple(sorted(draw.parameters))
+        self._tell(Step(names, draw.samples, draw.seeds, draw.performance))
+        for name in names:
+            value = draw.parameters[name].detach().to("cpu", torch.float32).contiguous()
             dist.broadcast(value, src=0, group=self.group)
-        return self._share(experts, parameters, drawn, seeds, plan, load_inputs, performance)
+        return self._share(draw)
 
     def end(self) -> None:
         """The leader's word that the others may go."""
@@ -115,28 +108,19 @@ class Team:
                 dist.broadcast(value, src=0, group=self.group)
             experts.write(values)
             trained = {name: parameters[name] for name in told.parameters}
+            draw = Draw(experts, trained, told.samples, told.seeds, plan, load_inputs, told.performance)
             try:
-                self._share(experts, trained, told.drawn, told.seeds, plan, load_inputs, told.performance)
+                self._share(draw)
             except Exception:
                 _LOG.exception(
                     "this step failed"
                 )  # the leader was told; where it is gone, the next word fails
 
-    def _share(
-        self,
-        experts: Experts,
-        parameters: Mapping[str, Tensor],
-        drawn: Sequence[Sequence[Sample]],
-        seeds: Sequence[int],
-        plan: Plan,
-        load_inputs: LoadInputs,
-        performance: Performance,
-    ) -> Clipped:
+    def _share(self, draw: Draw) -> Clipped:
         """This process' patients, every `size`-th of the draw; then the sum over all processes, if all have theirs."""
-        mine = slice(self.rank, None, self.size)
         failed: Exception | None = None
         try:
-            part = clipped_sum(experts, parameters, drawn[mine], seeds[mine], plan, load_inputs, performance)
+            part = clipped_sum(draw.part(slice(self.rank, None, self.size)))
         except Exception as error:
             failed = error
         self._raise_any(failed)

@@ -13,7 +13,7 @@ gradient depends on that patient alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -28,12 +28,10 @@ from client.model.patient_gradients import GradientTape, patient_gradients
 from client.tasks.prompt import thinking
 from client.tasks.registry import TASKS
 from client.tasks.reward import reward
-from client.tasks.sample import Sample
 from client.training import rollout
 from client.training.batch import (
     Extent,
     Item,
-    LoadInputs,
     Performance,
     by_kind,
     company,
@@ -41,6 +39,7 @@ from client.training.batch import (
     micro_batches,
     padded,
 )
+from client.training.draw import Draw
 
 STD_FLOOR = 1e-4
 Rewarded = Callable[[str, Sequence[float]], None]
@@ -79,26 +78,19 @@ class Group:
 
 
 def gradients(
-    experts: Experts,
-    trained: Mapping[str, Tensor],
-    drawn: Sequence[Sequence[Sample]],
-    seeds: Sequence[int],
-    settings: Settings,
-    load_inputs: LoadInputs,
-    performance: Performance,
-    rewarded: Rewarded = lambda task, rewards: None,
+    draw: Draw, settings: Settings, rewarded: Rewarded = lambda task, rewards: None
 ) -> dict[str, Tensor]:
-    """The gradient of each patient's loss, [P, ...] a parameter; drawn[p] holds patient p's samples, at
-    least one.
+    """The gradient of each drawn patient's loss, [P, ...] a parameter.
 
     seeds[p] alone decides what patient p's rollouts sample, whoever else was drawn. `rewarded(task, rewards)` is told
     of each group's rewards, for local eyes: nothing here depends on it.
     """
-    rows = items(drawn, load_inputs, experts.prompts, thinking)
-    groups = _groups(experts, rows, seeds, settings, performance, rewarded)
+    experts, performance = draw.experts, draw.performance
+    rows = items(draw.samples, draw.load_inputs, experts.prompts, thinking)
+    groups = _groups(experts, rows, draw.seeds, settings, performance, rewarded)
     with checkpointed(experts, performance.checkpointing):
         return patient_gradients(
-            experts, trained, len(drawn), _batches(experts, groups, settings, performance)
+            experts, draw.parameters, len(draw), _batches(experts, groups, settings, performance)
         )
 
 

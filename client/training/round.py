@@ -8,7 +8,6 @@ on with the next step, under the same reservation (`privacy.checkpoint` says why
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -16,7 +15,8 @@ from torch import Tensor
 from client.model.experts import Experts
 from client.tasks.sample import Sample
 from client.training import grpo, sft
-from client.training.batch import LoadInputs, Performance
+from client.training.batch import LoadInputs, Performance, by_kind
+from client.training.draw import Draw, PatientGradients, StepSum
 from privacy.clip import Clipped, add, clip_and_sum
 from privacy.descent import ExpertDelta, PrivateDescent, StepState
 from privacy.noise import add_noise
@@ -26,57 +26,17 @@ from privacy.sampling import draw_patients, draw_samples
 
 Progress = Callable[[int, int], None]
 Keep = Callable[[StepState], None]
-SharedSum = Callable[
-    [
-        Experts,
-        Mapping[str, Tensor],
-        Sequence[Sequence[Sample]],
-        Sequence[int],
-        Plan,
-        LoadInputs,
-        Performance,
-    ],
-    Clipped,
-]
 SEEDS_BELOW = 2**53
 DEFAULT = Performance()
 
 
-class PatientGradients(Protocol):
-    """What gives each drawn patient's gradient, [P, ...] a parameter: `stage_gradients`, or an audit's stand-in.
-
-    Row p must depend on patient p alone; clipping is none of its business.
-    """
-
-    def __call__(
-        self,
-        experts: Experts,
-        parameters: Mapping[str, Tensor],
-        drawn: Sequence[Sequence[Sample]],
-        seeds: Sequence[int],
-        plan: Plan,
-        load_inputs: LoadInputs,
-        performance: Performance,
-    ) -> dict[str, Tensor]:
-        """drawn[p] are patient p's samples, at least one, and seeds[p] that patient's randomness."""
-        ...
-
-
-def stage_gradients(
-    experts: Experts,
-    parameters: Mapping[str, Tensor],
-    drawn: Sequence[Sequence[Sample]],
-    seeds: Sequence[int],
-    plan: Plan,
-    load_inputs: LoadInputs,
-    performance: Performance,
-    rewarded: grpo.Rewarded = lambda task, rewards: None,
-) -> dict[str, Tensor]:
+def stage_gradients(draw: Draw, rewarded: grpo.Rewarded = lambda task, rewards: None) -> dict[str, Tensor]:
     """Each patient's gradient of the loss of the plan's stage; `rewarded` as `grpo.gradients` tells it."""
-    if plan.stage == "sft":
-        return sft.gradients(experts, parameters, drawn, seeds, load_inputs, performance)
+    if draw.plan.stage == "sft":
+        return sft.gradients(draw)
+    plan = draw.plan
     settings = grpo.Settings(plan.rollouts, plan.kl_beta, plan.max_answer_tokens)
-    return grpo.gradients(experts, parameters, drawn, seeds, settings, load_inputs, performance, rewarded)
+    return grpo.gradients(draw, settings, rewarded)
 
 
 def train_round(
@@ -92,7 +52,7 @@ def train_round(
     gradients: PatientGradients = stage_gradients,
     resume: StepState | None = None,
     keep: Keep = lambda state: None,
-    shared_sum: SharedSum | None = None,
+    shared_sum: StepSum | None = None,
 ) -> dict[str, ExpertDelta]:
     """Train the `trained` experts (those of the plan that the hospital allows) by the plan's mechanism, from the
     weights that they hold.
@@ -118,12 +78,8 @@ def train_round(
             for patient in draw_patients(patients, mechanism.sampling_rate, random)
         ]
         seeds = random.integers(len(drawn), SEEDS_BELOW).tolist()
-        if shared_sum is None:
-            clipped = clipped_sum(
-                experts, parameters, drawn, seeds, plan, load_inputs, performance, gradients
-            )
-        else:
-            clipped = shared_sum(experts, parameters, drawn, seeds, plan, load_inputs, performance)
+        draw = Draw(experts, parameters, drawn, seeds, plan, load_inputs, performance)
+        clipped = clipped_sum(draw, gradients) if shared_sum is None else shared_sum(draw)
         descent.step(add_noise(clipped, mechanism, mechanism.sampling_rate * nominal_patients, random))
         experts.write(descent.parameters)
         keep(descent.state())
@@ -137,30 +93,19 @@ def _descent(start: Mapping[str, Tensor], plan: Plan, resume: StepState | None) 
     return PrivateDescent.resumed(start, plan.learning_rate, resume)
 
 
-def clipped_sum(
-    experts: Experts,
-    parameters: Mapping[str, Tensor],
-    drawn: Sequence[Sequence[Sample]],
-    seeds: Sequence[int],
-    plan: Plan,
-    load_inputs: LoadInputs,
-    performance: Performance,
-    gradients: PatientGradients = stage_gradients,
-) -> Clipped:
+def clipped_sum(draw: Draw, gradients: PatientGradients = stage_gradients) -> Clipped:
     """The sum over the drawn patients of each one's gradient, clipped to the plan's norm over all
     parameters together.
 
-    drawn[p] are patient p's samples and seeds[p] that patient's randomness. Adding or removing one patient
-    moves the sum by at most the clip norm.
+    Adding or removing one patient moves the sum by at most the clip norm.
     """
-    clip_norm = plan.mechanism.clip_norm
+    clip_norm = draw.plan.mechanism.clip_norm
     total = clip_and_sum(
-        {key: torch.zeros((0, *p.shape), device=p.device) for key, p in parameters.items()}, clip_norm
+        {key: torch.zeros((0, *p.shape), device=p.device) for key, p in draw.parameters.items()}, clip_norm
     )
-    for start in range(0, len(drawn), performance.patients):
-        chunk = slice(start, start + performance.patients)
-        given = gradients(experts, parameters, drawn[chunk], seeds[chunk], plan, load_inputs, performance)
-        total = add(total, clip_and_sum(given, clip_norm))
+    for start in range(0, len(draw), draw.performance.patients):
+        chunk = draw.part(slice(start, start + draw.performance.patients))
+        total = add(total, clip_and_sum(gradients(chunk), clip_norm))
     return total
 
 
@@ -168,8 +113,5 @@ def _by_patient(samples: Sequence[Sample], trained: set[str]) -> dict[str, list[
     """Each patient's samples that train one of these experts; their scale expert in SFT, their task expert
     in GRPO.
     """
-    grouped: dict[str, list[Sample]] = {}
-    for sample in samples:
-        if {f"scale/{sample.scale}", f"task/{sample.task}"} & trained:
-            grouped.setdefault(sample.patient, []).append(sample)
-    return grouped
+    theirs = (s for s in samples if {f"scale/{s.scale}", f"task/{s.task}"} & trained)
+    return by_kind(theirs, lambda sample: sample.patient)

@@ -11,7 +11,7 @@ that a patient's gradient is that patient's alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -33,7 +33,6 @@ from client.training import rollout
 from client.training.batch import (
     Extent,
     Item,
-    LoadInputs,
     Performance,
     by_kind,
     company,
@@ -41,6 +40,7 @@ from client.training.batch import (
     micro_batches,
     padded,
 )
+from client.training.draw import Draw
 
 THINKING_SHARE = 0.5
 THOUGHT_TOKENS = 24  # a longer thought is cut
@@ -55,29 +55,25 @@ class Target:
     given: int = 0
 
 
-def gradients(
-    experts: Experts,
-    trained: Mapping[str, Tensor],
-    drawn: Sequence[Sequence[Sample]],
-    seeds: Sequence[int],
-    load_inputs: LoadInputs,
-    performance: Performance,
-) -> dict[str, Tensor]:
-    """The gradient of each patient's loss, [P, ...] a parameter; drawn[p] holds patient p's samples, at
-    least one.
+def gradients(draw: Draw) -> dict[str, Tensor]:
+    """The gradient of each drawn patient's loss, [P, ...] a parameter.
 
     seeds[p] alone decides which of patient p's samples are asked to think, whoever else was drawn.
     """
-    rows = items(drawn, load_inputs, experts.prompts, direct)
+    experts, performance = draw.experts, draw.performance
+    rows = items(draw.samples, draw.load_inputs, experts.prompts, direct)
     coins = np.concatenate(
-        [np.random.Generator(np.random.Philox(s)).random(len(d)) for s, d in zip(seeds, drawn, strict=True)]
+        [
+            np.random.Generator(np.random.Philox(seed)).random(len(own))
+            for seed, own in zip(draw.seeds, draw.samples, strict=True)
+        ]
     )
     asked = [row for row, coin in zip(rows, coins, strict=True) if coin >= THINKING_SHARE]
     thoughtful = [row for row, coin in zip(rows, coins, strict=True) if coin < THINKING_SHARE]
     targets = [Target(row, tuple(experts.prompts.answer(_answer(row.sample)))) for row in asked]
     targets += _after_thinking(experts, thoughtful, performance)
     with checkpointed(experts, performance.checkpointing):
-        return patient_gradients(experts, trained, len(drawn), _batches(experts, targets, performance))
+        return patient_gradients(experts, draw.parameters, len(draw), _batches(experts, targets, performance))
 
 
 def _after_thinking(experts: Experts, rows: Sequence[Item], performance: Performance) -> list[Target]:

@@ -107,9 +107,11 @@ def per_sample(patch: pytest.MonkeyPatch) -> None:
     """Each sample is clipped apart, as if it were a patient."""
     real = rounds.clipped_sum
 
-    def clipped_sum(experts, parameters, drawn, seeds, *rest):  # type: ignore[no-untyped-def]
-        apart = [([sample], seed) for samples, seed in zip(drawn, seeds, strict=True) for sample in samples]
-        return real(experts, parameters, [s for s, _ in apart], [seed for _, seed in apart], *rest)
+    def clipped_sum(draw, *rest):  # type: ignore[no-untyped-def]
+        pairs = zip(draw.samples, draw.seeds, strict=True)
+        apart = [([sample], seed) for samples, seed in pairs for sample in samples]
+        samples, seeds = [s for s, _ in apart], [seed for _, seed in apart]
+        return real(replace(draw, samples=samples, seeds=seeds), *rest)
 
     patch.setattr(rounds, "clipped_sum", clipped_sum)
     patch.setattr(sensitivity, "clipped_sum", clipped_sum)
@@ -159,8 +161,8 @@ def seeds_by_place(patch: pytest.MonkeyPatch) -> None:
     """Patients' randomness follows from where they stand in the draw: who joins first shifts all others'."""
     real = rounds.clipped_sum
 
-    def by_place(experts, parameters, drawn, seeds, *rest):  # type: ignore[no-untyped-def]
-        return real(experts, parameters, drawn, list(range(len(drawn))), *rest)
+    def by_place(draw):  # type: ignore[no-untyped-def]
+        return real(replace(draw, seeds=list(range(len(draw)))))
 
     patch.setattr(sensitivity, "clipped_sum", by_place)
 
@@ -168,16 +170,13 @@ def seeds_by_place(patch: pytest.MonkeyPatch) -> None:
 def chunk_takes_its_neighbour(patch: pytest.MonkeyPatch) -> None:
     """The second chunk of patients, and each after it, begins with the last patient of the one before."""
 
-    def overlapping(experts, parameters, drawn, seeds, asked, inputs, performance):  # type: ignore[no-untyped-def]
-        total, size = None, performance.patients
-        for start in range(0, len(drawn), size):
-            chunk = slice(max(0, start - 1), start + size)
-            given = rounds.stage_gradients(
-                experts, parameters, drawn[chunk], seeds[chunk], asked, inputs, performance
-            )
-            part = clip_and_sum(given, asked.mechanism.clip_norm)
+    def overlapping(draw):  # type: ignore[no-untyped-def]
+        total, size = None, draw.performance.patients
+        for start in range(0, len(draw), size):
+            given = rounds.stage_gradients(draw.part(slice(max(0, start - 1), start + size)))
+            part = clip_and_sum(given, draw.plan.mechanism.clip_norm)
             total = part if total is None else add(total, part)
-        return total or rounds.clipped_sum(experts, parameters, [], [], asked, inputs, performance)
+        return total or rounds.clipped_sum(draw)
 
     patch.setattr(sensitivity, "clipped_sum", overlapping)
 

@@ -27,7 +27,7 @@ from client.training.round import stage_gradients, train_round
 from privacy.experts import EXPERTS
 from privacy.mechanism import Mechanism
 from privacy.randomness import SeededRandom
-from tests.model_cases import GRPO, SFT, Inputs, fresh, norm, plan, samples_of
+from tests.model_cases import GRPO, SFT, Inputs, draw_of, fresh, norm, plan, samples_of
 from tests.tiny_families import FAMILIES, SIDE
 
 SHAPES = ((64, 64, 3), (32, 64, 3), (48, 60, 3), (20, 31, 3))
@@ -222,18 +222,10 @@ def test_a_patients_gradient_is_its_own(base: Base, stage: str) -> None:
         [3, 4, 5],
         Inputs(base),
     )
-    parameters = experts.trainable(trained)
 
     def of(who: list[int], performance: Performance) -> dict[str, Tensor]:
-        return stage_gradients(
-            experts,
-            parameters,
-            [drawn[i] for i in who],
-            [seeds[i] for i in who],
-            asked_for,
-            inputs,
-            performance,
-        )
+        own, theirs = [drawn[i] for i in who], [seeds[i] for i in who]
+        return stage_gradients(draw_of(experts, trained, own, theirs, inputs, asked_for, performance))
 
     together = of([0, 1, 2], Performance())
     slowly = of([0, 1, 2], Performance(tokens=1, sampled_tokens=1))
@@ -253,7 +245,7 @@ def test_a_gradient_is_autograds(base: Base) -> None:
     parameters = experts.trainable(["scale/roi"])
     asked_for = plan(base.hash, "sft", Mechanism(1.0, 0.0, 1.0, 1, 5), ["scale/roi"])
     seed = next(s for s in range(1000) if np.random.Generator(np.random.Philox(s)).random(4).min() >= 0.5)
-    ours = stage_gradients(experts, parameters, [samples], [seed], asked_for, Inputs(base), Performance())
+    ours = stage_gradients(draw_of(experts, ["scale/roi"], [samples], [seed], Inputs(base), asked_for))
     for parameter in parameters.values():
         parameter.requires_grad_(True)
     total = torch.zeros(())
@@ -291,13 +283,13 @@ def test_bfloat16(base: Base) -> None:
     asked_for = plan(base.hash, "sft", Mechanism(1.0, 0.0, 1.0, 1, 5), SFT)
     drawn, seeds = [samples_of("a"), samples_of("b")[:2]], [3, 4]
     parameters = experts.trainable(SFT)
-    exact = stage_gradients(experts, parameters, drawn, seeds, asked_for, inputs, Performance())
+    exact = stage_gradients(draw_of(experts, SFT, drawn, seeds, inputs, asked_for))
     base.model.to(torch.bfloat16)
     half = fresh(base)
     parameters = half.trainable(SFT)
     assert {p.dtype for p in parameters.values()} == {torch.float32}
     half_inputs = Inputs(base)
-    rounded = stage_gradients(half, parameters, drawn, seeds, asked_for, half_inputs, Performance())
+    rounded = stage_gradients(draw_of(half, SFT, drawn, seeds, half_inputs, asked_for))
     flat = [torch.cat([value.flatten() for _, value in sorted(g.items())]) for g in (exact, rounded)]
     assert torch.isfinite(flat[1]).all()
     assert float(torch.cosine_similarity(flat[0], flat[1], dim=0)) > 0.95

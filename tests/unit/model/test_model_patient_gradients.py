@@ -18,7 +18,7 @@ from client.tasks.sample import Sample
 from client.training import grpo, sft
 from client.training.batch import Performance
 from client.training.rollout import greedy
-from tests.model_cases import GRPO, SFT, Inputs, fresh, norm, samples_of
+from tests.model_cases import GRPO, SFT, Inputs, draw_of, fresh, norm, samples_of
 
 SETTINGS = grpo.Settings(rollouts=4, kl_beta=0.1, max_answer_tokens=6)
 
@@ -98,7 +98,7 @@ def test_sft_gradients_equal_one_patient_at_a_time(tiny_base: Path, performance:
         for s, d in zip(seeds, drawn, strict=True)
     ]
     assert {bool(think) for coins in asked for think in coins} == {True, False}
-    ours = sft.gradients(experts, experts.trainable(SFT), drawn, seeds, inputs, performance)
+    ours = sft.gradients(draw_of(experts, SFT, drawn, seeds, inputs, performance=performance))
     for patient, samples in enumerate(drawn):
 
         def loss(patient: int = patient, samples: list[Sample] = samples) -> Tensor:
@@ -147,7 +147,7 @@ def test_grpo_gradients_equal_methods_formula(
         return group(item, answers, [rewards[0], rewards[0], *rewards[2:]])
 
     monkeypatch.setattr(grpo, "group", keep)
-    ours = grpo.gradients(experts, experts.trainable(GRPO), drawn, seeds, SETTINGS, inputs, performance)
+    ours = grpo.gradients(draw_of(experts, GRPO, drawn, seeds, inputs, performance=performance), SETTINGS)
     assert len(taken) == 9
     for patient, samples in enumerate(drawn):
 

@@ -16,12 +16,11 @@ from client.model.router import gates_for
 from client.tasks.prompt import direct
 from client.tasks.sample import Box, Boxes, Label, Region, Sample, Text
 from client.training import sft
-from client.training.batch import Performance
 from client.training.round import train_round
 from privacy.experts import EXPERTS, ROUTER, TASKS, same_form
 from privacy.mechanism import Mechanism
 from privacy.randomness import SeededRandom
-from tests.model_cases import SFT, Inputs, fresh, plan, samples_of
+from tests.model_cases import SFT, Inputs, draw_of, fresh, plan, samples_of
 
 ROI = Region(0, 0, 64, 64)
 ASKED = (
@@ -81,8 +80,7 @@ def test_the_router_moves_nothing_but_itself(tiny_base: Path) -> None:
     drawn = [samples_of("a"), samples_of("b")[:1], samples_of("c")[4:]]
     alone = ("scale/roi", "scale/wsi")
     without, with_router = (
-        sft.gradients(experts, experts.trainable(names), drawn, [3, 4, 5], inputs, Performance())
-        for names in (alone, SFT)
+        sft.gradients(draw_of(experts, names, drawn, [3, 4, 5], inputs)) for names in (alone, SFT)
     )
     for key, value in without.items():
         torch.testing.assert_close(with_router[key], value, atol=1e-7, rtol=1e-5)

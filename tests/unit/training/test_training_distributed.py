@@ -25,7 +25,7 @@ from privacy.descent import StepState
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
 from privacy.randomness import RandomSource, SecureRandom, SeededRandom
-from tests.model_cases import GRPO, SFT, Inputs, fresh, plan, samples_of
+from tests.model_cases import GRPO, SFT, Inputs, draw_of, fresh, plan, samples_of
 
 SIZE = 2
 
@@ -80,18 +80,11 @@ def test_the_clipped_sum_is_that_of_one_process(tiny_base: Path, team: Team, sta
     """Catches a patient lost, taken twice, given another's seed, or clipped after the shares were added."""
     experts = fresh(Base.load(tiny_base))
     told = asked(experts, stage, Mechanism(0.05, 1.0, 0.5, 1, 5))
-    parameters, inputs = experts.trainable(told.experts), Failing(experts.base)
-    given = (
-        experts,
-        parameters,
-        [samples_of(name) for name in who],
-        [ord(name) for name in who],
-        told,
-        inputs,
-        Performance(patients=2),
-    )
+    drawn, seeds = [samples_of(name) for name in who], [ord(name) for name in who]
+    inputs, slowly = Failing(experts.base), Performance(patients=2)
+    given = draw_of(experts, told.experts, drawn, seeds, inputs, told, slowly)
     team.begin(told, {})
-    ours, theirs = team.clipped_sum(*given), clipped_sum(*given)
+    ours, theirs = team.clipped_sum(given), clipped_sum(given)
     assert ours.sensitivity == theirs.sensitivity
     flat = [
         torch.cat([total[key].flatten() for key in sorted(total)]) for total in (ours.total, theirs.total)
@@ -166,18 +159,17 @@ def test_a_failure_in_any_process_reaches_the_leader_and_the_team_goes_on(
     """Catches a leader that waits for ever on a process that failed, a sum without a share, and a name in an error."""
     experts = fresh(Base.load(tiny_base))
     told = asked(experts, "sft", Mechanism(1.0, 1.0, 0.5, 1, 5))
-    parameters, inputs = experts.trainable(told.experts), Failing(experts.base)
+    inputs = Failing(experts.base)
     team.begin(told, {})
     for bad, error in (("unreadable", UnreadableSlideError), ("broken", (WorkerError, RuntimeError))):
         drawn = [samples_of("a"), samples_of("b")]
         drawn[place] = samples_of(bad)
         with pytest.raises(error) as caught:
-            team.clipped_sum(experts, parameters, drawn, [1, 2], told, inputs, Performance())
+            team.clipped_sum(draw_of(experts, told.experts, drawn, [1, 2], inputs, told))
         if isinstance(caught.value, ClientError):
             assert "DOE" not in str(caught.value)
-        assert team.clipped_sum(
-            experts, parameters, [samples_of("a")], [1], told, inputs, Performance()
-        ).total
+        alone = draw_of(experts, told.experts, [samples_of("a")], [1], inputs, told)
+        assert team.clipped_sum(alone).total
 
 
 ALONE = """

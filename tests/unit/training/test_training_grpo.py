@@ -9,11 +9,11 @@ import torch
 from client.model.base import Base
 from client.tasks.prompt import thinking
 from client.training import grpo
-from client.training.batch import Performance, items
+from client.training.batch import items
 from client.training.round import train_round
 from privacy.mechanism import Mechanism
 from privacy.randomness import SeededRandom
-from tests.model_cases import GRPO, SFT, Inputs, fresh, norm, plan, samples_of
+from tests.model_cases import GRPO, SFT, Inputs, draw_of, fresh, norm, plan, samples_of
 
 
 def test_advantages_are_relative_to_their_own_group() -> None:
@@ -46,13 +46,13 @@ def test_the_kl_term_is_zero_at_the_start_and_its_gradient_too(
     drawn = [samples_of("a"), samples_of("b")]
     trained = experts.trainable(GRPO)
     inputs = Inputs(experts.base)
-    start = grpo.gradients(experts, trained, drawn, [1, 2], settings, inputs, Performance())
+    start = grpo.gradients(draw_of(experts, GRPO, drawn, [1, 2], inputs), settings)
     assert max(float(losses.abs().max()) for losses in seen) < 1e-9
     assert norm(start) < 1e-4
     fresh_weights = {key: 0.1 * torch.randn_like(value) for key, value in trained.items()}
     experts.write(fresh_weights)
     seen.clear()
-    grpo.gradients(experts, trained, drawn, [1, 2], settings, inputs, Performance())
+    grpo.gradients(draw_of(experts, GRPO, drawn, [1, 2], inputs), settings)
     assert max(float(losses.max()) for losses in seen) > 1e-4
     assert min(float(losses.min()) for losses in seen) > -1e-9  # exp(d) - d - 1 is never negative
 
@@ -68,7 +68,7 @@ def test_without_kl_a_group_of_equal_rewards_adds_nothing(
     settings = grpo.Settings(rollouts=4, kl_beta=0.0, max_answer_tokens=8)
     drawn = [samples_of("a"), samples_of("b")]
     inputs = Inputs(experts.base)
-    found = grpo.gradients(experts, experts.trainable(GRPO), drawn, [1, 2], settings, inputs, Performance())
+    found = grpo.gradients(draw_of(experts, GRPO, drawn, [1, 2], inputs), settings)
     assert all(value.shape[0] == 2 for value in found.values())
     assert norm({key: value[0] for key, value in found.items()}) > 0
     assert norm({key: value[1] for key, value in found.items()}) == 0

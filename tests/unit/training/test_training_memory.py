@@ -16,7 +16,7 @@ from client.training.round import clipped_sum
 from privacy.experts import EXPERTS, same_form
 from privacy.mechanism import Mechanism
 from tests.live_memory import LiveMemory
-from tests.model_cases import GRPO, SFT, Inputs, plan, randomise, samples_of
+from tests.model_cases import GRPO, SFT, Inputs, draw_of, plan, randomise, samples_of
 from tests.tiny_base import Size, write_tiny_base
 
 FACTOR = 4
@@ -82,7 +82,7 @@ def test_the_peak_is_at_most_the_need_and_at_least_a_quarter(
     drawn = [samples_of(f"{i}p") for i in range(PATIENTS)]
     inputs([sample for samples in drawn for sample in samples])
     with LiveMemory() as live:
-        clipped_sum(experts, trained, drawn, list(range(PATIENTS)), asked, inputs, case.performance)
+        clipped_sum(draw_of(experts, names, drawn, range(PATIENTS), inputs, asked, case.performance))
     need = memory.need(
         memory.Decoder.of(base),
         0,

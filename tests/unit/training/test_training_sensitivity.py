@@ -25,7 +25,7 @@ from client.training import grpo, rollout, sft
 from client.training.batch import Performance
 from client.training.round import clipped_sum, stage_gradients
 from privacy.mechanism import Mechanism
-from tests.model_cases import GRPO, SFT, Inputs, fresh, plan, samples_of
+from tests.model_cases import GRPO, SFT, Inputs, draw_of, fresh, plan, samples_of
 
 WHO = "abcd"
 Drawn = dict[str, list[Sample]]  # patient -> samples
@@ -51,15 +51,9 @@ class Stage:
         extra = {} if self.kind == "sft" else {"rollouts": 4, "kl_beta": 0.01, "max_answer_tokens": 6}
         mechanism = Mechanism(clip, 1.0, 0.5, 1, 5)
         asked = plan(self.experts.base.hash, self.kind, mechanism, self.names, **extra)
-        total = clipped_sum(
-            self.experts,
-            self.experts.trainable(self.names),
-            list(drawn.values()),
-            [ord(patient[0]) for patient in drawn],
-            asked,
-            self.inputs,
-            performance,
-        ).total
+        samples, seeds = list(drawn.values()), [ord(patient[0]) for patient in drawn]
+        draw = draw_of(self.experts, self.names, samples, seeds, self.inputs, asked, performance)
+        total = clipped_sum(draw).total
         return torch.cat([total[key].flatten() for key in sorted(total)])
 
     def gradient(self, patient: str, samples: list[Sample]) -> Tensor:
@@ -217,8 +211,7 @@ def test_a_joiner_with_longer_questions_changes_nobody_elses_choices(
 
     def gradients(who: list[list[Sample]]) -> dict[str, Tensor]:
         seeds = list(range(len(who)))
-        parameters = stage.experts.trainable(stage.names)
-        return stage_gradients(stage.experts, parameters, who, seeds, told, stage.inputs, Performance())
+        return stage_gradients(draw_of(stage.experts, stage.names, who, seeds, stage.inputs, told))
 
     without, among = gradients(drawn), gradients([*drawn, long])
     assert set(shared) == {1}
