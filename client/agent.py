@@ -302,7 +302,7 @@ class Agent:
         counts = self._while_readable(
             lambda: noised_evaluation(
                 self._experts.attached(asked),
-                [sample for sample in self._samples if (sample.scale, sample.task) in allowed],
+                [sample for sample in self._samples if sample.kind in allowed],
                 self._inputs,
                 asked.kinds,
                 _mode(asked.point),

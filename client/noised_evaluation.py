@@ -8,7 +8,7 @@ from client.evaluation.answers import Mode, answer
 from client.model.experts import Experts
 from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
-from client.training.batch import LoadInputs
+from client.training.batch import LoadInputs, by_kind
 from privacy.evaluation import Kind
 from privacy.noised_counts import NoisedCounts, noised_counts
 from privacy.randomness import RandomSource
@@ -35,7 +35,7 @@ def noised_evaluation(
     the caller reserves first. Answers are greedy and each sample's own, so no patient's depends on another's.
     Kinds of which there are no samples are counted too: their absence is as private as their number.
     """
-    asked = [sample for sample in samples if (sample.scale, sample.task) in kinds]
+    asked = [sample for sample in samples if sample.kind in kinds]
     texts = answer(
         experts,
         asked,
@@ -51,9 +51,8 @@ def noised_evaluation(
 
 def patient_scores(samples: Sequence[Sample], texts: Sequence[str | None]) -> list[dict[Kind, list[float]]]:
     """Each patient's scores by kind; texts[i] answers samples[i], None being no answer."""
-    by_patient: dict[str, dict[Kind, list[float]]] = {}
-    for sample, text in zip(samples, texts, strict=True):
-        (score,) = TASKS[sample.task].score([(text, sample)])
-        kinds = by_patient.setdefault(sample.patient, {})
-        kinds.setdefault((sample.scale, sample.task), []).append(score)
-    return list(by_patient.values())
+    answers = by_kind(zip(texts, samples, strict=True), lambda pair: pair[1].patient)
+    return [
+        {kind: TASKS[kind[1]].score(pairs) for kind, pairs in by_kind(own, lambda pair: pair[1].kind).items()}
+        for own in answers.values()
+    ]

@@ -33,7 +33,7 @@ def said(
     """
     for batch in micro_batches(
         list(enumerate(samples)),
-        lambda s: (s[1].scale, s[1].task),
+        lambda s: s[1].kind,
         lambda s: len(s[1].question),
         ROWS,
     ):

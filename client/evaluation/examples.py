@@ -9,7 +9,7 @@ from PIL import Image
 
 from client.errors import SlideError
 from client.evaluation.drawing import SIDE, drawn, outlines
-from client.evaluation.scores import Answered, by_kind
+from client.evaluation.scores import Answered, of_kinds
 from client.slides.slide import Slide, open_slide
 from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
@@ -32,7 +32,7 @@ def examples(answers: Sequence[Answered], slides: Mapping[str, Slide]) -> list[E
     One whose slide can't be read any more is left out.
     """
     found = []
-    for (scale, task), pairs in by_kind(answers).items():
+    for (scale, task), pairs in of_kinds(answers):
         if scale == "roi":
             shown = [pair for pair in pairs if outlines(pair[1].answer)] or pairs
             scored = list(zip(TASKS[task].score(shown), shown, strict=True))

@@ -80,7 +80,7 @@ def html(hospital: str, report: Report, examples: Sequence[Example], at: datetim
         chart=Markup(bars(report.scores)),  # noqa: S704 - numbers, and words that it escapes
         examples=tuple(
             (f"{kind[0]} {kind[1]}", tuple(_card(example) for example in group))
-            for kind, group in groupby(examples, lambda e: (e.sample.scale, e.sample.task))
+            for kind, group in groupby(examples, lambda e: e.sample.kind)
         ),
         facts=tuple(_facts(report).items()),
     )

@@ -16,7 +16,8 @@ from client.model.experts import Experts
 from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
 from client.tasks.task import Task
-from client.training.batch import LoadInputs
+from client.training.batch import LoadInputs, by_kind
+from privacy.evaluation import Kind
 
 RESAMPLES = 2000
 FIGURE_RESAMPLES = 300  # a figure is no mean: it is computed anew from each resample's answers
@@ -64,15 +65,13 @@ def evaluate(
 
 def scores(answers: Sequence[Answered]) -> list[Score]:
     """The metric of each (scale, task) among the answers: one row each, sorted."""
-    return [
-        _score(scale, task, TASKS[task].metric, pairs) for (scale, task), pairs in by_kind(answers).items()
-    ]
+    return [_score(*kind, TASKS[kind[1]].metric, pairs) for kind, pairs in of_kinds(answers)]
 
 
 def further_scores(answers: Sequence[Answered]) -> list[Score]:
     """What a report tells beside `scores`: each task's own further figures, such as balanced accuracy."""
     rows = []
-    for (scale, task), pairs in by_kind(answers).items():
+    for (scale, task), pairs in of_kinds(answers):
         for name, value in TASKS[task].figures(pairs).items():
             rows.append(Score(scale, task, name, value, _interval(TASKS[task], name, pairs), len(pairs)))
     return rows
@@ -80,10 +79,8 @@ def further_scores(answers: Sequence[Answered]) -> list[Score]:
 
 def _interval(task: Task, figure: str, pairs: Sequence[Answered]) -> tuple[float, float]:
     """The 95 % percentile interval of a figure over resampled patients; resamples that lack it do not count."""
-    held: dict[str, list[Answered]] = {}
-    for pair in pairs:
-        held.setdefault(pair[1].patient, []).append(pair)
-    patients, random = list(held.values()), np.random.default_rng(_SEED)
+    patients = list(by_kind(pairs, lambda pair: pair[1].patient).values())
+    random = np.random.default_rng(_SEED)
     found = [
         task.figures(
             [pair for i in random.integers(len(patients), size=len(patients)) for pair in patients[i]]
@@ -94,12 +91,9 @@ def _interval(task: Task, figure: str, pairs: Sequence[Answered]) -> tuple[float
     return float(low), float(high)
 
 
-def by_kind(answers: Sequence[Answered]) -> dict[tuple[str, str], list[Answered]]:
-    """The answers of each (scale, task), sorted by it."""
-    kinds: dict[tuple[str, str], list[Answered]] = {}
-    for text, sample in answers:
-        kinds.setdefault((sample.scale, sample.task), []).append((text, sample))
-    return dict(sorted(kinds.items()))
+def of_kinds(answers: Sequence[Answered]) -> list[tuple[Kind, list[Answered]]]:
+    """Each (scale, task) with its answers, sorted by it."""
+    return sorted(by_kind(answers, lambda pair: pair[1].kind).items())
 
 
 def mean_and_interval(values: Sequence[float], patients: Sequence[str]) -> tuple[float, tuple[float, float]]:

@@ -144,3 +144,8 @@ class Sample:
     def scale(self) -> str:
         """`roi` for a question about a region, `wsi` for one about the whole slide."""
         return "wsi" if self.region is None else "roi"
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Scale and task."""
+        return self.scale, self.task

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from client.evaluation.scores import by_kind, further_scores, mean_and_interval, scores
+from client.evaluation.scores import further_scores, mean_and_interval, of_kinds, scores
 from client.tasks.sample import Label, Region, Sample, Text
 
 REGION = Region(0, 0, 64, 64)
@@ -60,5 +60,5 @@ def test_rows_are_by_scale_and_task_with_each_tasks_own_metric() -> None:
         "accuracy of closed": 1.0,
         "token F1 of open": 0.0,
     }
-    assert list(by_kind(answers)) == [("roi", "classification"), ("roi", "vqa")]
+    assert [kind for kind, _ in of_kinds(answers[::-1])] == [("roi", "classification"), ("roi", "vqa")]
     assert [row.metric for row in further_scores(answers[:4])] == ["balanced accuracy"]  # closed ones only
