@@ -19,7 +19,7 @@ from typing import TypeVar
 import torch
 
 from client.errors import SlideError
-from client.evaluation.answers import ANSWER_TOKENS, Mode
+from client.evaluation.answers import Asking
 from client.evaluation.scores import evaluate
 from client.expert_states import Asked, ExpertStates
 from client.home import Home
@@ -305,13 +305,10 @@ class Agent:
                 [sample for sample in self._samples if sample.kind in allowed],
                 self._inputs,
                 asked.kinds,
-                _mode(asked.point),
-                ANSWER_TOKENS,
+                Asking.of(asked.point, asked.experts_hash),
                 asked.noise_multiplier,
                 self._random,
-                scale_experts=_has(asked, "scale/"),
-                task_experts=_has(asked, "task/"),
-                progress=self.progress.step,
+                self.progress.step,
             )
         )
         return {COUNTS: seal_counts(counts, reservation, asked, self._policy.hospital, self._key)}
@@ -354,11 +351,8 @@ class Agent:
                 experts,
                 self._samples,
                 self._inputs,
-                _mode(asked.stage),
-                ANSWER_TOKENS,
-                scale_experts=_has(asked, "scale/"),
-                task_experts=_has(asked, "task/"),
-                progress=self.progress.step,
+                Asking.of(asked.stage, asked.experts_hash),
+                self.progress.step,
             )
             return self._reply({egress.METRICS: canonical.encode([asdict(score) for score in scores])})
 
@@ -396,11 +390,3 @@ class Agent:
 
     def _count(self) -> None:
         self.progress.epsilon = self._ledger.epsilon(self._policy.delta)
-
-
-def _mode(point: str) -> Mode:
-    return "thinking" if point == "grpo" else "direct"
-
-
-def _has(asked: Evaluation | NoisedEvaluation, prefix: str) -> bool:
-    return any(name.startswith(prefix) for name in asked.experts_hash)

@@ -40,10 +40,10 @@ def ask(
     as_json: JsonOption = False,
 ) -> None:
     """Ask about a slide, a region of it, or an image: the answer, where its shapes lie, and which experts served."""
+    from client.evaluation.answers import default_mode
     from client.evaluation.ask import Asked, open_asked, region_of
     from client.evaluation.ask import ask as answered
     from client.evaluation.house import EvaluationError, open_model
-    from client.evaluation.run import default_mode
     from client.home import Home
 
     with told_plainly():
@@ -55,7 +55,7 @@ def ask(
             raise EvaluationError("--draw needs a --region: a whole slide's answer has no shapes")
         model = open_model(place, experts)
         asked = Asked(found.name, where, task, question)
-        how = mode.value if mode else default_mode(model.which)
+        how = mode.value if mode else default_mode(model.which.stage)
         reply = answered(model.experts, found, asked, place.features, how)
         if draw is not None:
             _draw(draw, path, mpp, reply)

@@ -54,11 +54,12 @@ def evaluate(
     from rich.console import Console
     from rich.progress import Progress
 
+    from client.evaluation.answers import Asking
     from client.evaluation.examples import examples
     from client.evaluation.house import open_model, open_questions
     from client.evaluation.page import as_json as values
     from client.evaluation.page import write_report
-    from client.evaluation.run import default_mode, run
+    from client.evaluation.run import run
     from client.home import Home
 
     with told_plainly(), Progress(console=Console(stderr=True), transient=True) as shown:
@@ -71,7 +72,7 @@ def evaluate(
         report = run(
             model,
             questions,
-            mode.value if mode else default_mode(model.which),
+            Asking.of(model.which.stage, model.which.experts_hash, mode.value if mode else None),
             folder,
             place.features,
             lambda done, of: shown.update(bar, completed=done, total=of),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from client.evaluation.answers import Mode, answer
+from client.evaluation.answers import Asking, answer
 from client.model.experts import Experts
 from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
@@ -19,13 +19,9 @@ def noised_evaluation(
     samples: Sequence[Sample],
     load_inputs: LoadInputs,
     kinds: Sequence[Kind],
-    mode: Mode,
-    most_tokens: int,
+    asking: Asking,
     noise_multiplier: float,
     random: RandomSource,
-    *,
-    scale_experts: bool = True,
-    task_experts: bool = True,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> NoisedCounts:
     """Ask every sample of the public `kinds` (scale, task), score the answers, and count them patient by patient.
@@ -36,16 +32,7 @@ def noised_evaluation(
     Kinds of which there are no samples are counted too: their absence is as private as their number.
     """
     asked = [sample for sample in samples if sample.kind in kinds]
-    texts = answer(
-        experts,
-        asked,
-        load_inputs,
-        mode,
-        most_tokens,
-        scale_experts=scale_experts,
-        task_experts=task_experts,
-        progress=progress,
-    )
+    texts = answer(experts, asked, load_inputs, asking, progress)
     return noised_counts(kinds, patient_scores(asked, texts), noise_multiplier, random)
 
 

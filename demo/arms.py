@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from client.evaluation.answers import ANSWER_TOKENS, Mode
+from client.evaluation.answers import Asking, Mode
 from client.evaluation.scores import Score, evaluate
 from client.model.base import Base
 from client.model.experts import Experts, attach
@@ -139,10 +139,8 @@ def score(experts: Experts, state: State, public: Hospital, stage: str, mode: Mo
     """Scores on the public validation set: of the base, of the scale experts, or of both kinds."""
     for name, tensors in state.items():
         experts.load(name, tensors)
-    return evaluate(
-        experts, public.samples, public.inputs, mode, ANSWER_TOKENS,
-        scale_experts=stage != "base", task_experts=stage == "grpo",
-    )  # fmt: skip
+    asking = Asking(mode, scale_experts=stage != "base", task_experts=stage == "grpo")
+    return evaluate(experts, public.samples, public.inputs, asking)
 
 
 def fresh(base: Base, recipe: Recipe) -> Experts:

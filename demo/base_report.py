@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from client.evaluation.answers import ANSWER_TOKENS
+from client.evaluation.answers import Asking
 from client.evaluation.scores import Score, evaluate
 from client.model.base import Base
 from client.model.experts import attach
@@ -83,9 +83,7 @@ def measure(folder: Path, canvases: int) -> dict[str, Score]:
     base = Base.load(folder)
     experts = attach(base, {}, 0)
     test = draw_test(base, canvases)
-    off = partial(
-        evaluate, experts, mode="direct", most_tokens=ANSWER_TOKENS, scale_experts=False, task_experts=False
-    )
+    off = partial(evaluate, experts, asking=Asking("direct", scale_experts=False, task_experts=False))
     rows = off(samples=test.samples, load_inputs=test.load)
     counts = [s for s in test.samples if s.question == COUNT]
     (count,) = off(samples=counts, load_inputs=test.load)

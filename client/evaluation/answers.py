@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from client.model.experts import Experts
@@ -17,15 +18,31 @@ ROWS = 128  # answered at once
 ANSWER_TOKENS = 96  # the longest answer that an evaluation reads
 
 
+def default_mode(stage: str) -> Mode:
+    """As experts are asked that were trained up to this stage: thinking after GRPO, direct before."""
+    return "thinking" if stage == "grpo" else "direct"
+
+
+@dataclass(frozen=True)
+class Asking:
+    """How a model is asked: its mode, the longest answer that is read, and which kinds of expert are on."""
+
+    mode: Mode
+    most_tokens: int = ANSWER_TOKENS
+    scale_experts: bool = True
+    task_experts: bool = True
+
+    @classmethod
+    def of(cls, stage: str, experts: Iterable[str], mode: Mode | None = None) -> Asking:
+        """The experts of these names, trained up to this stage, each kind on that is among them; without a `mode`, in
+        the stage's own.
+        """
+        on = {name.split("/")[0] for name in experts}
+        return cls(mode or default_mode(stage), scale_experts="scale" in on, task_experts="task" in on)
+
+
 def said(
-    experts: Experts,
-    samples: Sequence[Sample],
-    load_inputs: LoadInputs,
-    mode: Mode,
-    most_tokens: int,
-    *,
-    scale_experts: bool = True,
-    task_experts: bool = True,
+    experts: Experts, samples: Sequence[Sample], load_inputs: LoadInputs, asking: Asking
 ) -> Iterator[list[tuple[int, str]]]:
     """All that the model says to each sample (its thoughts too, in thinking mode), batch by batch as they come.
 
@@ -38,11 +55,13 @@ def said(
         ROWS,
     ):
         asked = [sample for _, sample in batch]
-        rows = items(
-            [[s] for s in asked], load_inputs, experts.prompts, direct if mode == "direct" else thinking
-        )
-        with experts.only(asked[0].scale if scale_experts else None, asked[0].task if task_experts else None):
-            ids = rollout.greedy(experts, [row.query for row in rows], most_tokens, experts.prompts.end)
+        question = direct if asking.mode == "direct" else thinking
+        rows = items([[sample] for sample in asked], load_inputs, experts.prompts, question)
+        scale, task = asked[0].kind
+        with experts.only(scale if asking.scale_experts else None, task if asking.task_experts else None):
+            ids = rollout.greedy(
+                experts, [row.query for row in rows], asking.most_tokens, experts.prompts.end
+            )
         yield [(i, experts.prompts.text(tokens)) for (i, _), tokens in zip(batch, ids, strict=True)]
 
 
@@ -55,27 +74,15 @@ def answer(
     experts: Experts,
     samples: Sequence[Sample],
     load_inputs: LoadInputs,
-    mode: Mode,
-    most_tokens: int,
-    *,
-    scale_experts: bool = True,
-    task_experts: bool = True,
+    asking: Asking,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[str | None]:
     """The model's answer to each sample, in order; None where a thinking answer breaks the form."""
     texts: list[str | None] = [None] * len(samples)
     done = 0
-    for batch in said(
-        experts,
-        samples,
-        load_inputs,
-        mode,
-        most_tokens,
-        scale_experts=scale_experts,
-        task_experts=task_experts,
-    ):
+    for batch in said(experts, samples, load_inputs, asking):
         for index, text in batch:
-            texts[index] = answer_in(text, mode)
+            texts[index] = answer_in(text, asking.mode)
         done += len(batch)
         progress(done, len(samples))
     return texts

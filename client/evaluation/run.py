@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.errors import SlideError
-from client.evaluation.answers import ANSWER_TOKENS, Mode, answer_in, said
+from client.evaluation.answers import Asking, Mode, answer_in, said
 from client.evaluation.house import EvaluationError, Model, Questions
 from client.evaluation.kept import KeptAnswers
 from client.evaluation.scores import Answered, Score, further_scores, scores
@@ -36,24 +36,18 @@ class Report:
     skipped: Mapping[str, str]
 
 
-def default_mode(which: Evaluation) -> Mode:
-    """As the consortium's evaluator is asked: thinking after GRPO, direct before."""
-    return "thinking" if which.stage == "grpo" else "direct"
-
-
 def run(
     model: Model,
     questions: Questions,
-    mode: Mode,
+    asking: Asking,
     folder: Path,
     features: Path,
     progress: Progress,
-    most_tokens: int = ANSWER_TOKENS,
 ) -> Report:
     """Ask everything that `folder` holds no answer to yet, and score all.
 
-    Kinds of expert that `model.which` does not name are off. A slide that can't be read any more is left out and
-    named. `progress(done, of)` counts questions. Raises `EvaluationError` where nothing is left.
+    A slide that can't be read any more is left out and named. `progress(done, of)` counts questions. Raises
+    `EvaluationError` where nothing is left.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     base, slides = model.experts.base, dict(questions.slides)
@@ -61,33 +55,24 @@ def run(
     skipped, samples = dict(questions.skipped), list(questions.samples)
     prints = {name: fingerprint(slides[name].path) for name in {sample.slide for sample in samples}}
     named = {id(sample): sample_name(sample, prints[sample.slide]) for sample in samples}
-    on = {name.split("/")[0] for name in model.which.experts_hash}
-    with KeptAnswers(folder, subject(model.which, mode, most_tokens)) as kept:
+    with KeptAnswers(folder, subject(model.which, asking)) as kept:
         while left := [sample for sample in samples if named[id(sample)] not in kept.said]:
             try:
-                for batch in said(
-                    model.experts,
-                    left,
-                    inputs,
-                    mode,
-                    most_tokens,
-                    scale_experts="scale" in on,
-                    task_experts="task" in on,
-                ):
+                for batch in said(model.experts, left, inputs, asking):
                     kept.keep((named[id(left[index])], text) for index, text in batch)
                     progress(sum(named[id(s)] in kept.said for s in samples), len(samples))
             except SlideError as error:
                 skipped[error.name] = error.reason
                 samples = [sample for sample in samples if sample.slide != error.name]
-        answers = [(answer_in(kept.said[named[id(s)]], mode), s) for s in samples]
+        answers = [(answer_in(kept.said[named[id(s)]], asking.mode), s) for s in samples]
     if not answers:
         raise EvaluationError("no slide can be read any more: check the slide folder")
-    return _report(model.which, mode, answers, skipped)
+    return _report(model.which, asking.mode, answers, skipped)
 
 
-def subject(which: Evaluation, mode: Mode, most_tokens: int) -> str:
-    """A hash of all that answers depend on beside the question: experts, base, mode, code."""
-    parts = [which.to_bytes().decode(), mode, str(most_tokens), code_hash()]
+def subject(which: Evaluation, asking: Asking) -> str:
+    """A hash of all that answers depend on beside the question: experts, base, how it is asked, code."""
+    parts = [which.to_bytes().decode(), repr(asking), code_hash()]
     return canonical.digest("\0".join(parts).encode())
 
 

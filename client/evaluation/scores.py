@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from client.evaluation.answers import Mode, answer
+from client.evaluation.answers import Asking, answer
 from client.model.experts import Experts
 from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
@@ -42,24 +42,11 @@ def evaluate(
     experts: Experts,
     samples: Sequence[Sample],
     load_inputs: LoadInputs,
-    mode: Mode,
-    most_tokens: int,
-    *,
-    scale_experts: bool = True,
-    task_experts: bool = True,
+    asking: Asking,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[Score]:
-    """Ask and score: `scores` of the model's answers. Experts that are switched off are left out."""
-    texts = answer(
-        experts,
-        samples,
-        load_inputs,
-        mode,
-        most_tokens,
-        scale_experts=scale_experts,
-        task_experts=task_experts,
-        progress=progress,
-    )
+    """Ask and score: `scores` of the model's answers."""
+    texts = answer(experts, samples, load_inputs, asking, progress)
     return scores(list(zip(texts, samples, strict=True)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ from typer.testing import CliRunner, Result
 
 from client.cli import app
 from client.evaluation import answers
+from client.evaluation.answers import ANSWER_TOKENS, Asking
 from client.evaluation.examples import examples
 from client.evaluation.house import Model, Questions, open_model, open_questions
 from client.evaluation.kept import FILE, KeptAnswers
 from client.evaluation.page import html
-from client.evaluation.run import Report, default_mode, run
+from client.evaluation.run import Report, run
 from client.evaluation.scores import scores
 from client.tasks.sample import Label, Region, Sample
 from client.training import rollout
@@ -51,7 +53,8 @@ def opened(place: House) -> tuple[Model, Questions]:
 
 def evaluated(place: House, model: Model, questions: Questions, folder: Path, **extra: Any) -> Report:
     progress = extra.pop("progress", lambda done, of: None)
-    return run(model, questions, "direct", folder, place.home.features, progress, MOST, **extra)
+    asking = replace(Asking.of(model.which.stage, model.which.experts_hash), most_tokens=MOST)
+    return run(model, questions, asking, folder, place.home.features, progress, **extra)
 
 
 @pytest.fixture
@@ -203,9 +206,12 @@ def test_without_good_experts_it_says_what_to_do(
 
 
 def test_experts_are_asked_as_they_were_trained() -> None:
-    """Catches an answer in a form that the model never learnt."""
-    stages = {s: default_mode(Evaluation(s, "0" * 64, {}, {}, 0)) for s in ("base", "sft", "grpo")}
-    assert stages == {"base": "direct", "sft": "direct", "grpo": "thinking"}
+    """Catches an answer in a form that the model never learnt, or given with experts on that were not sent."""
+    scales, tasks = ("router", "scale/roi"), ("task/vqa",)
+    assert Asking.of("base", ()) == Asking("direct", ANSWER_TOKENS, False, False)
+    assert Asking.of("sft", scales) == Asking("direct", ANSWER_TOKENS, True, False)
+    assert Asking.of("grpo", scales + tasks) == Asking("thinking", ANSWER_TOKENS, True, True)
+    assert Asking.of("grpo", tasks, "direct") == Asking("direct", ANSWER_TOKENS, False, True)
 
 
 def test_nothing_that_a_manifest_says_is_markup(house: MakeHouse) -> None:

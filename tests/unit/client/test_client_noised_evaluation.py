@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from client.evaluation.answers import answer
+from client.evaluation.answers import Asking, answer
 from client.model.base import Base
 from client.noised_evaluation import noised_evaluation, patient_scores
 from privacy.evaluation import charge
@@ -30,8 +30,7 @@ def test_it_counts_every_patient_once_in_each_kind(tiny_base: Path) -> None:
         SAMPLES,
         Inputs(base),
         [*KINDS, ("wsi", "zzz")],
-        "direct",
-        4,
+        Asking("direct", 4),
         1e-6,
         SecureRandom(),
         progress=lambda done, of: asked.append((done, of)),
@@ -53,8 +52,7 @@ def test_only_the_kinds_asked_for_are_answered(tiny_base: Path) -> None:
         SAMPLES,
         Inputs(base),
         KINDS[:1],
-        "direct",
-        4,
+        Asking("direct", 4),
         1.0,
         SecureRandom(),
         progress=lambda done, of: asked.append((done, of)),
@@ -74,8 +72,8 @@ def test_an_answer_depends_on_its_own_sample_alone(tiny_base: Path) -> None:
     """Catches answers that change with who else is asked: one patient would move another's count."""
     base = Base.load(tiny_base)
     experts, inputs = fresh(base), Inputs(base)
-    together = answer(experts, SAMPLES, inputs, "direct", 6)
-    alone = [answer(experts, [sample], inputs, "direct", 6)[0] for sample in SAMPLES]
+    together = answer(experts, SAMPLES, inputs, Asking("direct", 6))
+    alone = [answer(experts, [sample], inputs, Asking("direct", 6))[0] for sample in SAMPLES]
     assert together == alone
 
 
@@ -84,4 +82,4 @@ def test_bare_counts_are_refused(tiny_base: Path, noise: float) -> None:
     """Catches an evaluation that would leave without noise."""
     base = Base.load(tiny_base)
     with pytest.raises(ValueError, match="noise_multiplier"):
-        noised_evaluation(fresh(base), [], Inputs(base), KINDS, "direct", 4, noise, SecureRandom())
+        noised_evaluation(fresh(base), [], Inputs(base), KINDS, Asking("direct", 4), noise, SecureRandom())

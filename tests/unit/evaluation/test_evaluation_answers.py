@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.evaluation.answers import answer
+from client.evaluation.answers import Asking, answer
 from client.evaluation.scores import evaluate
 from client.model.base import Base
 from client.tasks.registry import TASKS
@@ -34,9 +34,7 @@ def test_a_model_that_learnt_the_answers_scores_full_marks(
         experts,
         SAMPLES,
         inputs,
-        "direct",
-        40,
-        task_experts=False,
+        Asking("direct", 40, task_experts=False),
         progress=lambda done, of: told.append(done),
     )
     assert [(row.scale, row.task, row.n) for row in rows] == [
@@ -67,7 +65,7 @@ def test_the_experts_asked_for_are_active_and_the_others_off(
         return greedy(*args)  # type: ignore[arg-type]
 
     monkeypatch.setattr(rollout, "greedy", watch)
-    answer(experts, SAMPLES[:1], Inputs(experts.base), "direct", 3, scale_experts=scale, task_experts=task)
+    answer(experts, SAMPLES[:1], Inputs(experts.base), Asking("direct", 3, scale, task))
     assert seen == [("scale/roi",) * scale + ("task/classification",) * task]
     assert experts.active == ()
 
@@ -81,13 +79,13 @@ def test_thinking_answers_without_the_form_are_no_answers(
     ids = [experts.prompts.answer(text) for text in texts]
     monkeypatch.setattr(rollout, "greedy", lambda *args: ids)
     samples: list[Sample] = [samples_of(name)[0] for name in "abc"]
-    assert answer(experts, samples, Inputs(experts.base), "thinking", 40) == ["stroma", None, None]
-    assert answer(experts, samples, Inputs(experts.base), "direct", 40) == texts
+    assert answer(experts, samples, Inputs(experts.base), Asking("thinking", 40)) == ["stroma", None, None]
+    assert answer(experts, samples, Inputs(experts.base), Asking("direct", 40)) == texts
 
 
 def test_answers_are_deterministic(tiny_base: Path) -> None:
     """Would catch sampling left on in evaluation."""
     experts = fresh(Base.load(tiny_base))
-    once, twice = (answer(experts, SAMPLES, Inputs(experts.base), "thinking", 12) for _ in range(2))
+    once, twice = (answer(experts, SAMPLES, Inputs(experts.base), Asking("thinking", 12)) for _ in range(2))
     assert once == twice
     assert np.all([text is None or text for text in once])
