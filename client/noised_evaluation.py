@@ -28,11 +28,11 @@ def noised_evaluation(
 
     Guarantee: adding or removing one patient, with any number of samples, changes what is returned as one
     Gaussian step of `noise_multiplier` does: it spends `privacy.evaluation.charge(noise_multiplier)`, which
-    the caller reserves first. Answers are greedy and each sample's own, so no patient's depends on another's.
+    the caller reserves first. Answers are greedy, of batches of one patient each: no patient's depends on another's.
     Kinds of which there are no samples are counted too: their absence is as private as their number.
     """
     asked = [sample for sample in samples if sample.kind in kinds]
-    texts = answer(experts, asked, load_inputs, asking, progress)
+    texts = answer(experts, asked, load_inputs, asking, progress, apart=True)
     return noised_counts(kinds, patient_scores(asked, texts), noise_multiplier, random)
 
 

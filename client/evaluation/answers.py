@@ -11,7 +11,7 @@ from client.tasks.grammar import parse_thinking
 from client.tasks.prompt import direct, thinking
 from client.tasks.sample import Sample
 from client.training import rollout
-from client.training.batch import LoadInputs, items, micro_batches
+from client.training.batch import LoadInputs, by_kind, items, micro_batches
 
 Mode = Literal["direct", "thinking"]
 ROWS = 128  # answered at once
@@ -42,27 +42,30 @@ class Asking:
 
 
 def said(
-    experts: Experts, samples: Sequence[Sample], load_inputs: LoadInputs, asking: Asking
+    experts: Experts,
+    samples: Sequence[Sample],
+    load_inputs: LoadInputs,
+    asking: Asking,
+    *,
+    apart: bool = False,
 ) -> Iterator[list[tuple[int, str]]]:
     """All that the model says to each sample (its thoughts too, in thinking mode), batch by batch as they come.
 
-    Yields (index into samples, text); every sample once.
+    Yields (index into samples, text); every sample once. `apart`, for what will leave: a batch holds one patient's
+    samples only, so that nobody else's can change a token (`client.training.batch`).
     """
-    for batch in micro_batches(
-        list(enumerate(samples)),
-        lambda s: s[1].kind,
-        lambda s: len(s[1].question),
-        ROWS,
-    ):
-        asked = [sample for _, sample in batch]
-        question = direct if asking.mode == "direct" else thinking
-        rows = items([[sample] for sample in asked], load_inputs, experts.prompts, question)
-        scale, task = asked[0].kind
-        with experts.only(scale if asking.scale_experts else None, task if asking.task_experts else None):
-            ids = rollout.greedy(
-                experts, [row.query for row in rows], asking.most_tokens, experts.prompts.end
-            )
-        yield [(i, experts.prompts.text(tokens)) for (i, _), tokens in zip(batch, ids, strict=True)]
+    prompts = experts.prompts
+    question = direct if asking.mode == "direct" else thinking
+    for (scale, task), own in by_kind(enumerate(samples), lambda s: s[1].kind).items():
+        on = (scale if asking.scale_experts else None, task if asking.task_experts else None)
+        with experts.only(*on), experts.merged():
+            for batch in micro_batches(
+                own, lambda s: s[1].patient if apart else None, lambda s: len(s[1].question), ROWS
+            ):
+                rows = items([[sample] for _, sample in batch], load_inputs, prompts, question)
+                queries = [row.query for row in rows]
+                ids = rollout.greedy(experts, queries, asking.most_tokens, prompts.end)
+                yield [(i, prompts.text(tokens)) for (i, _), tokens in zip(batch, ids, strict=True)]
 
 
 def answer_in(text: str, mode: Mode) -> str | None:
@@ -76,11 +79,13 @@ def answer(
     load_inputs: LoadInputs,
     asking: Asking,
     progress: Callable[[int, int], None] = lambda done, of: None,
+    *,
+    apart: bool = False,
 ) -> list[str | None]:
-    """The model's answer to each sample, in order; None where a thinking answer breaks the form."""
+    """The model's answer to each sample, in order; None where a thinking answer breaks the form. `apart`: `said`."""
     texts: list[str | None] = [None] * len(samples)
     done = 0
-    for batch in said(experts, samples, load_inputs, asking):
+    for batch in said(experts, samples, load_inputs, asking, apart=apart):
         for index, text in batch:
             texts[index] = answer_in(text, asking.mode)
         done += len(batch)

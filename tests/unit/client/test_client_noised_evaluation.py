@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from client.evaluation.answers import Asking, answer
 from client.model.base import Base
+from client.model.experts import Experts
+from client.model.forward import Query
 from client.noised_evaluation import noised_evaluation, patient_scores
+from client.tasks.sample import Sample
+from client.training import rollout
 from privacy.evaluation import charge
 from privacy.noised_counts import NoisedCounts
 from privacy.randomness import SecureRandom
@@ -75,6 +82,43 @@ def test_an_answer_depends_on_its_own_sample_alone(tiny_base: Path) -> None:
     together = answer(experts, SAMPLES, inputs, Asking("direct", 6))
     alone = [answer(experts, [sample], inputs, Asking("direct", 6))[0] for sample in SAMPLES]
     assert together == alone
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
+def test_a_joiner_changes_nobody_elses_answers(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch, precision: torch.dtype
+) -> None:
+    """Catches answers chosen in a batch that patients share: its padding and size change last bits, and at a tie a bit
+    decides, so one patient more would move others' counts beyond what the noise covers (docs/adr/0016).
+    """
+    base = Base.load(tiny_base)
+    base.model.to(precision)
+    base.projector.to(torch.float32)
+    experts, inputs = fresh(base), Inputs(base)
+    longer = [replace(s, question=" ".join([s.question] * 6)) for s in samples_of("z")]
+    everyone = [*SAMPLES, *longer]
+    asked = {id(inputs([sample])[0]): sample.patient for sample in everyone}
+    greedy = rollout.greedy
+
+    def answers(samples: list[Sample]) -> dict[tuple[int, tuple[int, ...]], list[int]]:
+        """What was chosen for each question, of the batches that `noised_evaluation` makes."""
+        chosen = {}
+
+        def watch(experts: Experts, queries: Sequence[Query], *rest: Any) -> list[list[int]]:
+            assert len({asked[id(query.visual)] for query in queries}) == 1
+            ids = greedy(experts, queries, *rest)
+            keys = [(id(query.visual), tuple(query.prompt.ids.tolist())) for query in queries]
+            chosen.update(zip(keys, ids, strict=True))
+            return ids
+
+        monkeypatch.setattr(rollout, "greedy", watch)
+        noised_evaluation(experts, samples, inputs, KINDS, Asking("thinking", 24), 1.0, SecureRandom())
+        return chosen
+
+    without, among = answers(SAMPLES), answers(everyone)
+    assert len(without) == len(SAMPLES)
+    assert len(among) == len(everyone)
+    assert {key: among[key] for key in without} == without
 
 
 @pytest.mark.parametrize("noise", [0.0, -1.0])
