@@ -27,15 +27,15 @@ def curve(
     from rich.table import Table
 
     from client.evaluation.chart import lines, running_mean
-    from client.evaluation.page import write
     from client.home import Home
     from client.reward_curve import curves, read_marks
+    from privacy import durable
 
     with told_plainly():
         marks = read_marks(Home(home.absolute()).rewards, campaign)
     found = curves(marks)
     if out is not None:
-        write(out.parent, out.name, lines(found, "step", "mean reward"))
+        durable.replace(out, lines(found, "step", "mean reward").encode())
     if as_json:
         typer.echo(json.dumps({"campaign": marks[0].campaign, "marks": [asdict(mark) for mark in marks]}))
         return

@@ -29,7 +29,6 @@ import hashlib
 import json
 import os
 import pwd
-import secrets
 import shutil
 import time
 import tomllib
@@ -44,7 +43,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from client.errors import HomeError
 from client.ledger_place import ledger_place
-from privacy import keys
+from privacy import durable, keys
 from privacy.policy import Policy
 
 _DYNAMIC_USERS = range(61184, 65520)  # systemd's range for DynamicUser: never a person's
@@ -244,15 +243,16 @@ def create(folder: Path, settings: Settings) -> Home:
     lines = [f"{key} = {json.dumps(str(value))}\n" for key, value in values.items() if value is not None]
     release = keys.generate(home.release_key)
     supernode = _supernode_key(home.courier)
-    _write(home.folder / "policy.toml", _POLICY.format(name=settings.name))
+    durable.replace(home.folder / "policy.toml", _POLICY.format(name=settings.name).encode())
     request = {
         "hospital": settings.name,
         "release_key": release.public.to_pem().decode(),
         "supernode_key": supernode,
     }
-    _write(home.folder / "request.json", json.dumps(request, indent=2) + "\n")
+    durable.replace(home.folder / "request.json", json.dumps(request, indent=2).encode() + b"\n")
     _give_to_courier(home)
-    _write(home.folder / "hospital.toml", "".join(lines))  # last: a home without it is not finished
+    # last: a home without it is not finished
+    durable.replace(home.folder / "hospital.toml", "".join(lines).encode())
     return home
 
 
@@ -274,7 +274,8 @@ def join(home: Home, kit: Path) -> None:
         raise HomeError(f"{key}: is another coordinator's: remove it first if the change is right")
     for name in KIT:
         shutil.copyfile(kit / name, pinned / name)
-    _replace(home.courier / "ca.crt", (kit / "ca.crt").read_bytes())
+    # never through a link: the courier may have left one in its folder
+    durable.replace(home.courier / "ca.crt", (kit / "ca.crt").read_bytes(), 0o644)
     _give_to_courier(home)
 
 
@@ -303,20 +304,6 @@ def _locked(file: IO[bytes]) -> bool:
 def _folder(path: Path, mode: int) -> None:
     path.mkdir(parents=True, exist_ok=True)
     path.chmod(mode)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, "utf-8")
-    path.chmod(0o600)
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Put a new file in the place of whatever stands there: in the courier's folder that may be a link of its making."""
-    part = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o644)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-    part.replace(path)
 
 
 def _supernode_key(folder: Path) -> str:

@@ -8,11 +8,9 @@ The old private key is gone with the last step; its public half stays in the led
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 from client.home import Home
-from privacy import keys
+from privacy import durable, keys
 from privacy.handover import Handover
 from privacy.ledger.database import Database
 from privacy.ledger.reading import holder
@@ -31,7 +29,8 @@ def rotate_key(home: Home) -> keys.PublicKey:
         for left_over in (waiting, keys.public_path(waiting)):  # of an attempt that never reached the ledger
             left_over.unlink(missing_ok=True)
         new = keys.generate(waiting)
-        _sync(waiting.parent)  # or a power cut could leave a ledger that is handed over to a key that is gone
+        # or a power cut could leave a ledger that is handed over to a key that is gone
+        durable.sync_folder(waiting.parent)
         Ledger(home.ledger, old).rotate(new)
     else:
         new = keys.load(waiting)
@@ -41,28 +40,9 @@ def rotate_key(home: Home) -> keys.PublicKey:
     handover = Handover.make(home.settings.name, old, new.public).to_dict()
     handovers = [item for item in fields.get("handovers", []) if item != handover]  # a crash may have left it
     fields |= {"release_key": pem.decode(), "handovers": [*handovers, handover]}
-    _replace(request, json.dumps(fields, indent=2).encode() + b"\n", 0o600)
-    _replace(keys.public_path(home.release_key), pem, 0o644)
+    durable.replace(request, json.dumps(fields, indent=2).encode() + b"\n")
+    durable.replace(keys.public_path(home.release_key), pem, 0o644)
     keys.public_path(waiting).unlink(missing_ok=True)
     waiting.replace(home.release_key)
-    _sync(home.release_key.parent)
+    durable.sync_folder(home.release_key.parent)
     return new.public
-
-
-def _replace(path: Path, data: bytes, mode: int) -> None:
-    """Write a file anew, so that a crash leaves the old one or the new."""
-    new = path.with_name(path.name + ".new")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -6,11 +6,10 @@ from it costs nothing.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from pathlib import Path
 
-from privacy import checkpoint
+from privacy import checkpoint, durable
 from privacy.descent import StepState
 from privacy.keys import PrivateKey
 from privacy.ledger.account import Reservation
@@ -25,19 +24,7 @@ class StepCheckpoints:
 
     def keep(self, reservation: Reservation, state: StepState) -> None:
         """Replace the reservation's checkpoint, durably: whatever instant the process dies at, one of the two stands."""
-        path = self._path(reservation)
-        part = path.with_suffix(".part")
-        descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(checkpoint.encode(state, reservation, self._key))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        durable.replace(self._path(reservation), checkpoint.encode(state, reservation, self._key))
 
     def read(self, reservation: Reservation) -> StepState | None:
         """Where the reservation's round stands; None before its first step's end. Raises `CheckpointError`."""

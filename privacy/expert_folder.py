@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from privacy import canonical
+from privacy import canonical, durable
 from privacy.errors import WireError
 from privacy.evaluation import MAX_BYTES, Evaluation
 
@@ -33,8 +32,8 @@ def write_experts(folder: Path, experts: Evaluation, states: Mapping[str, bytes]
         if old.name not in wanted:
             old.unlink()
     for name, data in wanted.items():
-        _write(folder / name, data)
-    _write(folder / INDEX, experts.to_bytes())
+        durable.replace(folder / name, data)
+    durable.replace(folder / INDEX, experts.to_bytes())
 
 
 def read_experts(folder: Path) -> tuple[Evaluation, dict[str, bytes]]:
@@ -56,15 +55,6 @@ def read_experts(folder: Path) -> tuple[Evaluation, dict[str, bytes]]:
         if canonical.digest(states[name]) != digest:
             raise WireError(f"{path}: is not the state that {INDEX} names: copy the whole folder again")
     return experts, states
-
-
-def _write(path: Path, data: bytes) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def _why(error: Exception) -> str:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from privacy import tensors
+from privacy import durable, tensors
 from server.errors import StoreError
 
 
@@ -21,14 +20,8 @@ class Blobs:
         path = self._path(digest)
         if path.exists():
             return digest
-        part = path.with_suffix(f".{os.getpid()}.part")
         try:
-            with part.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-            self._sync_folder()
+            durable.replace(path, data, 0o644)
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror}: check the disk and who runs this") from error
         return digest
@@ -46,10 +39,3 @@ class Blobs:
 
     def _path(self, digest: str) -> Path:
         return self._folder / f"{digest}.safetensors"
-
-    def _sync_folder(self) -> None:
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -8,10 +8,11 @@ A file of another evaluation (other experts, mode, code) is begun anew. A line t
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
+
+from privacy import durable
 
 FILE = "answers.jsonl"
 
@@ -30,10 +31,7 @@ class KeptAnswers:
     def __enter__(self) -> KeptAnswers:
         self.said = self._read()
         lines = [{"evaluating": self._subject}, *({"sample": k, "said": v} for k, v in self.said.items())]
-        part = self._path.with_suffix(".part")
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
-        part.replace(self._path)
+        durable.replace(self._path, "".join(json.dumps(line) + "\n" for line in lines).encode())
         self._file = self._path.open("a", encoding="utf-8")
         return self
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -23,6 +22,7 @@ from client.evaluation.examples import Example
 from client.evaluation.run import Report
 from client.evaluation.scores import Score
 from client.tasks.registry import TASKS
+from privacy import durable
 
 _JPEG_QUALITY = 92
 
@@ -103,23 +103,15 @@ def in_order(report: Report) -> tuple[tuple[str, Score], ...]:
     return tuple(rows)
 
 
-def write(folder: Path, name: str, text: str) -> Path:
-    """Write a file for this user alone, whole or not at all."""
-    path, part = folder / name, folder / f"{name}.part"
-    with os.fdopen(
-        os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
-    ) as file:
-        file.write(text)
-    return part.replace(path)
-
-
 def write_report(
     folder: Path, hospital: str, report: Report, examples: Sequence[Example], at: datetime
 ) -> Path:
-    """Write `report.json`, `figures.svg` and `report.html`; returns the page's path."""
-    write(folder, "report.json", json.dumps(as_json(hospital, report), indent=1) + "\n")
-    write(folder, "figures.svg", bars(report.scores))
-    return write(folder, "report.html", html(hospital, report, examples, at))
+    """Write `report.json`, `figures.svg` and `report.html` for this user alone; returns the page's path."""
+    page = folder / "report.html"
+    durable.replace(folder / "report.json", json.dumps(as_json(hospital, report), indent=1).encode() + b"\n")
+    durable.replace(folder / "figures.svg", bars(report.scores).encode())
+    durable.replace(page, html(hospital, report, examples, at).encode())
+    return page
 
 
 def _patients(report: Report) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from client.imports.rows import Draft, Row, checked, question_rows
 from client.imports.slides import Patients, SlideNames, read_csv
 from client.slides.index import index_slides
 from client.tasks.manifest_row import COLUMNS, OPTIONAL
+from privacy import durable
 
 _JSON = (".json", ".geojson")
 
@@ -107,15 +108,12 @@ def _write(
         problems.append(ImportProblem(str(out), "its folder is not there", "make it"))
     if problems and (not skip or not rows or out.exists() or not out.parent.is_dir()):
         raise ImportSourceError(problems)
-    part = out.with_name(f".{out.name}.part")
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, COLUMNS + OPTIONAL)
+    writer.writeheader()
+    writer.writerows(rows)
     try:
-        with open(
-            os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", newline="", encoding="utf-8"
-        ) as file:
-            writer = csv.DictWriter(file, COLUMNS + OPTIONAL)
-            writer.writeheader()
-            writer.writerows(rows)
-        part.rename(out)
+        durable.replace(out, table.getvalue().encode())
     except OSError as error:
         problem = ImportProblem(str(out), f"it can't be written ({error.strerror})", "name another place")
         raise ImportSourceError([problem]) from None
