@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,10 @@ from typing import Any
 from client.imports.found import ImportProblem, ImportSourceError
 from client.imports.rows import Draft
 from client.imports.slides import SlideNames
+from client.imports.toml_file import ADVICE, read_toml
 from client.slides.slide import Slide
 from client.tasks.manifest_row import COLUMNS, OPTIONAL
 from privacy.experts import TASKS
-
-_ADVICE = "docs/howto/import-labels.md shows the file"
 
 
 @dataclass(frozen=True)
@@ -47,26 +45,22 @@ class ColumnMapping:
 
 def read_mapping(path: Path) -> ColumnMapping:
     """Read the TOML file that maps a table's columns. Raises ImportSourceError with everything wrong."""
-    try:
-        with path.open("rb") as file:
-            document = tomllib.load(file)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ImportSourceError([ImportProblem(path.name, f"it can't be read: {error}", _ADVICE)]) from None
+    document = read_toml(path)
     problems = [
-        ImportProblem(f"{path.name}, {key}", "it is no column's name", _ADVICE)
+        ImportProblem(f"{path.name}, {key}", "it is no column's name", ADVICE)
         for key in ("slide", "patient")
         if not isinstance(document.get(key), str)
     ]
     problems += [
-        ImportProblem(f"{path.name}, {key}", "there is no such key", _ADVICE)
+        ImportProblem(f"{path.name}, {key}", "there is no such key", ADVICE)
         for key in document.keys() - {"slide", "patient", "ask"}
     ]
     tables = document.get("ask")
     if not (isinstance(tables, list) and tables and all(isinstance(table, dict) for table in tables)):
-        problems.append(ImportProblem(f"{path.name}, ask", "nothing is asked", _ADVICE))
+        problems.append(ImportProblem(f"{path.name}, ask", "nothing is asked", ADVICE))
         tables = []
     for number, table in enumerate(tables, 1):
-        problems += [ImportProblem(f"{path.name}, ask {number}", what, _ADVICE) for what in _faults(table)]
+        problems += [ImportProblem(f"{path.name}, ask {number}", what, ADVICE) for what in _faults(table)]
     if problems:
         raise ImportSourceError(problems)
     asked = tuple(

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from client.imports.found import ImportProblem, ImportSourceError
+from client.imports.toml_file import ADVICE, read_toml
 
 DEFAULTS: Mapping[str, str] = {
     "detection": "Box every {label}.",
     "segmentation": "Outline every {label}.",
     "count": "Count every {label}.",
 }
-_ADVICE = "docs/howto/import-labels.md shows the file"
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,9 @@ def read_questions(path: Path) -> Questions:
 
     Raises ImportSourceError with everything that is wrong.
     """
-    try:
-        with path.open("rb") as file:
-            document = tomllib.load(file)
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ImportSourceError([ImportProblem(path.name, f"it can't be read: {error}", _ADVICE)]) from None
+    document = read_toml(path)
     problems = [
-        ImportProblem(f"{path.name}, {key}", "there is no such table", _ADVICE)
+        ImportProblem(f"{path.name}, {key}", "there is no such table", ADVICE)
         for key in document.keys() - {"questions", "names"}
     ]
     templates: dict[str, str] = dict(DEFAULTS)
@@ -68,7 +63,7 @@ def read_questions(path: Path) -> Questions:
             problems.append(_wrong(where))
     names = _table(document, "names")
     problems += [
-        ImportProblem(f"{path.name}, names.{key}", "it is no text", _ADVICE)
+        ImportProblem(f"{path.name}, names.{key}", "it is no text", ADVICE)
         for key, value in names.items()
         if not isinstance(value, str)
     ]
@@ -88,4 +83,4 @@ def _is_template(kind: str, text: object) -> bool:
 
 
 def _wrong(where: str) -> ImportProblem:
-    return ImportProblem(where, f"it is no template of {', '.join(DEFAULTS)}", _ADVICE)
+    return ImportProblem(where, f"it is no template of {', '.join(DEFAULTS)}", ADVICE)
