@@ -33,6 +33,7 @@ from client.network import Network
 from client.noised_evaluation import noised_evaluation
 from client.progress import Progress
 from client.received import keep_received
+from client.reservations import Reservations
 from client.reward_curve import RewardCurve
 from client.rpc import LIMIT
 from client.selftest_word import selftest_word
@@ -52,7 +53,7 @@ from privacy.codes import Refusal
 from privacy.delta import ExpertDelta
 from privacy.description import Description
 from privacy.egress_record import COUNTS, RELEASE
-from privacy.errors import CheckpointError, LedgerError, PlanRefused, SignatureInvalid, WireError
+from privacy.errors import LedgerError, PlanRefused, SignatureInvalid, WireError
 from privacy.evaluation import Evaluation, NoisedEvaluation
 from privacy.ledger.account import Reservation
 from privacy.ledger.store import Ledger
@@ -97,10 +98,10 @@ class Agent:
         self._performance = Performance()
         self._ledger = Ledger(home.ledger, self._key)
         self._checkpoints = StepCheckpoints(home.checkpoints, self._key)
-        interrupted = self._interrupted()
-        voided = self._ledger.void_unspent(keep=interrupted)
-        self._ledger.adopt(self._policy)  # after that: what is open was reserved under the one before
-        self._checkpoints.sweep(keep=interrupted)
+        self._reservations = Reservations(
+            self._ledger, self._checkpoints, self._policy, self._code_hash, self._count
+        )
+        voided, interrupted = self._reservations.settle()
         self._withdrawn, self._received, self._rewards = home.withdrawn, home.experts, home.rewards
         self._leave_out_withdrawn()
         self._busy = threading.Lock()
@@ -116,7 +117,7 @@ class Agent:
             epsilon_budget=self._policy.epsilon_budget,
             delta=self._policy.delta,
             voided_at_start=voided,
-            interrupted_at_start=len(interrupted),
+            interrupted_at_start=interrupted,
         )
         self._count()
 
@@ -168,8 +169,8 @@ class Agent:
     def _train(self, parts: Parts) -> bytes:
         plan = signed(Plan, parts, "plan", self._coordinator)
         with self._working("training", campaign=plan.campaign, round=plan.round):
-            releases = self._paid_for(
-                plan, parts, lambda reservation: self._sealed_round(plan, parts, reservation)
+            releases = self._reservations.paid_for(
+                plan, partial(self._judge, plan, parts), partial(self._sealed_round, plan, parts)
             )
             shapes = {name: self._experts.attached(plan).shapes(name) for name in releases}
             expected = Expectation(plan, self._signer(plan), shapes, LIMIT, math.inf)
@@ -178,24 +179,13 @@ class Agent:
     def _evaluate_noised(self, parts: Parts) -> bytes:
         asked = signed(NoisedEvaluation, parts, "request", self._coordinator)
         with self._working("evaluating", campaign=asked.campaign, round=asked.round):
-            counts = self._paid_for(asked, parts, lambda reservation: self._sealed_counts(asked, reservation))
+            counts = self._reservations.paid_for(
+                asked, partial(self._judge, asked, parts), partial(self._sealed_counts, asked)
+            )
             return self._reply(counts, expected=CountsExpectation(asked, self._signer(asked)))
 
-    def _paid_for(
-        self, asked: Plan | NoisedEvaluation, parts: Parts, make: Callable[[Reservation], Parts]
-    ) -> Parts:
-        """The very bytes that answered before; or else judge, reserve, `make` them, and spend."""
-        try:
-            sent = self._ledger.sent(asked.campaign, asked.round, asked.hash, asked.purpose)
-            return self._make_anew(asked, parts, make) if sent is None else sent
-        except PlanRefused as error:
-            self._ledger.refuse(error.code, asked.hash)
-            raise Refused(error.code, str(error)) from error
-
-    def _make_anew(
-        self, asked: Plan | NoisedEvaluation, parts: Parts, make: Callable[[Reservation], Parts]
-    ) -> Parts:
-        """Nothing is reserved for what can't be done."""
+    def _judge(self, asked: Plan | NoisedEvaluation, parts: Parts) -> None:
+        """Take in what is asked. Raises `PlanRefused` for what policy, data, experts or device do not allow."""
         self._leave_out_withdrawn()
         code = refusal(self._policy, asked, self._base.hash)
         if code is None and isinstance(asked, Plan) and self._empty:
@@ -205,18 +195,6 @@ class Agent:
         self._take_in(asked, parts)
         if isinstance(asked, Plan):
             self._performance = self._fitting(asked)
-        reservation = self._reserved(asked)
-        self._count()
-        try:
-            sealed = make(reservation)
-        except BaseException:
-            self._ledger.void(reservation)  # nothing was sealed; what it cost stays charged
-            self._checkpoints.sweep()
-            self._count()
-            raise
-        self._ledger.spend(reservation, sealed)
-        self._checkpoints.sweep()
-        return sealed
 
     def _fitting(self, plan: Plan) -> Performance:
         """How much to compute at once on this device. Raises `PlanRefused` where the plan does not fit at all."""
@@ -234,30 +212,6 @@ class Agent:
             raise PlanRefused(Refusal.DEVICE_MEMORY, str(error)) from error
         _LOG.info("memory: at most %s; %s", need, performance)
         return performance
-
-    def _reserved(self, asked: Plan | NoisedEvaluation) -> Reservation:
-        """The reservation of the interrupted round that this very plan asks for again; else a new one.
-
-        Asked to train anything else, the hospital gives the interrupted round up: it sent nothing.
-        """
-        if isinstance(asked, Plan):
-            for held in self._ledger.unspent(self._policy, self._code_hash):
-                if held.plan_hash == asked.hash:
-                    return held
-            self._ledger.void_unspent()
-            self._checkpoints.sweep()
-        return self._ledger.reserve(asked, self._policy, self._code_hash)
-
-    def _interrupted(self) -> list[Reservation]:
-        """The reservations of rounds in which an agent died, and which can go on from a step's checkpoint."""
-        found = []
-        for reservation in self._ledger.unspent(self._policy, self._code_hash):
-            try:
-                if self._checkpoints.read(reservation) is not None:
-                    found.append(reservation)
-            except CheckpointError as error:
-                _LOG.warning("round %d of %s begins anew: %s", reservation.round, reservation.campaign, error)
-        return found
 
     def _take_in(self, asked: Asked, parts: Parts) -> Experts:
         """The experts as they were sent; they stay in the home too, for local evaluation."""
