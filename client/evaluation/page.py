@@ -12,7 +12,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
@@ -23,6 +22,7 @@ from client.evaluation.run import Report
 from client.evaluation.scores import Score
 from client.tasks.registry import TASKS
 from privacy import durable
+from privacy.html_page import rendered
 
 _JPEG_QUALITY = 92
 
@@ -84,14 +84,7 @@ def html(hospital: str, report: Report, examples: Sequence[Example], at: datetim
         ),
         facts=tuple(_facts(report).items()),
     )
-    environment = Environment(
-        loader=PackageLoader("client.evaluation", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html").render(page=page)
+    return rendered("client.evaluation", page=page)
 
 
 def in_order(report: Report) -> tuple[tuple[str, Score], ...]:

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 from html import escape
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from privacy.audit.report.chart import XY, Chart
 from privacy.audit.report.document import Document
+from privacy.html_page import rendered
 
 _WIDTH, _HEIGHT, _LEFT, _BELOW, _ABOVE = 760, 240, 46, 30, 10
 
 
 def render(document: Document) -> str:
     """The page.  Everything from an export is escaped, whoever wrote it."""
-    environment = Environment(
-        loader=PackageLoader("privacy.audit.report", "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("page.html").render(document=document, svg=svg)
+    return rendered("privacy.audit.report", document=document, svg=svg)
 
 
 def svg(chart: Chart) -> Markup:
