@@ -22,7 +22,9 @@ _NUMBER = r"(?:0|[1-9][0-9]{0,3})"
 _BOX = re.compile(rf"<(bbox)>\[({_NUMBER}(?:, ?{_NUMBER}){{3}})\]</bbox>")
 _REGION = re.compile(rf"{_BOX.pattern}|<(poly)>\[({_NUMBER}(?:, ?{_NUMBER}){{5,}})\]</poly>")
 _THINKING = re.compile(r"<think>(.*)</think>\s*<answer>(.*)</answer>", re.DOTALL)
-_TAGS = ("<think>", "</think>", "<answer>", "</answer>")
+THOUGHT_BEGINS, THOUGHT_ENDS = "<think>", "</think>"
+ANSWER_BEGINS, ANSWER_ENDS = "<answer>", "</answer>"
+_TAGS = (THOUGHT_BEGINS, THOUGHT_ENDS, ANSWER_BEGINS, ANSWER_ENDS)
 
 
 def render_boxes(answer: Boxes) -> str:
@@ -65,14 +67,12 @@ def parse_thinking(text: str) -> str | None:
     return match[2].strip() if match and match[1].strip() else None
 
 
-def thinking_form(said: str) -> tuple[str, str]:
-    """What stands before and after the answer of a model that thinks first: its thought as far as it came,
-    and tags.
-    """
-    thought = said.split("</think>")[0]
+def own_thought(said: str) -> str:
+    """The thought of a model that was asked to think, as far as it came, without tags; empty where there is none."""
+    thought = said.split(THOUGHT_ENDS)[0]
     for tag in _TAGS:
         thought = thought.replace(tag, " ")
-    return f"<think>{thought.strip()}</think><answer>", "</answer>"
+    return thought.strip()
 
 
 def _render_region(region: Polygon | Box) -> str:

@@ -3,8 +3,8 @@ anyone wrote.
 
 Half of the drawn samples (a coin of the patient's own) are asked directly. The other half are asked to think
 first, as the next stage will ask: the model's own thought, as it stands now, goes before the known answer. In
-either form the loss is the mean negative log-likelihood of the answer's tokens and the one that closes it,
-the thought's tokens excepted. Where the router is trained, its cross-entropy of the sample's task is added; it moves
+either form the loss is the mean negative log-likelihood of the answer's tokens, of the tags about it and of the end; what
+was thought is no target. Where the router is trained, its cross-entropy of the sample's task is added; it moves
 nothing but the router. A patient's loss is the mean over its drawn samples. Nothing is normalised over the batch, so
 that a patient's gradient is that patient's alone.
 """
@@ -25,7 +25,7 @@ from client.model.experts import Experts
 from client.model.forward import Query, answer_logprobs, read
 from client.model.patient_gradients import GradientTape, patient_gradients
 from client.model.prompt_tokens import PromptBuilder
-from client.tasks.grammar import thinking_form
+from client.tasks.grammar import ANSWER_BEGINS, ANSWER_ENDS, THOUGHT_BEGINS, THOUGHT_ENDS, own_thought
 from client.tasks.prompt import direct, thinking
 from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
@@ -48,11 +48,11 @@ THOUGHT_TOKENS = 24  # a longer thought is cut
 
 @dataclass(frozen=True)
 class Target:
-    """A drawn sample and what follows its prompt: token ids, of which the first `given` are no target."""
+    """A drawn sample and what follows its prompt: token ids, of which those in `thought` are no target."""
 
     item: Item
     ids: tuple[int, ...]
-    given: int = 0
+    thought: range = range(0)
 
 
 def gradients(draw: Draw) -> dict[str, Tensor]:
@@ -82,7 +82,7 @@ def _after_thinking(experts: Experts, rows: Sequence[Item], performance: Perform
     A batch of choices holds one patient's rows only (`client.training.batch`).
     """
     prompts = experts.prompts
-    closes = prompts.ids("</think>")[-1]
+    closes = prompts.ids(THOUGHT_ENDS)[-1]
     targets = []
     asked = [
         replace(row, query=Query(prompts.prompt(thinking(row.sample), row.query.visual), row.query.visual))
@@ -102,11 +102,13 @@ def _after_thinking(experts: Experts, rows: Sequence[Item], performance: Perform
     return targets
 
 
-def _target(prompts: PromptBuilder, row: Item, thought: Sequence[int]) -> Target:
-    given, closing = thinking_form(prompts.text(list(thought)))
-    before = prompts.ids(given)
-    known = prompts.ids(_answer(row.sample) + closing)
-    return Target(row, (*before, *known), len(before))
+def _target(prompts: PromptBuilder, row: Item, said: Sequence[int]) -> Target:
+    """The known answer after the thought in what was `said`; where there was none, no tag of a thought is a target."""
+    begins, own = prompts.ids(THOUGHT_BEGINS), prompts.ids(own_thought(prompts.text(list(said))))
+    ends = prompts.ids(THOUGHT_ENDS + ANSWER_BEGINS)
+    known = prompts.answer(_answer(row.sample) + ANSWER_ENDS)
+    thought = range(len(begins), len(begins) + len(own)) if own else range(len(begins) + len(ends))
+    return Target(row, (*begins, *own, *ends, *known), thought)
 
 
 def _answer(sample: Sample) -> str:
@@ -134,8 +136,9 @@ def _losses(experts: Experts, batch: Sequence[Target], tape: GradientTape) -> Te
     with experts.only(scale, None):
         prefix = read(experts, [item.query for item in rows])
         logprobs, real = answer_logprobs(experts, prefix, [target.ids for target in batch])
-    given = torch.tensor([target.given for target in batch], device=device)
-    wanted = real & (torch.arange(real.shape[1], device=device) >= given[:, None])
+    wanted = real.clone()
+    for row, target in zip(wanted, batch, strict=True):
+        row[target.thought.start : target.thought.stop] = False
     weights = torch.tensor([item.weight for item in rows], device=device)
     losses = -(logprobs * wanted).sum(1) / wanted.sum(1)
     if tape.records(experts.router.key):

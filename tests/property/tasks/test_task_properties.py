@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from client.tasks.frame import boxes_to_frame, polygons_to_frame, snap_boxes, snap_polygons
 from client.tasks.grammar import (
+    own_thought,
     parse_boxes,
     parse_polygons,
     parse_thinking,
     render_boxes,
     render_polygons,
-    thinking_form,
 )
 from client.tasks.metrics import average_precision_50
 from client.tasks.overlap import MATCH_IOU, dice, iou, mask
@@ -256,22 +256,22 @@ def test_the_frame_is_the_same_for_boxes_and_outlines(
 @given(st.text(max_size=60))
 def test_a_known_answer_stands_in_the_form_after_whatever_the_model_said(said: str) -> None:
     """Would catch a thought that closes its block early, opens a second one, or swallows the answer."""
-    before, closing = thinking_form(said)
-    assert before.count("<think>") == before.count("</think>") == before.count("<answer>") == 1
-    if before != "<think></think><answer>":
-        assert parse_thinking(f"{before}tumour{closing}") == "tumour"
+    thought = own_thought(said)
+    assert not any(tag in thought for tag in ("<think>", "</think>", "<answer>", "</answer>"))
+    if thought:
+        assert parse_thinking(f"<think>{thought}</think><answer>tumour</answer>") == "tumour"
 
 
 @pytest.mark.parametrize(
-    ("said", "before"),
+    ("said", "thought"),
     [
-        ("<think>2 tumour</think><answer>none</answer>", "<think>2 tumour</think><answer>"),
-        ("<think>never ends", "<think>never ends</think><answer>"),
-        ("yes", "<think>yes</think><answer>"),
-        ("<answer>yes</answer>", "<think>yes</think><answer>"),
-        ("", "<think></think><answer>"),
+        ("<think>2 tumour</think><answer>none</answer>", "2 tumour"),
+        ("<think>never ends", "never ends"),
+        ("yes", "yes"),
+        ("<answer>yes</answer>", "yes"),
+        ("", ""),
     ],
 )
-def test_the_thought_is_what_the_model_came_to(said: str, before: str) -> None:
+def test_the_thought_is_what_the_model_came_to(said: str, thought: str) -> None:
     """Would catch an answer of the model's own that is taken for the known one."""
-    assert thinking_form(said) == (before, "</answer>")
+    assert own_thought(said) == thought

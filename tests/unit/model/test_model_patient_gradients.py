@@ -11,7 +11,7 @@ from transformers import DynamicCache
 from client.model.base import Base
 from client.model.experts import Experts
 from client.model.forward import Query, answer_logprobs, read
-from client.tasks.grammar import thinking_form
+from client.tasks.grammar import own_thought
 from client.tasks.prompt import direct, thinking
 from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
@@ -104,18 +104,20 @@ def test_sft_gradients_equal_one_patient_at_a_time(tiny_base: Path, performance:
         def loss(patient: int = patient, samples: list[Sample] = samples) -> Tensor:
             losses = []
             for sample, think in zip(samples, asked[patient], strict=True):
-                text, given = TASKS[sample.task].render(sample.answer), []
-                wanted = experts.prompts.answer(text)
+                text, ids = TASKS[sample.task].render(sample.answer), experts.prompts.ids
+                before, thought, wanted = [], [], experts.prompts.answer(text)
                 asking = [query(experts, inputs, sample, thinking(sample) if think else direct(sample))]
                 with experts.only(sample.scale, None):
                     if think:
-                        closes = experts.prompts.ids("</think>")[-1]
+                        closes = ids("</think>")[-1]
                         said = greedy(experts, asking, sft.THOUGHT_TOKENS, closes)[0]
-                        before, closing = thinking_form(experts.prompts.text(said))
-                        given, wanted = experts.prompts.ids(before), experts.prompts.ids(text + closing)
+                        before, thought = ids("<think>"), ids(own_thought(experts.prompts.text(said)))
+                        wanted = [*ids("</think><answer>"), *experts.prompts.answer(text + "</answer>")]
+                        assert thought
                     prefix = read(experts, asking)
-                    logprobs = answer_logprobs(experts, prefix, [given + wanted])[0][0]
-                losses.append(-logprobs[len(given) :].mean() + routed(experts, asking[0], sample))
+                    logprobs = answer_logprobs(experts, prefix, [before + thought + wanted])[0][0]
+                mean = torch.cat([logprobs[: len(before)], logprobs[len(before + thought) :]]).mean()
+                losses.append(routed(experts, asking[0], sample) - mean)
             return torch.stack(losses).mean()
 
         compare(ours, patient, naive(experts, SFT, loss))
