@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,11 @@ class Gates:
             )
         if not bool(torch.isfinite(self.weights).all()) or bool((self.weights < 0).any()):
             raise ExpertError("gates must be finite and at least 0")
+
+
+def declared(asked: Sequence[str], tasks: tuple[str, ...]) -> Gates:
+    """The gates of requests that name their tasks, one a request: of all `tasks`, 1 for its own and 0 for the others."""
+    return Gates(tasks, torch.eye(len(tasks))[[tasks.index(task) for task in asked]])
 
 
 @dataclass(frozen=True)

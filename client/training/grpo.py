@@ -24,6 +24,7 @@ from torch import Tensor
 from client.model.checkpointing import checkpointed
 from client.model.experts import Experts
 from client.model.forward import answer_logprobs, read
+from client.model.gates import declared
 from client.model.patient_gradients import GradientTape, patient_gradients
 from client.tasks.prompt import thinking
 from client.tasks.registry import TASKS
@@ -40,6 +41,7 @@ from client.training.batch import (
     padded,
 )
 from client.training.draw import Draw
+from privacy.experts import TASKS as SCALES_OF
 
 STD_FLOOR = 1e-4
 Rewarded = Callable[[str, Sequence[float]], None]
@@ -151,15 +153,16 @@ def _groups(
     performance: Performance,
     rewarded: Rewarded,
 ) -> list[Group]:
-    """Sample and reward every item's group. A batch of choices holds one patient's prompts only
-    (`client.training.batch`).
+    """Sample and reward every item's group. A batch of choices holds one patient's prompts only, of all tasks: which
+    experts are held is the same whoever was drawn (`client.training.batch`).
     """
     shape = (settings.rollouts, settings.max_answer_tokens)
     streams = [np.random.Generator(np.random.Philox(seed)) for seed in seeds]
     numbered = [(item, streams[item.patient].random(shape)) for item in rows]
     groups = []
-    for (scale, task), own in by_kind(numbered, lambda r: (r[0].sample.scale, r[0].sample.task)).items():
-        with experts.only(scale, task), experts.merged():
+    for scale, own in by_kind(numbered, lambda r: r[0].sample.scale).items():
+        possible = tuple(task for task, scales in SCALES_OF.items() if scale in scales)
+        with experts.gated(scale, declared(possible, possible)), experts.merged():
             for batch in micro_batches(
                 own,
                 lambda r: r[0].patient,
@@ -173,11 +176,13 @@ def _groups(
             ):
                 queries = [item.query for item, _ in batch]
                 uniforms = torch.from_numpy(np.stack([numbers for _, numbers in batch]))
-                sampled = rollout.sample(experts, queries, uniforms, experts.prompts.end)
+                gates = declared([item.sample.task for item, _ in batch], possible)
+                with experts.gated(scale, gates):
+                    sampled = rollout.sample(experts, queries, uniforms, experts.prompts.end)
                 for (item, _), answers in zip(batch, sampled, strict=True):
                     texts = [experts.prompts.text(answer) for answer in answers]
-                    rewards = [reward(TASKS[task], text, item.sample) for text in texts]
-                    rewarded(task, rewards)
+                    rewards = [reward(TASKS[item.sample.task], text, item.sample) for text in texts]
+                    rewarded(item.sample.task, rewards)
                     groups.append(group(item, answers, rewards))
     return groups
 
