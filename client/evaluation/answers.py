@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
 
+from client.model import router
 from client.model.experts import Experts
 from client.tasks.grammar import parse_thinking
 from client.tasks.prompt import direct, thinking
@@ -25,12 +27,16 @@ def default_mode(stage: str) -> Mode:
 
 @dataclass(frozen=True)
 class Asking:
-    """How a model is asked: its mode, the longest answer that is read, and which kinds of expert are on."""
+    """How a model is asked: its mode, the longest answer that is read, and which kinds of expert are on.
+
+    Task experts are the declared one of a sample's task, or, with `learned`, those that the router gives each question.
+    """
 
     mode: Mode
     most_tokens: int = ANSWER_TOKENS
     scale_experts: bool = True
     task_experts: bool = True
+    learned: bool = False
 
     @classmethod
     def of(cls, stage: str, experts: Iterable[str], mode: Mode | None = None) -> Asking:
@@ -57,14 +63,17 @@ def said(
     prompts = experts.prompts
     question = direct if asking.mode == "direct" else thinking
     for (scale, task), own in by_kind(enumerate(samples), lambda s: s[1].kind).items():
-        on = (scale if asking.scale_experts else None, task if asking.task_experts else None)
-        with experts.only(*on), experts.merged():
+        declared = asking.task_experts and not asking.learned
+        on = (scale if asking.scale_experts else None, task if declared else None)
+        with experts.only(*on), nullcontext() if asking.learned else experts.merged():
             for batch in micro_batches(
                 own, lambda s: s[1].patient if apart else None, lambda s: len(s[1].question), ROWS
             ):
                 rows = items([[sample] for _, sample in batch], load_inputs, prompts, question)
                 queries = [row.query for row in rows]
-                ids = rollout.greedy(experts, queries, asking.most_tokens, prompts.end)
+                gates = router.gates_for(experts, queries, router.TOP_K) if asking.learned else None
+                with nullcontext() if gates is None else experts.gated(on[0], gates):
+                    ids = rollout.greedy(experts, queries, asking.most_tokens, prompts.end)
                 yield [(i, prompts.text(tokens)) for (i, _), tokens in zip(batch, ids, strict=True)]
 
 

@@ -24,8 +24,6 @@ from client.tasks.sample import Region, Sample
 from client.training import rollout
 from privacy.experts import TASKS as SCALES_OF
 
-TOP_K = 2  # task experts that serve a question which names no task
-
 
 @dataclass(frozen=True)
 class Asked:
@@ -144,7 +142,7 @@ def serving(experts: Experts, query: Query, asked: Asked) -> Iterator[Mapping[st
         with experts.only(asked.scale, asked.task):
             yield {f"scale/{asked.scale}": 1.0, f"task/{asked.task}": 1.0}
         return
-    gates = router.gates_for(experts, [query], TOP_K)
+    gates = router.gates_for(experts, [query], router.TOP_K)
     with experts.gated(asked.scale, gates):
         shares = zip(gates.tasks, gates.weights[0].tolist(), strict=True)
         yield {f"scale/{asked.scale}": 1.0} | {f"task/{task}": share for task, share in shares if share > 0}

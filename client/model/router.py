@@ -25,6 +25,7 @@ from client.model.forward import Prefix, Query, read
 from client.model.gates import Gates
 from privacy.experts import TASKS
 
+TOP_K = 2  # task experts that serve a question which names no task
 _NAMES = tuple(TASKS)
 # Of what the router sees, whatever the base. Under the clip that it shares with the scale experts, at length 1 it learnt
 # too slowly, and at 4 it took from their answers; at 2 neither.

@@ -17,6 +17,7 @@ from client.evaluation import ask as asks
 from client.evaluation.ask import Asked, open_asked, region_of
 from client.evaluation.house import EvaluationError, open_model
 from client.home import Home
+from client.model import router
 from client.model.experts import Experts
 from client.slides.slide import open_slide
 from client.tasks.sample import Region
@@ -123,7 +124,7 @@ def test_an_open_question_is_served_by_the_experts_that_the_router_chooses(
     assert done.exit_code == 0, done.output
     gates = json.loads(done.stdout)["experts"]
     assert gates.pop("scale/roi") == 1.0
-    assert len(gates) == asks.TOP_K
+    assert len(gates) == router.TOP_K
     assert sum(gates.values()) == pytest.approx(1.0)
     assert set(gates) < set(active[0])
 
