@@ -35,11 +35,10 @@ PATIENTS = 12
 
 def measure(folder: Path, console: Console) -> dict[str, float]:
     """Runs the small federation in `folder`; seconds by name, medians over rounds, and the overhead's ratio to training."""
-    small = {
-        stage.kind: replace(stage, rounds=2, mechanism=replace(stage.mechanism, steps=2))
-        for stage in (DEMO.sft, DEMO.grpo)
-    }
-    recipe = replace(DEMO, patients=PATIENTS, public_patients=2, **small)
+    small = tuple(
+        replace(stage, rounds=2, mechanism=replace(stage.mechanism, steps=2)) for stage in DEMO.stages
+    )
+    recipe = replace(DEMO, patients=PATIENTS, public_patients=2, stages=small)
     run(folder, recipe, console)
     house = open_house(folder / "federation")
     rounds = _rounds(house)

@@ -8,22 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from client.evaluation.answers import Asking, Mode
-from client.evaluation.scores import Score, evaluate
+from client.evaluation.answers import Asking, answer
+from client.evaluation.scores import Answered
 from client.model.base import Base
 from client.model.experts import Experts, attach
 from client.model.inputs import InputLoader
 from client.model.slide_features import SlideFeatures
 from client.model.visual import Visual
+from client.reward_curve import RewardCurve
 from client.slides.index import index_slides
 from client.tasks.manifest import read_manifest
 from client.tasks.sample import Region, Sample
 from client.training.batch import LoadInputs
-from client.training.round import train_round
+from client.training.round import stage_gradients, train_round
 from demo.cohort import MANIFEST
 from demo.recipe import Recipe
 from privacy.experts import EXPERTS, same_form
@@ -99,19 +101,26 @@ def train_stage(
     recipe: Recipe,
     first_round: int,
     seed: int,
+    rewards: Path,
 ) -> State:
-    """Runs a stage's rounds: each hospital trains from the same state, then each expert is averaged."""
+    """Runs a stage's rounds: each hospital trains from the same state, then each expert is averaged.
+
+    Each hospital's rewards are written to `rewards`/<hospital>.jsonl.
+    """
     for number in range(first_round, first_round + stage.rounds):
-        plan = plan_of(experts, state, stage, recipe, number)
+        plan = plan_of(experts, stage, recipe, number)
         deltas: dict[str, list[Mapping[str, np.ndarray]]] = {}
         for hospital in hospitals:
-            for name, tensors in state.items():
-                experts.load(name, tensors)
+            load(experts, state)
             random = SeededRandom(f"{seed}/{number}/{hospital.name}")
-            trained = plan.restricted(hospital.experts)
+            curve = RewardCurve(rewards / f"{hospital.name}.jsonl", plan.campaign, number)
+
+            def tell(step: int, of: int, curve: RewardCurve = curve) -> None:
+                curve.step(step)
+
             found = train_round(
-                experts, trained, hospital.samples, hospital.inputs, plan, hospital.nominal_patients, random,
-                lambda step, of: None,
+                experts, plan.restricted(hospital.experts), hospital.samples, hospital.inputs, plan,
+                hospital.nominal_patients, random, tell, gradients=partial(stage_gradients, rewarded=curve.rewarded),
             )  # fmt: skip
             for name, delta in found.items():
                 deltas.setdefault(name, []).append(delta.tensors)
@@ -125,29 +134,27 @@ def train_stage(
     return state
 
 
-def plan_of(experts: Experts, state: State, stage: Stage, recipe: Recipe, number: int) -> Plan:
+def plan_of(experts: Experts, stage: Stage, recipe: Recipe, number: int) -> Plan:
     """The plan that the server would send for this round."""
     return Plan(
         campaign="study", round=number, stage=stage.kind, experts=tuple(sorted(stage.experts)), mechanism=stage.mechanism,
-        learning_rate=stage.learning_rate, base_hash=experts.base.hash, experts_hash=dict.fromkeys(state, "0" * 64),
-        forms=same_form(state, recipe.rank, recipe.alpha), expert_seed=recipe.seed, rollouts=stage.rollouts,
+        learning_rate=stage.learning_rate, base_hash=experts.base.hash, experts_hash=dict.fromkeys(EXPERTS, "0" * 64),
+        forms=same_form(EXPERTS, recipe.rank, recipe.alpha), expert_seed=recipe.seed, rollouts=stage.rollouts,
         kl_beta=stage.kl_beta, max_answer_tokens=stage.max_answer_tokens,
     )  # fmt: skip
 
 
-def score(experts: Experts, state: State, public: Hospital, stage: str, mode: Mode) -> list[Score]:
-    """Scores on the public validation set: of the base, of the scale experts, or of both kinds."""
+def answers(experts: Experts, public: Hospital, asking: Asking) -> list[Answered]:
+    """The answers to the public validation set."""
+    return list(zip(answer(experts, public.samples, public.inputs, asking), public.samples, strict=True))
+
+
+def load(experts: Experts, state: State) -> None:
+    """Sets every expert."""
     for name, tensors in state.items():
         experts.load(name, tensors)
-    asking = Asking(mode, scale_experts=stage != "base", task_experts=stage == "grpo")
-    return evaluate(experts, public.samples, public.inputs, asking)
 
 
 def fresh(base: Base, recipe: Recipe) -> Experts:
     """All experts, attached as the recipe says."""
     return attach(base, same_form(EXPERTS, recipe.rank, recipe.alpha), recipe.seed)
-
-
-def without_noise(stage: Stage) -> Stage:
-    """The same stage with the clip and no noise: no privacy at all."""
-    return replace(stage, mechanism=replace(stage.mechanism, noise_multiplier=0.0))

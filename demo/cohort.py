@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -46,7 +47,7 @@ SITES = (
             Organ("north colon", gland_radius=(17, 25), lumen=(0.6, 0.75), lumen_density=0.45, fibre_period=17),
             Organ("north skin", gland_radius=(8, 12), nucleus=(2.6, 3.2), tumour_matrix=0.65, fibre_contrast=0.28),
         ),
-        Stain("north trichrome", (0.42, 0.80, 0.62), (0.80, 0.34, 0.16), (1.0, 0.9), (232, 238, 246)),
+        Stain("north violet", (0.50, 0.77, 0.50), (0.55, 0.52, 0.17), (1.0, 0.94), (235, 239, 244)),
         0.5,
     ),
     Site(
@@ -55,7 +56,7 @@ SITES = (
             Organ("south breast", gland_radius=(10, 26), gland_elongation=(1.5, 1.9), fat_radius=(14, 18), lymphocyte=(2.3, 2.7)),
             Organ("south lung", gland_radius=(13, 19), lumen=(0.7, 0.8), fibre_period=5.5, stroma_cells=45),
         ),
-        Stain("south diaminobenzidine", (0.28, 0.55, 0.85), (0.55, 0.30, 0.08), (0.9, 0.7), (246, 240, 226)),
+        Stain("south brown", (0.41, 0.60, 0.65), (0.39, 0.49, 0.12), (0.94, 0.8), (244, 241, 231)),
         0.5,
     ),
     Site(
@@ -83,24 +84,30 @@ class Cohort:
 
 
 def write_cohort(cohort: Cohort, processes: int, tell: Callable[[int, int], None]) -> None:
-    """Writes slides and manifest; `tell(done, of)` after each patient.  A complete folder of the same cohort is left alone."""
-    stamp = cohort.folder / "cohort.json"
-    wanted = json.loads(json.dumps({**asdict(cohort), "folder": cohort.folder.name}))
-    if stamp.exists() and json.loads(stamp.read_text()) == wanted:
-        tell(1, 1)
-        return
+    """Writes slides and manifest; `tell(done, of)` after each patient.  A complete folder of the same cohort is left alone;
+    one of another cohort goes, with all that was made of it."""
+    stamp, manifest = cohort.folder / "cohort.json", cohort.folder / MANIFEST
+    wanted = json.dumps({**asdict(cohort), "folder": cohort.folder.name}, indent=1) + "\n"
+    if stamp.exists() and stamp.read_text() == wanted:
+        if manifest.exists():
+            tell(1, 1)
+            return
+    elif stamp.exists():
+        shutil.rmtree(cohort.folder)
     (cohort.folder / "slides").mkdir(parents=True, exist_ok=True)
+    stamp.write_text(wanted)
     jobs = [(cohort, site, number) for site in cohort.sites for number in range(cohort.patients)]
     rows: list[dict[str, Any]] = []
     with ProcessPoolExecutor(processes) as pool:
         for done, found in enumerate(pool.map(_write_patient, jobs, chunksize=8), 1):
             rows += found
             tell(done, len(jobs))
-    with (cohort.folder / MANIFEST).open("w", newline="") as file:
+    part = manifest.with_suffix(".part")
+    with part.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS + OPTIONAL, restval="")
         writer.writeheader()
         writer.writerows(rows)
-    stamp.write_text(json.dumps(wanted, indent=1) + "\n")
+    part.replace(manifest)
 
 
 def _write_patient(job: tuple[Cohort, Site, int]) -> list[dict[str, Any]]:

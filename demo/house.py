@@ -100,7 +100,7 @@ def campaign(base_hash: str, recipe: Recipe) -> str:
         "evaluate": "stages",
     }
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in top.items())
-    return text + "".join(_stage(stage) for stage in (recipe.sft, recipe.grpo))
+    return text + "".join(_stage(stage) for stage in recipe.stages)
 
 
 def _stage(stage: Stage) -> str:

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from demo.cohort import SITES, Cohort
-from privacy.experts import SCALE_EXPERTS, TASK_EXPERTS
-from privacy.mechanism import Mechanism
+from privacy.accounting import epsilon
+from privacy.experts import ROUTER, SCALE_EXPERTS, TASK_EXPERTS
+from privacy.mechanism import Event, Mechanism
 from server.campaign import Stage
 
 BUDGET = 8.0  # epsilon of each hospital's policy
@@ -24,8 +25,12 @@ class Recipe:
     rank: int
     alpha: float
     seed: int
-    sft: Stage
-    grpo: Stage
+    stages: tuple[Stage, ...]
+
+    @property
+    def rounds(self) -> tuple[Stage, ...]:
+        """The stage of each round, in order."""
+        return tuple(stage for stage in self.stages for _ in range(stage.rounds))
 
 
 DEMO = Recipe(
@@ -35,16 +40,18 @@ DEMO = Recipe(
     rank=2,
     alpha=8.0,
     seed=7,
-    sft=Stage("sft", 2, SCALE_EXPERTS, 2.5e-2, Mechanism(0.5, 0.8, 0.11, 10, 6)),
-    grpo=Stage(
-        "grpo",
-        2,
-        TASK_EXPERTS,
-        2e-2,
-        Mechanism(0.02, 0.85, 0.25, 2, 4),
-        rollouts=8,
-        kl_beta=0.0,
-        max_answer_tokens=64,
+    stages=(
+        Stage("sft", 2, (*SCALE_EXPERTS, ROUTER), 2.5e-2, Mechanism(0.5, 0.8, 0.11, 10, 6)),
+        Stage(
+            "grpo",
+            2,
+            TASK_EXPERTS,
+            1e-2,
+            Mechanism(0.02, 0.85, 0.25, 2, 4),
+            rollouts=8,
+            kl_beta=0.0,
+            max_answer_tokens=64,
+        ),
     ),
 )
 
@@ -58,3 +65,39 @@ def cohorts(folder: Path, recipe: Recipe, seed: int) -> list[Cohort]:
         *private,
         Cohort(folder / "public", SITES, recipe.public_patients, recipe.regions_a_patient, seed + 1000),
     ]
+
+
+def events(recipe: Recipe) -> list[Event]:
+    """What a hospital spends in the whole run."""
+    return [stage.mechanism.event() for stage in recipe.rounds]
+
+
+def with_noise(recipe: Recipe, factor: float) -> Recipe:
+    """The same run under `factor` times its noise; 0 leaves the clip alone, which is no privacy at all."""
+    return replace(
+        recipe,
+        stages=tuple(
+            replace(
+                stage,
+                mechanism=replace(
+                    stage.mechanism, noise_multiplier=factor * stage.mechanism.noise_multiplier
+                ),
+            )
+            for stage in recipe.stages
+        ),
+    )
+
+
+def at_epsilon(recipe: Recipe, target: float) -> Recipe:
+    """The same run under noise that spends the target at DELTA or a little less: one factor for all stages."""
+    low, high = 0.25, 16.0
+    while high / low > 1.005:
+        middle = (low * high) ** 0.5
+        enough = epsilon(events(with_noise(recipe, middle)), DELTA) <= target
+        low, high = (low, middle) if enough else (middle, high)
+    return with_noise(recipe, high)
+
+
+def sft_alone(recipe: Recipe) -> Recipe:
+    """The same run without GRPO."""
+    return replace(recipe, stages=tuple(stage for stage in recipe.stages if stage.kind == "sft"))

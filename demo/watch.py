@@ -22,7 +22,7 @@ from server.status import status
 
 POLL_SECONDS = 2.0
 # Seconds that one unit of work takes against the others, roughly: they only shape the time left.
-EVALUATION, SFT_STEP, GRPO_STEP = 20.0, 4.0, 6.0
+EVALUATION, STEP = 20.0, {"sft": 4.0, "grpo": 6.0}
 
 
 def follow(house: House, recipe: Recipe, console: Console, ended: Callable[[], bool]) -> None:
@@ -102,9 +102,9 @@ def _view(house: House, recipe: Recipe, seconds: float) -> Group:
 
 def _work(now: dict[str, Any], recipe: Recipe, steps: float) -> tuple[float, float]:
     """Units of work done, and in all."""
-    costs = [SFT_STEP * recipe.sft.mechanism.steps] * recipe.sft.rounds
-    costs += [GRPO_STEP * recipe.grpo.mechanism.steps] * recipe.grpo.rounds
+    by_round = [STEP[stage.kind] for stage in recipe.rounds]
+    costs = [step * stage.mechanism.steps for step, stage in zip(by_round, recipe.rounds, strict=True)]
     committed = now["rounds_committed"]
     points = len({row["point"] for row in now["evaluations"]})
-    step = SFT_STEP if committed < recipe.sft.rounds else GRPO_STEP
+    step = by_round[min(committed, len(by_round) - 1)]
     return sum(costs[:committed]) + points * EVALUATION + steps * step, sum(costs) + 3 * EVALUATION

@@ -7,57 +7,112 @@ from pathlib import Path
 
 import pytest
 
-from demo import study
-from demo.recipe import STUDY
-from demo.study import RUNS, SEEDS, Job, summarise, table
+from demo.recipe import BUDGET, DELTA, STUDY, events
+from demo.study_runs import LEVELS, RUNS, Job
+from demo.study_table import Results, arms_at, differences_at, page, read_runs
+from privacy.accounting import epsilon
 
-ROWS = [("roi", "detection"), ("wsi", "vqa")]
+SEEDS = (1, 2)
+ROWS = [("roi", "detection"), ("roi", "segmentation"), ("wsi", "vqa")]
+FORMS = [
+    f"{stage} {mode}{learned}"
+    for stage in ("base", "sft", "grpo", "long")
+    for mode in ("direct", "thinking")
+    for learned in ("", " learned")
+]
 
 
-def _write(out: Path, seed: int, run: str, sft: float, grpo: float) -> None:
-    def rows(mean: float) -> dict[str, list[dict[str, object]]]:
-        both = [{"scale": scale, "task": task, "mean": mean} for scale, task in ROWS]
-        return {"direct": both, "thinking": [{**row, "mean": mean + 0.01} for row in both]}
+def _write(out: Path, seed: int, run: str) -> None:
+    """Ten patients with two answers each; a run's place, a form's place and the seed are all in its means."""
 
-    found = {"base": rows(sft)} if run == "base" else {"sft": rows(sft), "grpo": rows(grpo)}
+    def row(scale: str, task: str, form: str) -> dict[str, object]:
+        mean = 0.2 + 0.01 * list(RUNS).index(run) + 0.02 * FORMS.index(form) + 0.001 * seed
+        patients = {f"p{i}": [2 * mean + (0.1 if i % 2 else -0.1), 2] for i in range(10)}
+        return {"scale": scale, "task": task, "metric": "m", "patients": patients}
+
+    shares = {"roi": {"detection": 0.5, "segmentation": 0.25}, "wsi": {"vqa": 0.75}}
+    found = {
+        "epsilon": RUNS[run].epsilon,
+        "forms": {form: [row(*of, form) for of in ROWS] for form in FORMS},
+        "rewards": {"detection": [0.1 * i for i in range(20)]},
+        "router": {"of the manifests": shares, "free": shares},
+    }
     Job(run, seed, out).file.write_text(json.dumps(found))
 
 
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
-    for i, seed in enumerate(SEEDS):
+    for seed in SEEDS:
         for run in RUNS:
-            federated = run in ("federated", "no privacy", "pooled")
-            _write(tmp_path, seed, run, 0.5 + 0.1 * federated, 0.6 + 0.1 * federated + 0.01 * i)
+            _write(tmp_path, seed, run)
     return tmp_path
 
 
 def test_means_and_differences_are_those_of_the_files(out: Path) -> None:
-    """Catches an arm that reads another run, stage or form of answer, and differences with the wrong sign."""
-    result = summarise(out, STUDY)
-    assert result["seeds"] == list(SEEDS)
-    means = {arm: round(found["mean"], 6) for arm, found in result["arms"].items()}
-    assert means["base"] == 0.5
-    assert means["local"] == pytest.approx(0.62)  # thinking, the mean of three hospitals and three seeds
-    assert means["federated SFT"] == pytest.approx(0.6)
-    assert means["federated"] == pytest.approx(0.72)
-    assert means["federated, asked directly"] == pytest.approx(0.71)
-    gain = result["differences"]["federated over local"]
-    assert gain["mean"] == pytest.approx(0.1)
-    assert result["differences"]["SFT + GRPO over SFT"]["seeds"] == pytest.approx([0.11, 0.12, 0.13])
-    assert 0 < result["epsilon"] <= 8
+    """Catches an arm that reads another run or form of answer, and differences with the wrong sign."""
+    results = Results(read_runs(out, SEEDS))
+    assert results.seeds == list(SEEDS)
+    for level in LEVELS:
+        for arm in arms_at(level).values():
+            runs = [list(RUNS).index(run) for run in arm.runs]
+            mean = 0.2 + 0.01 * sum(runs) / len(runs) + 0.02 * FORMS.index(arm.form) + 0.0015
+            assert results.mean(arm) == pytest.approx(mean)
+            assert results.mean(arm, ("wsi", "vqa")) == pytest.approx(mean)
+        for more, less in differences_at(level).values():
+            value, low, high = results.difference(more, less)
+            assert value == pytest.approx(results.mean(more) - results.mean(less))
+            assert low - 1e-9 <= value <= high + 1e-9
+
+
+def test_a_difference_is_taken_patient_by_patient(out: Path) -> None:
+    """Catches arms resampled apart: here every patient gains the same, so that nothing is left to chance."""
+    results = Results(read_runs(out, SEEDS))
+    more, less = differences_at("epsilon 8")["SFT + GRPO over SFT"]
+    _, low, high = results.difference(more, less)
+    assert high - low == pytest.approx(0.0, abs=1e-9)
+    path = Job(more.runs[0], 1, out).file
+    found = json.loads(path.read_text())
+    for row in found["forms"][more.form]:
+        row["patients"]["p3"][0] += 1.0
+    path.write_text(json.dumps(found))
+    _, low, high = Results(read_runs(out, SEEDS)).difference(more, less)
+    assert high - low > 0.02
 
 
 def test_a_seed_that_is_not_done_counts_for_nothing(out: Path) -> None:
     """Catches means over different seeds for different arms."""
-    Job("pooled", SEEDS[1], out).file.unlink()
-    result = summarise(out, STUDY)
-    assert result["seeds"] == [SEEDS[0], SEEDS[2]]
-    assert len(result["arms"]["base"]["seeds"]) == 2
+    Job("pooled", 2, out).file.unlink()
+    results = Results(read_runs(out, SEEDS))
+    assert results.seeds == [1]
+    assert not results.missing
 
 
-def test_the_table_names_every_arm(out: Path) -> None:
+def test_of_a_first_seed_what_has_ended_is_told_and_the_rest_is_named(out: Path) -> None:
+    """Catches a half-done study that shows a mean over fewer hospitals, or hides that runs are missing."""
+    for job in [Job(run, 2, out) for run in RUNS] + [Job("local south", 1, out)]:
+        job.file.unlink()
+    results = Results(read_runs(out, SEEDS))
+    assert results.missing == ["local south"]
+    text = page(results)
+    assert "Not run yet, and left out: local south." in text
+    assert "| local, SFT |" not in text
+    assert "| federated over local |" not in text
+    assert "| one shared LoRA, SFT |" in text
+
+
+def test_the_page_names_every_arm_and_every_difference(out: Path) -> None:
     """Catches an arm that is computed and not shown."""
-    text = table(summarise(out, STUDY))
-    assert all(f"| {arm} |" in text for arm in study.ARMS | study.OTHER_FORM)
-    assert "| SFT + GRPO over SFT | +0.120 (" in text
+    text = page(Results(read_runs(out, SEEDS)))
+    for level in LEVELS:
+        assert all(f"| {name} |" in text for name in (*arms_at(level), *differences_at(level)))
+    assert "| epsilon 8, wordings free | 0.500 | 0.250 | 0.750 | 0.500 |" in text
+
+
+def test_every_private_run_spends_what_its_level_says() -> None:
+    """Catches an ablation that has a larger budget than what it is compared with, or wastes some of its own."""
+    for training in RUNS.values():
+        target = LEVELS[training.level]
+        if target is None or training.trained == "nothing":
+            continue
+        assert 0.97 * target <= epsilon(events(training.recipe()), DELTA) <= target <= BUDGET
+    assert RUNS["federated, no privacy"].recipe() != STUDY

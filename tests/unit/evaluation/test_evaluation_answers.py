@@ -7,7 +7,10 @@ import pytest
 
 from client.evaluation.answers import Asking, answer
 from client.evaluation.scores import evaluate
+from client.model import router
 from client.model.base import Base
+from client.model.forward import Query
+from client.tasks.prompt import direct
 from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
 from client.training import rollout, sft
@@ -89,3 +92,17 @@ def test_answers_are_deterministic(tiny_base: Path) -> None:
     once, twice = (answer(experts, SAMPLES, Inputs(experts.base), Asking("thinking", 12)) for _ in range(2))
     assert once == twice
     assert np.all([text is None or text for text in once])
+
+
+def test_learned_gates_are_the_routers_for_each_question(tiny_base: Path) -> None:
+    """Would catch a batch served by one row's gates, or by the declared expert though the router was asked for."""
+    experts = fresh(Base.load(tiny_base))
+    inputs = Inputs(experts.base)
+    together = answer(experts, SAMPLES, inputs, Asking("direct", 8, learned=True))
+    for sample, text in zip(SAMPLES, together, strict=True):
+        (visual,) = inputs([sample])
+        asking = [Query(experts.prompts.prompt(direct(sample), visual), visual)]
+        with experts.gated(sample.scale, router.gates_for(experts, asking, router.TOP_K)):
+            (ids,) = rollout.greedy(experts, asking, 8, experts.prompts.end)
+        assert experts.prompts.text(ids) == text
+    assert together != answer(experts, SAMPLES, inputs, Asking("direct", 8))

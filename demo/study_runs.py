@@ -1,0 +1,212 @@
+"""The study's training runs: who trains together, what, under which privacy; and how each is scored.
+
+A run's file holds, for each of its forms ("sft direct", "grpo thinking learned", ...), every row's metric and each
+patient's share in it, so that two runs can be compared patient by patient.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from client.evaluation.answers import Asking, Mode
+from client.evaluation.scores import Answered
+from client.model.base import Base
+from client.model.experts import Experts
+from client.reward_curve import read_marks
+from client.tasks.registry import TASKS
+from client.training.batch import by_kind
+from demo.arms import (
+    Hospital,
+    answers,
+    encoded,
+    fresh,
+    load,
+    open_hospital,
+    pooled,
+    start,
+    train_stage,
+    with_inputs,
+)
+from demo.cohort import SITES, Site
+from demo.free_questions import FREE, found_task, known
+from demo.house import EMBEDDED
+from demo.recipe import BUDGET, DELTA, STUDY, Recipe, at_epsilon, events, sft_alone, with_noise
+from demo.shared_lora import SharedLora, shared_recipe
+from privacy.accounting import epsilon
+from privacy.experts import EXPERTS, ROUTER
+from server.campaign import Stage
+
+ENCODED = "encoded.pt"
+Level = Literal["epsilon 8", "epsilon 3", "no privacy"]
+LEVELS: dict[Level, float | None] = {"epsilon 8": BUDGET, "epsilon 3": 3.0, "no privacy": None}
+Trained = Literal["experts", "one shared LoRA", "SFT alone", "nothing"]
+LONG, LONG_ROUNDS = "federated, no privacy", 4  # where no budget ends it, GRPO goes on
+
+
+@dataclass(frozen=True)
+class Training:
+    """One run: what is trained, under which privacy, by which sites; `together` says whether their patients are pooled."""
+
+    trained: Trained
+    level: Level
+    sites: tuple[Site, ...] = SITES
+    together: bool = False
+
+    def recipe(self) -> Recipe:
+        """Stages and noise of the run."""
+        recipe = sft_alone(STUDY) if self.trained == "SFT alone" else STUDY
+        if self.trained == "one shared LoRA":
+            recipe = shared_recipe(recipe)
+        target = LEVELS[self.level]
+        return with_noise(recipe, 0.0) if target is None else at_epsilon(recipe, target)
+
+    @property
+    def epsilon(self) -> float | None:
+        """What each hospital spends at DELTA; None where there is no privacy."""
+        return None if LEVELS[self.level] is None else epsilon(events(self.recipe()), DELTA)
+
+
+def _runs() -> dict[str, Training]:
+    runs = {"base": Training("nothing", "no privacy")}
+    runs |= {f"federated, {level}": Training("experts", level) for level in LEVELS}
+    runs |= {f"one shared LoRA, {level}": Training("one shared LoRA", level) for level in LEVELS}
+    private = [level for level in LEVELS if LEVELS[level] is not None]
+    runs |= {f"SFT alone, {level}": Training("SFT alone", level) for level in private}
+    runs |= {f"local {site.name}": Training("experts", "epsilon 8", (site,)) for site in SITES}
+    runs["pooled"] = Training("experts", "no privacy", together=True)
+    return runs
+
+
+RUNS = _runs()
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run under one seed, and the folder that holds the study."""
+
+    run: str
+    seed: int
+    out: Path
+
+    @property
+    def file(self) -> Path:
+        """What the run found, once it has ended."""
+        return self.out / f"{self.seed}-{self.run.replace(', ', '-').replace(' ', '-')}.json"
+
+
+def experts_of(site: Site) -> list[str]:
+    """The experts that a site has labels for."""
+    return [e for e in EXPERTS if e.removeprefix("task/") not in site.unlabelled]
+
+
+def encode(folder: Path, experts: Sequence[str]) -> None:
+    """Reads and encodes every input of a cohort once, to a file in its folder."""
+    torch.set_num_threads(1)
+    done = folder / ENCODED
+    if not done.exists():
+        part = done.with_suffix(".part")
+        torch.save(encoded(open_hospital(folder, Base.load(EMBEDDED), experts, STUDY.patients)), part)
+        part.replace(done)
+
+
+def open_encoded(folder: Path, base: Base, experts: Sequence[str]) -> Hospital:
+    """A cohort whose inputs are at hand."""
+    held = torch.load(folder / ENCODED, weights_only=False)  # our own file
+    return with_inputs(open_hospital(folder, base, experts, STUDY.patients), held)
+
+
+def run(job: Job) -> None:
+    """Trains, scores after each stage, and writes the run's file whole."""
+    torch.set_num_threads(1)
+    began, training = time.monotonic(), RUNS[job.run]
+    found = {"run": job.run, "seed": job.seed, "epsilon": training.epsilon} | _trained(job, training)
+    found["seconds"] = round(time.monotonic() - began)
+    part = job.file.with_suffix(".part")
+    part.write_text(json.dumps(found) + "\n")
+    part.replace(job.file)
+
+
+def _trained(job: Job, training: Training) -> dict[str, Any]:
+    data, base, recipe = job.out / "data" / str(job.seed), Base.load(EMBEDDED), training.recipe()
+    public = open_encoded(data / "public", base, EXPERTS)
+    if training.trained == "nothing":
+        return {"forms": _forms(fresh(base, recipe), public, "base")}
+    hospitals = [open_encoded(data / site.name, base, experts_of(site)) for site in training.sites]
+    if training.together:
+        hospitals = [pooled(hospitals)]
+    shared = training.trained == "one shared LoRA"
+    experts = SharedLora.fresh(base, recipe) if shared else fresh(base, recipe)
+    rewards = job.file.with_suffix(".rewards")
+    shutil.rmtree(rewards, ignore_errors=True)
+    rewards.mkdir()
+    state, first = start(experts), 1
+    forms: dict[str, list[dict[str, Any]]] = {}
+    for name, stage in _stages(training, recipe):
+        state = train_stage(experts, hospitals, state, stage, recipe, first, job.seed, rewards)
+        first += stage.rounds
+        load(experts, state)
+        forms |= _forms(experts, public, name)
+    found: dict[str, Any] = {"forms": forms, "rewards": _curves(rewards)}
+    if not shared:
+        found["router"] = {
+            name: found_task(experts, public.samples, public.inputs, wordings)
+            for name, wordings in (("of the manifests", known(public.samples)), ("free", FREE))
+        }
+    return found
+
+
+def _stages(training: Training, recipe: Recipe) -> list[tuple[str, Stage]]:
+    """The recipe's stages by kind; without privacy and budget, the federation's experts then go on with GRPO."""
+    stages = [(stage.kind, stage) for stage in recipe.stages]
+    if training == RUNS[LONG]:
+        stages.append(("long", replace(recipe.stages[-1], rounds=LONG_ROUNDS)))
+    return stages
+
+
+def _forms(experts: Experts, public: Hospital, name: str) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each form of answer after a stage, as "<name> <mode>"; with the gates that the router learned, where
+    there is one and task experts are trained, "<name> <mode> learned" too.
+    """
+    modes: tuple[Mode, ...] = ("direct", "thinking")
+    tasks = name not in ("base", "sft")
+    asked = {
+        f"{name} {mode}": Asking(mode, scale_experts=name != "base", task_experts=tasks) for mode in modes
+    }
+    if tasks and ROUTER in experts.names:
+        asked |= {f"{form} learned": replace(asking, learned=True) for form, asking in asked.items()}
+    return {form: _rows(answers(experts, public, asking)) for form, asking in asked.items()}
+
+
+def _rows(answered: Sequence[Answered]) -> list[dict[str, Any]]:
+    """Each scale and task: its metric, and every patient's sum of it and number of answers."""
+    rows = []
+    for (scale, task), pairs in sorted(by_kind(answered, lambda a: (a[1].scale, a[1].task)).items()):
+        patients: dict[str, list[float]] = {}
+        for value, (_, sample) in zip(TASKS[task].score(pairs), pairs, strict=True):
+            total = patients.setdefault(sample.patient, [0.0, 0])
+            total[0] += value
+            total[1] += 1
+        rows.append({"scale": scale, "task": task, "metric": TASKS[task].metric, "patients": patients})
+    return rows
+
+
+def _curves(rewards: Path) -> dict[str, list[float]]:
+    """Each task's mean reward by step, over all rollouts of all hospitals; empty where there was no GRPO."""
+    steps: dict[str, dict[tuple[int, int], list[float]]] = {}
+    for path in sorted(rewards.glob("*.jsonl")):
+        for mark in read_marks(path):
+            total = steps.setdefault(mark.task, {}).setdefault((mark.round, mark.step), [0.0, 0])
+            total[0] += mark.mean * mark.rollouts
+            total[1] += mark.rollouts
+    return {
+        task: [total / count for _, (total, count) in sorted(by_step.items())]
+        for task, by_step in sorted(steps.items())
+    }
