@@ -8,8 +8,9 @@ read. One private name is used, `_register_custom_module`: it is how peft lets a
 from __future__ import annotations
 
 import warnings
-from typing import cast
+from typing import Any, cast
 
+import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import Tensor, nn
@@ -21,6 +22,22 @@ class AdapterLinear(LoraLinear):
     """A linear layer with the LoRA factors of the experts that adapt it."""
 
     base_layer: nn.Linear
+
+    @property
+    def computes_in(self) -> torch.dtype:
+        """The type of the base layer's products: its weight's, or what its 4-bit weight stands for."""
+        weight: Any = self.base_layer.weight
+        found: torch.dtype = weight.dtype if weight.is_floating_point() else weight.quant_state.dtype
+        return found
+
+    def dense(self) -> Tensor:
+        """The base layer's weight [out, in]; of a 4-bit layer, made anew at each call and never kept."""
+        weight: Any = self.base_layer.weight
+        if weight.is_floating_point():
+            return cast("Tensor", weight)
+        from bitsandbytes.functional import dequantize_4bit
+
+        return cast("Tensor", dequantize_4bit(weight.data, weight.quant_state))
 
     def holds(self, expert: str) -> bool:
         """Whether the expert adapts this layer."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, fields
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -88,7 +89,8 @@ class Base:
     def load(cls, folder: Path, device: str = "cpu") -> Base:
         """Load from a local folder (float32 on a CPU, bfloat16 elsewhere); never asks the network.
 
-        BaseModelError for a folder that is not whole, or a model of a family that is not served.
+        Linear layers stay 4-bit where the folder holds them so (bitsandbytes). BaseModelError for a folder that is not
+        whole, a model of a family that is not served, or one in another quantised form.
         """
         folder = Path(folder)
         for name in ("config.json", "tokenizer.json", "preprocessor_config.json", "fedpath.json"):
@@ -99,7 +101,9 @@ class Base:
         dtype = torch.float32 if device == "cpu" else torch.bfloat16
         disable_progress_bar()  # of reading weights, which takes a moment
         try:
-            family = AutoConfig.from_pretrained(folder, local_files_only=True).model_type
+            config = AutoConfig.from_pretrained(folder, local_files_only=True)
+            family = config.model_type
+            _require_served(folder, getattr(config, "quantization_config", None))
             if family not in ARCHITECTURES:
                 served = ", ".join(ARCHITECTURES)
                 raise BaseModelError(
@@ -117,6 +121,11 @@ class Base:
                 f"base folder {folder}: the tokenizer needs an EOS token and a chat template"
             )
         model = cast("Any", model).to(device).eval().requires_grad_(False)
+        for module in model.modules():
+            if hasattr(
+                module, "support_avx512bf16_for_cpu"
+            ):  # or 4-bit weights are rounded anew in a first answer
+                module.support_avx512bf16_for_cpu = False
         digest = folder_hash(folder)
         width = model.config.text_config.hidden_size
         projector = Projector.load(folder / "projector.safetensors", width, digest)
@@ -149,6 +158,19 @@ class Base:
     def fit(self, image: np.ndarray) -> np.ndarray:
         """uint8 [H, W, 3] of a region or tile, as `client.model.visual.encode_images` takes it."""
         return self.architecture.fit(image, self.scales.roi_pixels)
+
+
+def _require_served(folder: Path, quantised: dict[str, Any] | None) -> None:
+    """Raise `BaseModelError` for a quantised form other than bitsandbytes' 4-bit, or where that is not installed."""
+    if quantised is None:
+        return
+    if quantised.get("quant_method") != "bitsandbytes" or not quantised.get("load_in_4bit"):
+        raise BaseModelError(
+            f"base folder {folder} is quantised by {quantised.get('quant_method')!r}; served are plain weights and "
+            "bitsandbytes' 4-bit ones (docs/base.md)"
+        )
+    if find_spec("bitsandbytes") is None:
+        raise BaseModelError(f"base folder {folder} holds 4-bit weights: pip install bitsandbytes")
 
 
 def folder_hash(folder: Path) -> str:

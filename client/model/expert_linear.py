@@ -86,7 +86,7 @@ class ExpertLinear(AdapterLinear):
         layout = self._layout(self.switch.experts)
         if not layout.columns:
             return None
-        dtype = self.base_layer.weight.dtype
+        dtype = self.computes_in
         a, b = zip(*(self.factors(name) for name, _ in layout.columns), strict=True)
         one = len(a) == 1
         stacked_a = (a[0] if one else torch.cat(a, dim=0)) * layout.scales
@@ -139,21 +139,19 @@ class ExpertLinear(AdapterLinear):
             return functional.linear(x, self.whole, base.bias)
         stack = self.held or self.stack()
         if stack is None:
-            return functional.linear(x, base.weight, base.bias)
+            return base(x)
         rows = self.switch.rows
         gates = None if rows is None else stack.layout.gates(rows).to(x.dtype)
         if self.tape is None or not torch.is_grad_enabled():
             u = functional.linear(x, stack.a)
             u = u if gates is None else u * gates
-            return functional.linear(x, base.weight, base.bias) + functional.linear(u, stack.b)
+            return base(x) + functional.linear(u, stack.b)
         recorded = [
             (columns, self.key(name))
             for name, columns in stack.layout.columns
             if self.tape.records(self.key(name))
         ]
-        return _RecordedStack.apply(
-            x, self.tape.anchor, base.weight, base.bias, stack.a, stack.b, gates, recorded, self.tape
-        )
+        return _RecordedStack.apply(x, self.tape.anchor, self, stack.a, stack.b, gates, recorded, self.tape)
 
 
 class RecordedLinear(nn.Linear):
@@ -178,18 +176,18 @@ class _RecordedStack(torch.autograd.Function):
     """x [N, T, in] -> y [N, T, out]; the gradient of each recorded B goes to the tape as [N, out, r]."""
 
     @staticmethod
-    def forward(ctx, x, anchor, weight, bias, a, b, gates, recorded, tape):  # type: ignore[no-untyped-def]
+    def forward(ctx, x, anchor, layer, a, b, gates, recorded, tape):  # type: ignore[no-untyped-def]
         u = functional.linear(x, a)  # [N, T, R]
         u = u if gates is None else u * gates
-        y = functional.linear(x, weight, bias)
+        y = layer.base_layer(x)
         y.view(-1, y.shape[-1]).addmm_(u.view(-1, u.shape[-1]), b.t())
-        ctx.save_for_backward(u, weight, a, b, gates)
-        ctx.recorded, ctx.tape, ctx.rows = recorded, tape, tape.rows()
+        ctx.save_for_backward(u, a, b, gates)
+        ctx.layer, ctx.recorded, ctx.tape, ctx.rows = layer, recorded, tape, tape.rows()
         return y
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        u, weight, a, b, gates = ctx.saved_tensors
+        u, a, b, gates = ctx.saved_tensors
         transposed = grad.transpose(1, 2)  # [N, out, T]
         for columns, key in ctx.recorded:
             ctx.tape.add(key, torch.bmm(transposed, u[..., columns]), ctx.rows)
@@ -197,9 +195,10 @@ class _RecordedStack(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             du = grad @ b
             du = du if gates is None else du * gates
+            weight = ctx.layer.dense()
             flat = grad.reshape(-1, grad.shape[-1]) @ weight
             dx = flat.addmm_(du.reshape(-1, du.shape[-1]), a).view(*grad.shape[:-1], weight.shape[1])
-        return dx, *[None] * 8
+        return dx, *[None] * 7
 
 
 class _RecordedDense(torch.autograd.Function):
