@@ -185,17 +185,3 @@ def test_features_of_one_slide_at_two_scales_are_kept_apart(home: Home, tmp_path
     for mpp in (0.5, 1.0, 0.5):
         asks.ask(experts, open_asked(bare, mpp), Asked(bare.name, None, "vqa", "Fat?"), held, "direct")
     assert len(list(held.glob("*.features"))) == 2
-
-
-@pytest.mark.parametrize(
-    ("name", "mpp"), [("CMU-1-Small-Region.svs", None), ("tcga-cr-7395-01a-01-ts1.svs", 0.5)]
-)
-@pytest.mark.parametrize("region", [None, "600,700,512,384"])
-def test_real_slides_are_answered(
-    home: Home, shared_slides: Path, name: str, mpp: float | None, region: str | None
-) -> None:
-    """Catches what drawn slides don't show: tissue, features and regions of real scanners, one without mpp."""
-    extra = [*(("--mpp", mpp) if mpp else ()), *(("--region", region) if region else ())]
-    done = command(home.folder, shared_slides / name, "Is there fat?", "--task", "vqa", "--json", *extra)
-    assert done.exit_code == 0, done.output
-    assert json.loads(done.stdout)["asked"]["slide"] == name
