@@ -35,6 +35,7 @@ bench: $(READY)
 	$(BIN)/python -m bench.round_overhead
 	$(BIN)/python -m bench.ledger
 	$(BIN)/python -m bench.privacy
+	$(BIN)/python -m bench.training
 
 base: $(READY)
 	$(BIN)/python -m demo.pretrain

@@ -10,13 +10,18 @@ Figures = dict[str, object]
 
 def medians(works: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, float]:
     """Each work does its thing once and returns the seconds that it took; one warm-up of each, then rounds of all."""
+    return {name: median(each) for name, each in interleaved(works, repeats).items()}
+
+
+def interleaved(works: Mapping[str, Callable[[], float]], repeats: int) -> dict[str, list[float]]:
+    """As `medians`, but all that was measured, in order."""
     for work in works.values():
         work()
     took: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(repeats):
         for name, work in works.items():
             took[name].append(work())
-    return {name: median(each) for name, each in took.items()}
+    return took
 
 
 def figures(seconds: Mapping[str, float], floor: str) -> Figures:

@@ -6,6 +6,7 @@ the project's environment, so that both sides compute with the same libraries.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -33,8 +34,8 @@ def environment(name: str, requirements: Sequence[str]) -> Path:
     wanted = "\n".join(requirements)
     if stamp.is_file() and stamp.read_text() == wanted:
         return python
-    _run([sys.executable, "-m", "venv", "--clear", str(folder)])
-    _run([str(python), "-m", "pip", "install", "--quiet", "--no-deps", *requirements])
+    run([sys.executable, "-m", "venv", "--clear", str(folder)])
+    run([str(python), "-m", "pip", "install", "--quiet", "--no-deps", *requirements])
     (site,) = (folder / "lib").glob("python*/site-packages")
     (site / "project.pth").write_text(sysconfig.get_path("purelib") + "\n")  # searched after the peer's own
     stamp.write_text(wanted)
@@ -54,7 +55,12 @@ class Peer:
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed by _stop
         try:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said, text=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._said,
+                text=True,
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "HF_HUB_OFFLINE": "1"},
             )
         except OSError as error:
             raise PeerError(str(error)) from error
@@ -92,7 +98,8 @@ class Peer:
         self._stop()
 
 
-def _run(command: Sequence[str]) -> None:
+def run(command: Sequence[str]) -> None:
+    """Run to the end.  Raises `PeerError`, with the last line that it said, where that is no good one."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_SECONDS)
     except (OSError, subprocess.TimeoutExpired) as error:
