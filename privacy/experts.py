@@ -21,6 +21,12 @@ TASKS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
+
+def tasks_at(scale: str) -> tuple[str, ...]:
+    """The tasks that may be asked at a scale, in the order of `TASKS`."""
+    return tuple(task for task, scales in TASKS.items() if scale in scales)
+
+
 SCALE_EXPERTS = tuple(f"scale/{scale}" for scale in SCALES)
 TASK_EXPERTS = tuple(f"task/{task}" for task in TASKS)
 ROUTER = "router"  # gives a free question its task experts; a linear layer, where all others are LoRA

@@ -57,7 +57,8 @@ def said(
 ) -> Iterator[list[tuple[int, str]]]:
     """All that the model says to each sample (its thoughts too, in thinking mode), batch by batch as they come.
 
-    Yields (index into samples, text); every sample once. `apart`, for what will leave: a batch holds one patient's
+    Yields (index into samples, text); every sample once. Between two batches the experts stay as the first was asked: use
+    them for nothing else until the end. `apart`, for what will leave: a batch holds one patient's
     samples only, so that nobody else's can change a token (`client.training.batch`).
     """
     prompts = experts.prompts

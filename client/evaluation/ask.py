@@ -22,7 +22,7 @@ from client.tasks.prompt import asked_to_think, direct
 from client.tasks.registry import TASKS
 from client.tasks.sample import Region, Sample
 from client.training import rollout
-from privacy.experts import TASKS as SCALES_OF
+from privacy.experts import tasks_at
 
 
 @dataclass(frozen=True)
@@ -111,8 +111,8 @@ def ask(experts: Experts, slide: Slide, asked: Asked, features: Path, mode: Mode
     Slide features are cached in `features`. Raises `EvaluationError` for a task that
     can't be asked at this scale, `SlideError` where the slide can't be read.
     """
-    if asked.task is not None and asked.scale not in SCALES_OF.get(asked.task, ()):
-        possible = ", ".join(task for task, scales in SCALES_OF.items() if asked.scale in scales)
+    if asked.task is not None and asked.task not in tasks_at(asked.scale):
+        possible = ", ".join(tasks_at(asked.scale))
         raise EvaluationError(f"--task {asked.task}: can't be asked at scale {asked.scale}; {possible} can")
     question = cast("Sample", asked)  # inputs and prompts look at place, task and question alone
     (visual,) = InputLoader(experts.base, {slide.name: slide}, SlideFeatures(experts.base, features))(

@@ -18,6 +18,27 @@ from torch import Tensor, nn
 from privacy.experts import ExpertForm
 
 
+def compute_in(model: nn.Module, dtype: torch.dtype) -> None:
+    """Make all of a loaded model compute in `dtype`, its 4-bit layers too.
+
+    Beside 4-bit weights transformers leaves parameters as they were saved, and bitsandbytes computes in the type that the
+    folder names; a base of two types would let patients share a pass of few bits (`client.training.batch.company`).
+    """
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
+    layers: list[Any] = [module for module in model.modules() if is_four_bit(module)]
+    for layer in layers:
+        layer.weight.quant_state.dtype = layer.compute_dtype = dtype
+        layer.compute_type_is_set = True
+        layer.support_avx512bf16_for_cpu = False  # it rounds the weights anew in a first answer
+
+
+def is_four_bit(module: nn.Module) -> bool:
+    """Whether a layer's weight is packed in 4 bits."""
+    return getattr(getattr(module, "weight", None), "quant_state", None) is not None
+
+
 class AdapterLinear(LoraLinear):
     """A linear layer with the LoRA factors of the experts that adapt it."""
 
@@ -25,19 +46,20 @@ class AdapterLinear(LoraLinear):
 
     @property
     def computes_in(self) -> torch.dtype:
-        """The type of the base layer's products: its weight's, or what its 4-bit weight stands for."""
-        weight: Any = self.base_layer.weight
-        found: torch.dtype = weight.dtype if weight.is_floating_point() else weight.quant_state.dtype
+        """The type of the base layer's products."""
+        layer: Any = self.base_layer
+        found: torch.dtype = layer.compute_dtype if is_four_bit(layer) else layer.weight.dtype
         return found
 
     def dense(self) -> Tensor:
         """The base layer's weight [out, in]; of a 4-bit layer, made anew at each call and never kept."""
+        if not is_four_bit(self.base_layer):
+            return self.base_layer.weight
         weight: Any = self.base_layer.weight
-        if weight.is_floating_point():
-            return cast("Tensor", weight)
         from bitsandbytes.functional import dequantize_4bit
 
-        return cast("Tensor", dequantize_4bit(weight.data, weight.quant_state))
+        dense: Tensor = dequantize_4bit(weight.data, weight.quant_state)
+        return dense
 
     def holds(self, expert: str) -> bool:
         """Whether the expert adapts this layer."""

@@ -18,6 +18,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from client.model import adapters
 from client.model.architectures.architecture import Architecture
 from client.model.architectures.registry import ARCHITECTURES
 from client.model.errors import BaseModelError
@@ -87,10 +88,10 @@ class Base:
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Base:
-        """Load from a local folder (float32 on a CPU, bfloat16 elsewhere); never asks the network.
+        """Load from a local folder, to compute in float32 on a CPU, in bfloat16 elsewhere; never asks the network.
 
-        Linear layers stay 4-bit where the folder holds them so (bitsandbytes). BaseModelError for a folder that is not
-        whole, a model of a family that is not served, or one in another quantised form.
+        Linear layers stay 4-bit where the folder holds them so (bitsandbytes), and compute in that type too. BaseModelError
+        for a folder that is not whole, a model of a family that is not served, or one in another quantised form.
         """
         folder = Path(folder)
         for name in ("config.json", "tokenizer.json", "preprocessor_config.json", "fedpath.json"):
@@ -121,11 +122,7 @@ class Base:
                 f"base folder {folder}: the tokenizer needs an EOS token and a chat template"
             )
         model = cast("Any", model).to(device).eval().requires_grad_(False)
-        for module in model.modules():
-            if hasattr(
-                module, "support_avx512bf16_for_cpu"
-            ):  # or 4-bit weights are rounded anew in a first answer
-                module.support_avx512bf16_for_cpu = False
+        adapters.compute_in(model, dtype)
         digest = folder_hash(folder)
         width = model.config.text_config.hidden_size
         projector = Projector.load(folder / "projector.safetensors", width, digest)
@@ -164,10 +161,11 @@ def _require_served(folder: Path, quantised: dict[str, Any] | None) -> None:
     """Raise `BaseModelError` for a quantised form other than bitsandbytes' 4-bit, or where that is not installed."""
     if quantised is None:
         return
-    if quantised.get("quant_method") != "bitsandbytes" or not quantised.get("load_in_4bit"):
+    method, storage = quantised.get("quant_method"), quantised.get("bnb_4bit_quant_storage", "uint8")
+    if method != "bitsandbytes" or not quantised.get("load_in_4bit") or storage != "uint8":
         raise BaseModelError(
-            f"base folder {folder} is quantised by {quantised.get('quant_method')!r}; served are plain weights and "
-            "bitsandbytes' 4-bit ones (docs/base.md)"
+            f"base folder {folder} is quantised by {method!r}, stored as {storage!r}; served are plain weights and "
+            "bitsandbytes' 4-bit ones, stored as 'uint8' (docs/base.md)"
         )
     if find_spec("bitsandbytes") is None:
         raise BaseModelError(f"base folder {folder} holds 4-bit weights: pip install bitsandbytes")

@@ -23,7 +23,7 @@ from torch.nn import functional
 from client.model.experts import Experts
 from client.model.forward import Prefix, Query, read
 from client.model.gates import Gates
-from privacy.experts import TASKS
+from privacy.experts import TASKS, tasks_at
 
 TOP_K = 2  # task experts that serve a question which names no task
 _NAMES = tuple(TASKS)
@@ -55,5 +55,5 @@ def losses(experts: Experts, prefix: Prefix, scale: str, tasks: Sequence[str]) -
 
 def _logits(experts: Experts, prefix: Prefix, scale: str) -> Tensor:
     asked = _LENGTH * functional.normalize(prefix.instruction, dim=-1)
-    possible = torch.tensor([scale in TASKS[task] for task in _NAMES], device=asked.device)
+    possible = torch.tensor([task in tasks_at(scale) for task in _NAMES], device=asked.device)
     return experts.router(asked[:, None])[:, 0].masked_fill(~possible, float("-inf"))

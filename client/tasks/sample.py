@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from client.errors import AnswerError, SampleError
-from privacy.experts import TASKS
+from privacy.experts import TASKS, tasks_at
 
 FRAME = 1000
 
@@ -135,7 +135,7 @@ class Sample:
         if self.task not in TASKS:
             raise SampleError(f"unknown task {self.task!r}; known are {', '.join(TASKS)}")
         if self.scale not in TASKS[self.task]:
-            possible = ", ".join(task for task, scales in TASKS.items() if self.scale in scales)
+            possible = ", ".join(tasks_at(self.scale))
             raise SampleError(f"task {self.task} can't be asked at scale {self.scale}; {possible} can")
         if self.choices and not (isinstance(self.answer, Words) and self.answer.text in self.choices):
             raise SampleError(f"the answer is not among the choices {', '.join(self.choices)}")

@@ -41,7 +41,7 @@ from client.training.batch import (
     padded,
 )
 from client.training.draw import Draw
-from privacy.experts import TASKS as SCALES_OF
+from privacy.experts import tasks_at
 
 STD_FLOOR = 1e-4
 Rewarded = Callable[[str, Sequence[float]], None]
@@ -161,7 +161,7 @@ def _groups(
     numbered = [(item, streams[item.patient].random(shape)) for item in rows]
     groups = []
     for scale, own in by_kind(numbered, lambda r: r[0].sample.scale).items():
-        possible = tuple(task for task, scales in SCALES_OF.items() if scale in scales)
+        possible = tasks_at(scale)
         with experts.gated(scale, declared(possible, possible)), experts.merged():
             for batch in micro_batches(
                 own,

@@ -20,9 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from client.errors import ClientError
+from client.model.adapters import is_four_bit
 from client.model.base import Base
 from client.model.visual import IMAGES_A_PASS
 from client.training.batch import Performance
+from privacy.descent import SEPARATOR
 from privacy.experts import LAYERS, ROUTER
 
 TEXT_TOKENS = 192  # of a prompt, beside its visual tokens
@@ -94,6 +96,7 @@ class Decoder:
     itemsize: int
     visual: int
     encoding: int
+    packed: bool = False  # whether linear layers' weights are 4-bit
 
     @classmethod
     def of(cls, base: Base) -> Decoder:
@@ -112,7 +115,18 @@ class Decoder:
             itemsize=itemsize,
             visual=max(base.scales.wsi_max_tokens, region),
             encoding=_encoding(base.model.config, region, itemsize),
+            packed=any(is_four_bit(module) for module in base.language_model.modules()),
         )
+
+    @property
+    def dense_layer(self) -> int:
+        """Values of a layer's adapted weights."""
+        return self.width * (2 * self.queries + 2 * self.keys + 3 * self.inner)
+
+    @property
+    def factors_a_rank(self) -> int:
+        """Values of A and B of all of a layer's adapted weights, a rank."""
+        return 7 * self.width + 2 * self.queries + 2 * self.keys + 3 * self.inner
 
 
 def _encoding(config: Any, tokens: int, itemsize: int) -> int:
@@ -149,7 +163,8 @@ def need(
         activations=_activations(decoder, tokens, answers, 2 * rank, performance.checkpointing)
         + _per_row(trained, tokens, answers),
         logits=_answer_tokens(tokens, answers) * decoder.vocabulary * (decoder.itemsize + 3 * FLOAT),
-        sampling=_sampling(decoder, max(performance.sampled_tokens, answers * (prompt + answer)), answer),
+        sampling=_sampling(decoder, max(performance.sampled_tokens, answers * (prompt + answer)), answer)
+        + _held(decoder, rank, len({name.split(SEPARATOR)[0] for name in trained}) if rollouts else 0),
         encoding=decoder.encoding,
     )
 
@@ -166,6 +181,7 @@ def _activations(decoder: Decoder, tokens: int, answers: int, rank: int, checkpo
     copies = 2 * (d.keys + d.queries) * e if answers > 1 else 2 * d.keys * e
     kept = (d.width + 2 * d.keys) * e + (2 * d.keys * e) * answers
     backward = tokens * (3 * d.inner + 2 * d.width) * max(e, FLOAT)
+    backward += d.width * d.inner * e if d.packed else 0  # one weight at a time is made dense
     layer = tokens * whole + tokens * answers * copies
     if checkpointing:
         return d.layers * tokens * kept + layer + backward
@@ -188,16 +204,23 @@ def _answer_tokens(tokens: int, answers: int) -> int:
 
 
 def _sampling(decoder: Decoder, tokens: int, answer: int) -> int:
-    """Keys and values twice, as their buffers grow out of the prompts'; the next token's distribution in float64; the
-    active experts merged with the base's layers, where those are float32.
-    """
+    """Keys and values twice, as their buffers grow out of the prompts'; the next token's distribution in float64."""
     d, e = decoder, decoder.itemsize
     cached = 2 * tokens * d.layers * 2 * d.keys * e
     rows = math.ceil(tokens / (SHORTEST + answer))
     distribution = rows * d.vocabulary * (e + 2 * FLOAT + 2 * DOUBLE)
     reading = rows * SHORTEST * (2 * d.width + 2 * d.inner) * e
-    layer = d.width * (2 * d.queries + 2 * d.keys + 3 * d.inner)
-    return cached + distribution + reading + (d.layers * layer * FLOAT if e == FLOAT else 0)
+    return cached + distribution + reading
+
+
+def _held(decoder: Decoder, rank: int, tasks: int) -> int:
+    """The active experts, ready for sampling: one matrix a layer with the base's where that is float32 and all rows have the
+    same gates (one task's expert at most), else the factors of the scale expert and of all trained tasks'.
+    """
+    d = decoder
+    if d.itemsize == FLOAT and not d.packed and tasks <= 1:
+        return d.layers * d.dense_layer * FLOAT
+    return d.layers * d.factors_a_rank * (1 + tasks) * rank * d.itemsize
 
 
 def fitting(

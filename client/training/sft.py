@@ -3,10 +3,10 @@ anyone wrote.
 
 Half of the drawn samples (a coin of the patient's own) are asked directly. The other half are asked to think
 first, as the next stage will ask: the model's own thought, as it stands now, goes before the known answer. In
-either form the loss is the mean negative log-likelihood of the answer's tokens, of the tags about it and of the end; what
-was thought is no target. Where the router is trained, its cross-entropy of the sample's task is added; it moves
-nothing but the router. A patient's loss is the mean over its drawn samples. Nothing is normalised over the batch, so
-that a patient's gradient is that patient's alone.
+either form the loss is the mean negative log-likelihood of the answer's tokens, of the tags about thought and answer and
+of the end; what was thought is no target, and where nothing was, no tag before the answer is one. Where the router is
+trained, its cross-entropy of the sample's task is added; it moves nothing but the router. A patient's loss is the mean
+over its drawn samples. Nothing is normalised over the batch, so that a patient's gradient is that patient's alone.
 """
 
 from __future__ import annotations
