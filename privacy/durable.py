@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
+import time
+from contextlib import suppress
 from pathlib import Path
+
+_LEFT_S = 86_400.0  # no writer takes that long: the file is a dead one's
 
 
 def replace(path: Path, data: bytes, mode: int = 0o600) -> None:
@@ -13,8 +18,13 @@ def replace(path: Path, data: bytes, mode: int = 0o600) -> None:
     Guarantee: whatever instant the process or the machine dies at, `path` is as it was or holds all of `data`; once
     this returns, it holds `data`. A link at `path` is replaced, never followed. The file is a new one with `mode`, less
     the umask; nobody can foresee the name under which it is written. A death leaves it beside, as
-    `<name>.<random>.part`. Raises `OSError`: then `path` is as it was, unless only its folder could not be synced.
+    `<name>.<random>.part`; a later `replace` of `path` removes what is a day old. Raises `OSError`: then `path` is as it
+    was, unless only its folder could not be synced.
     """
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*.part"):
+        with suppress(FileNotFoundError):
+            if time.time() - left.lstat().st_mtime > _LEFT_S:
+                left.unlink()
     part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:

@@ -46,6 +46,8 @@ def test_killed_before_any_of_its_lines_it_leaves_the_old_file_or_the_new(tmp_pa
         child = [sys.executable, "-c", KILLED_AT_A_LINE, str(path), str(line)]
         code = subprocess.run(child, check=False).returncode
         found.append(path.read_bytes())
+        for left in tmp_path.glob("*.part"):
+            left.unlink()
         if code == 0:
             break
         assert code == -signal.SIGKILL
@@ -128,3 +130,14 @@ def test_where_it_fails_the_old_file_stands_alone(tmp_path: Path, monkeypatch: p
         durable.replace(path, NEW)
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
     assert path.read_bytes() == OLD
+
+
+def test_what_a_dead_writer_left_goes_once_it_is_a_day_old(tmp_path: Path) -> None:
+    """Catches patients' answers that pile up in files nobody lists, and a living writer's file taken from it."""
+    dead, living, other = (tmp_path / f"{name}.part" for name in ("a[1].0f", "a[1].1f", "a1.0f"))
+    for path in (dead, living, other):
+        path.write_bytes(b"half")
+    for path in (dead, other):
+        os.utime(path, (0, 0))
+    durable.replace(tmp_path / "a[1]", b"whole")
+    assert {path.name for path in tmp_path.iterdir()} == {"a[1]", living.name, other.name}
