@@ -50,6 +50,7 @@ def arms_at(level: str) -> dict[str, Arm]:
     if federated == LONG:
         arms |= {
             "declared, GRPO for 12 steps": Arm((federated,), "long thinking"),
+            "GRPO for 12 steps, asked directly": Arm((federated,), "long direct"),
             "pooled, SFT": Arm(("pooled",), "sft direct"),
             "pooled, SFT + GRPO": Arm(("pooled",), "grpo thinking"),
         }
@@ -68,6 +69,7 @@ def differences_at(level: str) -> dict[str, tuple[Arm, Arm]]:
         "SFT over base": (sft, arms["base"]),
         "SFT + GRPO over SFT": (declared, sft),
         "SFT + GRPO over SFT, both thinking": (declared, arms["SFT, asked to think"]),
+        "SFT + GRPO over SFT, both directly": (arms["SFT + GRPO, asked directly"], sft),
         "learned over declared gates": (arms["scale and task, learned gates"], declared),
         "experts over one shared LoRA": (declared, arms["one shared LoRA, SFT + GRPO"]),
     }
@@ -79,6 +81,7 @@ def differences_at(level: str) -> dict[str, tuple[Arm, Arm]]:
         long = arms["declared, GRPO for 12 steps"]
         asked["GRPO for 12 steps over SFT"] = long, sft
         asked["GRPO for 12 steps over SFT, both thinking"] = long, arms["SFT, asked to think"]
+        asked["GRPO for 12 steps over SFT, both directly"] = arms["GRPO for 12 steps, asked directly"], sft
     return asked
 
 
