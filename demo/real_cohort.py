@@ -2,17 +2,19 @@
 
 One image is one patient and one slide: the source names no patients.  Hospitals are split by the stain that each image's
 `stain_domain` names.  The source states no physical scale, so images are magnified `MAGNIFY` times and said to be of one
-micrometre a pixel: a nucleus is then about as large as the glands that the embedded base was drawn.
+micrometre a pixel: seen in a field a nucleus is then about as large as the glands that the embedded base was drawn, and
+seen in a close-up as large as its tumour nests.
 """
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import cv2
 import numpy as np
@@ -23,22 +25,26 @@ from demo.cohort import MANIFEST
 from demo.slide_writer import Identifiers, write_slide
 
 LISTING = "coco.json"
-MAGNIFY = 2
-CROP = 128  # pixels a side of a region, after magnification, as of all that follow
-MOST_OBJECTS = {"vqa": 10, "detection": 10, "segmentation": 5}  # what fits into an answer
+MAGNIFY = 4
+FIELD = 256  # pixels a side of a region with several nuclei, after magnification, as of all that follow
+CLOSE_UP = 128  # of a region about one nucleus
+SHIFT = 24  # most that a nucleus' centre is off its close-up's, so that the middle is no answer
+MOST_OBJECTS = {"vqa": 9, "detection": 4}  # as many as the base knows to count, and to box
 OUTLINE_POINTS = 8
-LEAST_PIXELS = 100  # of a nucleus inside a region: a smaller rest of one is not asked about
+LEAST_PIXELS = 400  # of a nucleus: a smaller one is not asked about
 STAINS = {"purple_on_purple": "purple on purple", "purple_on_white": "purple on white", "pink_he": "pink"}
 # The embedded base knows 648 tokens and no word for a nucleus or a colour: what it would have to spell letter by letter
-# it does not learn in a few steps.  Objects are asked for in its own words, and stains are answered by letter.
+# it does not learn in a few steps.  Objects are asked for in its own words, and stains are answered by number.
 QUESTIONS = {
     "classification": "Which stain is this?",
-    "vqa": "How many nuclei are there?",
+    "vqa": "How many glands are there?",
     "detection": "Box every gland.",
     "segmentation": "Outline the tumour.",
 }
-LETTERS = dict(zip(STAINS.values(), "ABC", strict=True))
-STAIN_EVERY = 4  # regions: one word is sooner learnt than an outline, and would drown it
+NUMBERS = dict(zip(STAINS.values(), "123", strict=True))
+# Fields: one word is sooner learnt than a list of boxes, and would drown it.
+STAIN_EVERY, COUNT_EVERY = 4, 2
+CLOSE_UPS = 12  # of an image, at most
 _SHUFFLE = 11
 _PLANTED = Identifiers("none", "none", "none")
 
@@ -49,7 +55,8 @@ class RealDataError(Exception):
 
 @dataclass(frozen=True)
 class RealImage:
-    """An image [H, W, 3] uint8, its label map [H, W] (0: no nucleus), and its stain, one of `STAINS`' values."""
+    """An image [H, W, 3] uint8, its label map [H, W] (0: no nucleus), and its stain, one of `STAINS`' values; as they
+    lie in the folder, not magnified."""
 
     name: str
     stain: str
@@ -59,14 +66,20 @@ class RealImage:
 
 @dataclass(frozen=True)
 class Nucleus:
-    """What a region shows of a nucleus: its box (x1, y1, x2, y2) and outline [points, 2], in the region's pixels."""
+    """A nucleus' box (x1, y1, x2, y2) and outline [points, 2], in the magnified image's pixels."""
 
     box: tuple[int, int, int, int]
     outline: NDArray[np.float64]
 
+    @property
+    def centre(self) -> tuple[int, int]:
+        """Of its box."""
+        x1, y1, x2, y2 = self.box
+        return (x1 + x2) // 2, (y1 + y2) // 2
+
 
 def read_images(folder: Path) -> list[RealImage]:
-    """All images that the listing names, magnified, with their label maps.
+    """All images that the listing names, with their label maps.
 
     Raises `RealDataError` naming the file that is missing, is no image, or is of another size than its labels.
     """
@@ -79,14 +92,9 @@ def read_images(folder: Path) -> list[RealImage]:
         labels = _read(folder / entry["label_map"], cv2.IMREAD_UNCHANGED)
         if labels.shape != rgb.shape[:2]:
             raise RealDataError(f"{folder / entry['label_map']}: not of the size of {entry['file_name']}")
-        size = (rgb.shape[1] * MAGNIFY, rgb.shape[0] * MAGNIFY)
+        stain = STAINS[entry["stain_domain"]]
         images.append(
-            RealImage(
-                Path(entry["file_name"]).stem,
-                STAINS[entry["stain_domain"]],
-                cv2.resize(rgb, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8),
-                labels.astype(np.uint16).repeat(MAGNIFY, 0).repeat(MAGNIFY, 1),
-            )
+            RealImage(Path(entry["file_name"]).stem, stain, rgb.astype(np.uint8), labels.astype(np.uint16))
         )
     return images
 
@@ -110,7 +118,9 @@ def write(folder: Path, images: Sequence[RealImage]) -> None:
         return
     (folder / "slides").mkdir(parents=True, exist_ok=True)
     for image in images:
-        write_slide(folder / "slides" / f"{image.name}.svs", image.rgb, 1.0, _PLANTED)
+        size = (image.rgb.shape[1] * MAGNIFY, image.rgb.shape[0] * MAGNIFY)
+        rgb = cv2.resize(image.rgb, size, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+        write_slide(folder / "slides" / f"{image.name}.svs", rgb, 1.0, _PLANTED)
     part = folder / f"{MANIFEST}.part"
     with part.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS + OPTIONAL, restval="")
@@ -120,44 +130,55 @@ def write(folder: Path, images: Sequence[RealImage]) -> None:
 
 
 def rows(image: RealImage) -> list[dict[str, Any]]:
-    """What is asked of an image's regions, which lie edge to edge: up to four questions each."""
-    height, width = image.labels.shape
+    """What is asked of an image: of fields, which lie edge to edge, and of close-ups of single nuclei."""
+    found = nuclei(image.labels)
     return [
-        {"patient": image.name, "slide": f"{image.name}.svs", "x": x, "y": y, "width": CROP, "height": CROP} | question
-        for y in range(0, height - CROP + 1, CROP)
-        for x in range(0, width - CROP + 1, CROP)
-        for question in _questions(image, x, y)
-    ]  # fmt: skip
-
-
-def _questions(image: RealImage, x: int, y: int) -> list[dict[str, str]]:
-    """The questions about a region, and their answers in the image's pixels.
-
-    Boxes and outlines are asked for where there are nuclei, for "none" is soon learnt; and never more than an answer
-    holds.
-    """
-    found = nuclei(image.labels[y : y + CROP, x : x + CROP])
-    boxes = [[n.box[0] + x, n.box[1] + y, n.box[2] + x, n.box[3] + y] for n in found]
-    outlines = [(n.outline + np.array((x, y))).tolist() for n in found]
-    answers = {"vqa": {"answer": str(len(found))}}
-    if (x + y) // CROP % STAIN_EVERY == 0:
-        choices = json.dumps([*LETTERS.values()])
-        answers["classification"] = {"answer": LETTERS[image.stain], "choices": choices}
-    if found:
-        answers["detection"] = {"boxes": json.dumps(boxes)}
-        answers["segmentation"] = {"polygons": json.dumps(outlines)}
-    return [
-        {"task": task, "question": QUESTIONS[task]} | answer
-        for task, answer in answers.items()
-        if len(found) <= MOST_OBJECTS.get(task, len(found))
+        {"patient": image.name, "slide": f"{image.name}.svs", "question": QUESTIONS[asked["task"]]} | asked
+        for asked in (*_fields(image, found), *_close_ups(image, found))
     ]
 
 
-def nuclei(labels: NDArray[np.uint16]) -> list[Nucleus]:
-    """The nuclei that a region's label map [h, w] shows, from top to bottom, then from left to right.
+def _fields(image: RealImage, found: Sequence[Nucleus]) -> Iterator[dict[str, Any]]:
+    """Stain, number and boxes of the nuclei whose centre a field shows.
 
-    Of one that is cut to pieces the largest counts.  Left out is what shows less than `LEAST_PIXELS`, and what keeps
-    less than half of its own area in `OUTLINE_POINTS` points: slivers at the edge.
+    Boxes are asked for where there is a nucleus, for "none" is soon learnt; and never more than an answer holds.
+    """
+    height, width = (side * MAGNIFY for side in image.labels.shape)
+    corners = [
+        (x, y) for y in range(0, height - FIELD + 1, FIELD) for x in range(0, width - FIELD + 1, FIELD)
+    ]
+    for number, (x, y) in enumerate(corners):
+        field = {"x": x, "y": y, "width": FIELD, "height": FIELD}
+        inside = [n for n in found if x <= n.centre[0] < x + FIELD and y <= n.centre[1] < y + FIELD]
+        boxes = np.array([n.box for n in inside]).reshape(-1, 2, 2).clip((x, y), (x + FIELD, y + FIELD))
+        if number % STAIN_EVERY == 0:
+            choices = json.dumps([*NUMBERS.values()])
+            yield field | {"task": "classification", "answer": NUMBERS[image.stain], "choices": choices}
+        if number % COUNT_EVERY == 0 and len(inside) <= MOST_OBJECTS["vqa"]:
+            yield field | {"task": "vqa", "answer": str(len(inside))}
+        if 0 < len(inside) <= MOST_OBJECTS["detection"]:
+            yield field | {"task": "detection", "boxes": json.dumps(boxes.reshape(-1, 4).tolist())}
+
+
+def _close_ups(image: RealImage, found: Sequence[Nucleus]) -> Iterator[dict[str, Any]]:
+    """The outline of the nucleus nearest to the middle; of many nuclei, `CLOSE_UPS` spread over the image."""
+    sides = np.array(image.labels.shape[::-1]) * MAGNIFY
+    random = np.random.default_rng((_SHUFFLE, crc32(image.name.encode())))
+    for i in np.unique(np.linspace(0, len(found) - 1, CLOSE_UPS).astype(int)) if found else ():
+        middle = np.array(found[i].centre) + random.integers(-SHIFT, SHIFT + 1, 2)
+        corner = (middle - CLOSE_UP // 2).clip(0, sides - CLOSE_UP) // MAGNIFY * MAGNIFY
+        outline = found[i].outline.clip(corner, corner + CLOSE_UP)
+        yield {
+            "task": "segmentation", "x": int(corner[0]), "y": int(corner[1]), "width": CLOSE_UP, "height": CLOSE_UP,
+            "polygons": json.dumps([outline.tolist()]),
+        }  # fmt: skip
+
+
+def nuclei(labels: NDArray[np.uint16]) -> list[Nucleus]:
+    """The nuclei of a label map [h, w], from top to bottom, then from left to right, magnified.
+
+    Of one that is cut to pieces the largest counts.  Left out is what has less than `LEAST_PIXELS`, and what keeps
+    less than half of its own area in `OUTLINE_POINTS` points: slivers.
     """
     found = []
     for label in np.unique(labels[labels > 0]):
@@ -165,12 +186,15 @@ def nuclei(labels: NDArray[np.uint16]) -> list[Nucleus]:
             (labels == label).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE
         )
         ring = max(contours, key=cv2.contourArea)[:, 0]
-        outline = _picked(ring)
-        area = cv2.contourArea(ring)
+        outline = _picked(ring) * MAGNIFY
+        area = cv2.contourArea(ring) * MAGNIFY**2
         if area >= LEAST_PIXELS and cv2.contourArea(outline.astype(np.float32)) >= area / 2:
-            (left, top), (right, bottom) = ring.min(0), ring.max(0) + 1  # a pixel has an extent
+            (left, top), (right, bottom) = (
+                ring.min(0) * MAGNIFY,
+                (ring.max(0) + 1) * MAGNIFY,
+            )  # a pixel has an extent
             found.append(Nucleus((int(left), int(top), int(right), int(bottom)), outline))
-    return sorted(found, key=lambda n: (n.box[1], n.box[0]))
+    return sorted(found, key=lambda n: (n.centre[1], n.centre[0]))
 
 
 def _picked(ring: NDArray[np.int32]) -> NDArray[np.float64]:

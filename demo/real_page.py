@@ -11,7 +11,7 @@ from client.evaluation.drawing import drawn, outlines
 from client.evaluation.examples import chosen
 from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
-from demo.real_cohort import RealImage
+from demo.real_cohort import MAGNIFY, RealImage
 from demo.real_scores import Said
 
 ARMS = ("base", "federated, no privacy, sft direct", "federated, epsilon 8, sft direct")
@@ -37,7 +37,11 @@ def draw_examples(
         region = sample.region
         assert region is not None  # only regions are asked about
         whole = tissue[sample.patient]
-        crop = whole.rgb[region.y : region.y + region.height, region.x : region.x + region.width]
+        top, left, bottom, right = (
+            side // MAGNIFY
+            for side in (region.y, region.x, region.y + region.height, region.x + region.width)
+        )
+        crop = whole.rgb[top:bottom, left:right]
         for column, name in enumerate(ARMS):
             text = said[name][0][i]
             answer = None if text is None else TASKS[sample.task].parse(text)

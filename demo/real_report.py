@@ -93,16 +93,17 @@ def _text(
     lines = [f"| {_named(name)} | {as_text(found)} |" for name, found in arms.items()]
     gains = [f"| {name} | {as_text(found, '+')} |" for name, found in differences.items()]
     part = "" if facts["folds"] == of else f" (of {of}; the study was not run to its end)"
-    sft, grpo = stages
+    sft, grpo = (
+        sum(s.rounds * s.mechanism.steps for s in stages if s.kind == kind) for kind in ("sft", "grpo")
+    )
     return (
         "# Results of the study on real images\n\n"
         f"`make study-real DATA=path/to/dsb2018_stained`: {facts['images']} images, each held out once over "
         f"{facts['folds']} folds{part}, {facts['samples']} questions. Stain and count: accuracy; the count's mean absolute "
         "error (less is better); AP50; Dice. In brackets: 95 % bootstrap over images. An image is the patient. Epsilon 8 is "
         f"at delta {facts['delta']:g} a hospital: noise multiplier {facts['noise_multiplier']:.2f} at sampling rate "
-        f"{sft.mechanism.sampling_rate:g}, {sft.rounds} x {sft.mechanism.steps} steps of SFT and {grpo.rounds} x "
-        f"{grpo.mechanism.steps} of GRPO. Local: the mean of the three hospitals' models. [study-real.md](study-real.md) says "
-        "what to read from it.\n\n| arm"
+        f"{stages[0].mechanism.sampling_rate:g}, {sft} steps of SFT and {grpo} of GRPO. Local: "
+        "the mean of the three hospitals' models. [study-real.md](study-real.md) says what to read from it.\n\n| arm"
         + head
         + "\n".join(lines)
         + "\n\n| difference"

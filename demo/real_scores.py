@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from client.evaluation.scores import mean_and_interval
 from client.tasks.registry import TASKS
-from client.tasks.sample import Sample, Text
-from demo.real_cohort import MOST_OBJECTS
+from client.tasks.sample import Answer, Box, Boxes, Polygon, Polygons, Sample, Text
+from demo.real_cohort import MOST_OBJECTS, OUTLINE_POINTS
 
 Said = Sequence[str | None]  # an answer a sample, in the samples' order; None where it had no form
 
@@ -92,12 +92,27 @@ def difference(more: Sequence[Said], less: Sequence[Said], samples: Sequence[Sam
 
 
 def constant(train: Sequence[Sample], samples: Sequence[Sample]) -> list[str]:
-    """What is said without looking: a task's most frequent answer in training, and that no nucleus is there."""
-    often: dict[str, Counter[str]] = {}
+    """What is said without looking: in training a task's most frequent answer, its median box, its median outline."""
+    by_task: dict[str, list[Answer]] = {}
     for sample in train:
-        often.setdefault(sample.task, Counter())[TASKS[sample.task].render(sample.answer)] += 1
-    words = {task: found.most_common(1)[0][0] for task, found in often.items()}
-    return [words[s.task] if s.task in ("classification", "vqa") else "none" for s in samples]
+        by_task.setdefault(sample.task, []).append(sample.answer)
+    words = {task: TASKS[task].render(_middle(task, found)) for task, found in by_task.items()}
+    return [words[s.task] for s in samples]
+
+
+def _middle(task: str, found: Sequence[Answer]) -> Answer:
+    if task == "detection":
+        corners = [
+            (b.x1, b.y1, b.x2, b.y2) for answer in found if isinstance(answer, Boxes) for b in answer.boxes
+        ]
+        return Boxes((Box(*np.median(corners, 0).astype(int).tolist()),))
+    if task == "segmentation":
+        rings = [
+            shape.points for answer in found if isinstance(answer, Polygons) for shape in answer.polygons
+        ]
+        whole = [ring for ring in rings if len(ring) == OUTLINE_POINTS]
+        return Polygons((Polygon(tuple((int(x), int(y)) for x, y in np.median(whole, 0))),))
+    return Counter(found).most_common(1)[0][0]
 
 
 def _of(row: Row, samples: Sequence[Sample]) -> list[int]:

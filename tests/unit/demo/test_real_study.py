@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from client.tasks.registry import TASKS
 from client.tasks.sample import Answer, Box, Boxes, Label, Polygon, Polygons, Region, Sample, Text
 from demo.real_cohort import STAINS, RealImage
 from demo.real_page import ARMS, draw_examples
@@ -58,7 +59,7 @@ def test_right_answers_score_full_and_none_score_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("said", "off"),
-    [("3", 0), ("5", 2), ("0", 3), ("999999", 7), ("many", 3), (None, 3), ("-4", 3), ("²", 3)],
+    [("3", 0), ("5", 2), ("0", 3), ("999999", 6), ("many", 3), (None, 3), ("-4", 3), ("²", 3)],
 )
 def test_a_count_is_off_by(said: str | None, off: int) -> None:
     """Catches one wild number that outweighs all others, and a crash on words or odd digits."""
@@ -75,16 +76,25 @@ def test_balanced_accuracy_counts_stains_alike() -> None:
 
 
 def test_the_constant_answer_is_the_training_sets_own() -> None:
-    """Catches a baseline that looked at what it is scored on."""
-    train = [_sample(f"t{i}", "vqa", Text("2")) for i in range(3)] + [
-        _sample("t9", "classification", Label("pink"))
+    """Catches a baseline that looked at what it is scored on, and one that is easier to beat than a guess has to be."""
+    ring = ((500, 300), (650, 350), (700, 500), (650, 650), (500, 700), (350, 650), (300, 500), (350, 350))
+    train = [
+        *(_sample(f"t{i}", "vqa", Text("2")) for i in range(3)),
+        _sample("t9", "classification", Label("pink")),
+        *(_sample(f"t{i}", "detection", Boxes((Box(i, i, 500 + i, 500 + i),))) for i in range(3)),
+        *(_sample(f"t{i}", "segmentation", Polygons((Polygon(ring),))) for i in range(3)),
+        _sample("t9", "segmentation", Polygons((Polygon(ring[::2]),))),  # a sliver has fewer points
     ]
     held = [
         _sample("h", "vqa", Text("7")),
         _sample("h", "classification", Label("x")),
         _sample("h", "detection", Boxes(())),
+        _sample("h", "segmentation", Polygons((Polygon(ring),))),
     ]
-    assert constant(train, held) == ["2", "pink", "none"]
+    said = constant(train, held)
+    assert said[:2] == ["2", "pink"]
+    assert said[2] == "<bbox>[0,0,500,500]</bbox>"  # of the corners 1 and 501, on the written grid
+    assert TASKS["segmentation"].score([(said[3], held[3])]) == [pytest.approx(1.0)]
 
 
 @pytest.mark.parametrize("price", [e for e in EPSILONS if e is not None])
@@ -122,7 +132,7 @@ def test_the_report_says_each_arm_how_much_was_run_and_at_what_price(
     result, text = report(_samples(4), said, 1, noisy(STAGES, 8.0), DELTA, FOLDS)
     assert "| federated, no privacy, SFT | 1.000 (1.000 to 1.000) |" in text
     assert "| what privacy costs the federation | +1.000" in text
-    assert "1 folds (of 4; the study was not run to its end)" in text
+    assert f"1 folds (of {FOLDS}; the study was not run to its end)" in text
     assert f"delta {DELTA:g}" in text
     assert result["images"] == 4
     with pytest.raises(ValueError, match="no fold"):
@@ -134,7 +144,7 @@ def test_the_page_shows_answers_over_their_own_tissue(
 ) -> None:
     """Catches a page that fails on an arm without an answer, or that draws nothing."""
     images = [
-        RealImage(f"p{i}", "pink", np.full((128, 128, 3), 200, np.uint8), np.zeros((128, 128), np.uint16))
+        RealImage(f"p{i}", "pink", np.full((64, 64, 3), 200, np.uint8), np.zeros((64, 64), np.uint16))
         for i in range(4)
     ]
     assert set(ARMS) <= set(said)
