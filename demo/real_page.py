@@ -14,7 +14,7 @@ from client.tasks.sample import Sample
 from demo.real_cohort import MAGNIFY, RealImage
 from demo.real_scores import Said
 
-ARMS = ("base", "federated, no privacy, sft direct", "federated, epsilon 8, sft direct")
+ARMS = ("base", "federated, no privacy", "federated, epsilon 8")
 CHOSEN_BY = ARMS[1]  # whose best, median and worst answers are shown
 SIDE, MARGIN, LINE = 240, 8, 16
 
@@ -31,7 +31,7 @@ def draw_examples(
     page = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(page)
     for column, name in enumerate(ARMS):
-        pen.text((MARGIN + column * (SIDE + MARGIN), 8), name.removesuffix(", sft direct"), fill="black")
+        pen.text((MARGIN + column * (SIDE + MARGIN), 8), name, fill="black")
     for line, (which, i) in enumerate(lines):
         sample = samples[i]
         region = sample.region

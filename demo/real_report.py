@@ -12,11 +12,6 @@ from demo.real_scores import ROWS, Said, arm, as_text, difference
 from server.campaign import Stage
 
 PRICES = ("no privacy", "epsilon 8")
-STAGES = {
-    "sft direct": "SFT",
-    "grpo direct": "SFT + GRPO, asked directly",
-    "grpo thinking": "SFT + GRPO, asked to think",
-}
 
 
 def report(
@@ -50,36 +45,18 @@ def report(
 
 
 def _arms() -> list[str]:
-    """The lines of the table: arms after SFT first, then after GRPO, then each hospital alone."""
-    trained = [
-        f"{run}, {price}, {stage}"
-        for stage in STAGES
-        for run in ("local", "federated", "pooled")
-        for price in PRICES
-    ]
-    alone = [f"local {stain}, {price}, sft direct" for stain in STAINS.values() for price in PRICES]
-    return ["constant", "base", *trained, *alone]
+    """The lines of the table; each hospital alone comes last."""
+    runs = ("local", "federated", "pooled", *(f"local {stain}" for stain in STAINS.values()))
+    return ["constant", "base", *(f"{run}, {price}" for run in runs for price in PRICES)]
 
 
 def _differences() -> dict[str, tuple[str, str]]:
-    sft = "sft direct"
+    free, private = PRICES
     return {
-        "pooled over base, no privacy": (f"pooled, no privacy, {sft}", "base"),
-        "federated over base, no privacy": (f"federated, no privacy, {sft}", "base"),
-        "federated over local, no privacy": (f"federated, no privacy, {sft}", f"local, no privacy, {sft}"),
-        "pooled over federated, no privacy": (f"pooled, no privacy, {sft}", f"federated, no privacy, {sft}"),
-        "GRPO over SFT, pooled, no privacy": ("pooled, no privacy, grpo direct", f"pooled, no privacy, {sft}"),
-        "federated over base, epsilon 8": (f"federated, epsilon 8, {sft}", "base"),
-        "federated over local, epsilon 8": (f"federated, epsilon 8, {sft}", f"local, epsilon 8, {sft}"),
-        "pooled over base, epsilon 8": (f"pooled, epsilon 8, {sft}", "base"),
-        "what privacy costs the federation": (f"federated, no privacy, {sft}", f"federated, epsilon 8, {sft}"),
-    }  # fmt: skip
-
-
-def _named(name: str) -> str:
-    for stage, words in STAGES.items():
-        name = name.replace(stage, words)
-    return name
+        f"{more} over {less}, {price}": (f"{more}, {price}", less if less == "base" else f"{less}, {price}")
+        for price in PRICES
+        for more, less in (("federated", "base"), ("federated", "local"), ("pooled", "federated"))
+    } | {"what privacy costs the federation": (f"federated, {free}", f"federated, {private}")}
 
 
 def _text(
@@ -90,19 +67,17 @@ def _text(
     of: int,
 ) -> str:
     head = " | " + " | ".join(row.name for row in ROWS) + " |\n|---|" + "---|" * len(ROWS) + "\n"
-    lines = [f"| {_named(name)} | {as_text(found)} |" for name, found in arms.items()]
+    lines = [f"| {name} | {as_text(found)} |" for name, found in arms.items()]
     gains = [f"| {name} | {as_text(found, '+')} |" for name, found in differences.items()]
     part = "" if facts["folds"] == of else f" (of {of}; the study was not run to its end)"
-    sft, grpo = (
-        sum(s.rounds * s.mechanism.steps for s in stages if s.kind == kind) for kind in ("sft", "grpo")
-    )
+    steps = sum(stage.rounds * stage.mechanism.steps for stage in stages)
     return (
         "# Results of the study on real images\n\n"
         f"`make study-real DATA=path/to/dsb2018_stained`: {facts['images']} images, each held out once over "
         f"{facts['folds']} folds{part}, {facts['samples']} questions. Stain and count: accuracy; the count's mean absolute "
         "error (less is better); AP50; Dice. In brackets: 95 % bootstrap over images. An image is the patient. Epsilon 8 is "
         f"at delta {facts['delta']:g} a hospital: noise multiplier {facts['noise_multiplier']:.2f} at sampling rate "
-        f"{stages[0].mechanism.sampling_rate:g}, {sft} steps of SFT and {grpo} of GRPO. Local: "
+        f"{stages[0].mechanism.sampling_rate:g}, {steps} steps of SFT. Local: "
         "the mean of the three hospitals' models. [study-real.md](study-real.md) says what to read from it.\n\n| arm"
         + head
         + "\n".join(lines)

@@ -2,7 +2,8 @@
 
     make study-real DATA=path/to/dsb2018_stained      # every finished run stands under build/study-real/runs/
 
-Arms, each without privacy and at each epsilon of `EPSILONS`, after SFT and after SFT and GRPO:
+Arms, each without privacy and at each epsilon of `EPSILONS`, after SFT (thirty patients a step are too few for GRPO:
+docs/study-real.md):
 
     constant    the most frequent answer, without looking; base: nothing trained
     local       each hospital alone; the mean of the three models
@@ -31,15 +32,13 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from client.evaluation.answers import Asking, Mode, answer
+from client.evaluation.answers import Asking, answer
 from client.model.base import Base, folder_hash
-from client.model.experts import Experts
 from client.slides.index import index_slides
 from client.tasks.manifest import read_manifest
 from client.tasks.sample import Sample
 from demo.arms import (
     Hospital,
-    State,
     encoded,
     fresh,
     load,
@@ -71,27 +70,12 @@ RECIPE = replace(DEMO, rank=8)
 STAGES = (
     Stage("sft", 3, ("scale/roi",), 2.5e-2, Mechanism(0.5, 0.0, RATE, 40, 8)),
     Stage("sft", 1, ("scale/roi",), 1e-2, Mechanism(0.5, 0.0, RATE, 20, 8)),
-    Stage(
-        "grpo",
-        1,
-        ("task/detection", "task/segmentation"),
-        1e-2,
-        Mechanism(0.02, 0.0, RATE, 8, 2),
-        rollouts=8,
-        kl_beta=0.0,
-        max_answer_tokens=64,
-    ),
 )
 LOCAL = tuple(f"local {stain}" for stain in STAINS.values())
 TRAINED = ("federated", "pooled", *LOCAL)
 ENCODED = "encoded.pt"
 OUT = Path("build/study-real")
 RESULTS = Path("docs/results-real.md")
-FORMS: Mapping[str, tuple[Mode, ...]] = {
-    "base": ("direct",),
-    "sft": ("direct",),
-    "grpo": ("direct", "thinking"),
-}
 
 
 @dataclass(frozen=True)
@@ -127,7 +111,7 @@ def noisy(stages: Sequence[Stage], epsilon: float | None) -> tuple[Stage, ...]:
 
 
 def run(job: Job, out: Path, dealt: Mapping[str, int], stains: Mapping[str, str]) -> None:
-    """Trains one arm and writes what it answers to the fold's samples after each stage."""
+    """Trains one arm and writes what it answers to the fold's samples."""
     torch.set_num_threads(1)
     began, base = time.monotonic(), Base.load(EMBEDDED)
     held = torch.load(out / "data" / ENCODED, weights_only=False)  # our own file
@@ -144,9 +128,6 @@ def run(job: Job, out: Path, dealt: Mapping[str, int], stains: Mapping[str, str]
     ]
     experts = fresh(base, RECIPE)
     state = start(experts)
-    said: dict[str, list[str | None]] = {}
-    if job.run == "base":
-        said |= _answers(experts, state, asked, "base")
     rewards = out / "runs" / f"{job.name}.rewards"
     shutil.rmtree(rewards, ignore_errors=True)
     rewards.mkdir(parents=True)
@@ -155,7 +136,10 @@ def run(job: Job, out: Path, dealt: Mapping[str, int], stains: Mapping[str, str]
         trained = [pooled(hospitals)] if job.run == "pooled" else hospitals
         state = train_stage(experts, trained, state, stage, RECIPE, first, job.fold, rewards)
         first += stage.rounds
-        said |= _answers(experts, state, asked, stage.kind)  # of two stages of a kind, the last one's
+    load(experts, state)
+    said = answer(
+        experts, asked.samples, asked.inputs, Asking("direct", scale_experts=True, task_experts=False)
+    )
     found = {"job": asdict(job), "said": said, "seconds": round(time.monotonic() - began)}
     _put(out / "runs" / job.name, json.dumps(found) + "\n")
 
@@ -164,20 +148,10 @@ def _part(hospital: Hospital, patients: set[str]) -> Hospital:
     return replace(hospital, samples=[s for s in hospital.samples if s.patient in patients])
 
 
-def _answers(experts: Experts, state: State, asked: Hospital, stage: str) -> dict[str, list[str | None]]:
-    """What is said to each sample, by stage and form of answer."""
-    load(experts, state)
-    asking = Asking("direct", scale_experts=stage != "base", task_experts=stage == "grpo")
-    return {
-        f"{stage} {form}": answer(experts, asked.samples, asked.inputs, replace(asking, mode=form))
-        for form in FORMS[stage]
-    }
-
-
 def gathered(out: Path, dealt: Mapping[str, int]) -> tuple[list[Sample], dict[str, list[Said]], int]:
     """The samples of the folds whose runs are all done, what every arm said to them, and how many folds these are.
 
-    An arm is named "run, epsilon, stage form"; `local` has a list of answers for each hospital's model.
+    An arm is named "run, price"; `local` has a list of answers for each hospital's model.
     """
     complete = [
         f for f in range(FOLDS) if all((out / "runs" / job.name).exists() for job in jobs() if job.fold == f)
@@ -189,14 +163,10 @@ def gathered(out: Path, dealt: Mapping[str, int]) -> tuple[list[Sample], dict[st
     always: list[str] = []
     for fold in complete:
         always += constant([s for s in every if dealt[s.patient] != fold], by_fold[fold])
-        single: dict[str, Said] = {}
         for job in (job for job in jobs() if job.fold == fold):
-            for key, texts in json.loads((out / "runs" / job.name).read_text())["said"].items():
-                price = "no privacy" if job.epsilon is None else f"epsilon {job.epsilon:g}"
-                single["base" if job.run == "base" else f"{job.run}, {price}, {key}"] = texts
-        for name, texts in single.items():
-            before = said.setdefault(name, [[]])
-            said[name] = [[*before[0], *texts]]
+            price = "no privacy" if job.epsilon is None else f"epsilon {job.epsilon:g}"
+            before = said.setdefault("base" if job.run == "base" else f"{job.run}, {price}", [[]])
+            before[0] = [*before[0], *json.loads((out / "runs" / job.name).read_text())["said"]]
     said["constant"] = [always]
     for name in [name for name in said if name.startswith(LOCAL[0])]:
         rest = name.removeprefix(LOCAL[0])

@@ -119,9 +119,8 @@ def test_every_run_has_a_file_of_its_own() -> None:
 def said() -> dict[str, list[list[str | None]]]:
     samples = _samples(4)
     names = ["constant", "base"]
-    for run in ("local", "federated", "pooled", *(f"local {s}" for s in STAINS.values())):
-        for price in ("no privacy", "epsilon 8"):
-            names += [f"{run}, {price}, {stage}" for stage in ("sft direct", "grpo direct", "grpo thinking")]
+    runs = ("local", "federated", "pooled", *(f"local {s}" for s in STAINS.values()))
+    names += [f"{run}, {price}" for run in runs for price in ("no privacy", "epsilon 8")]
     return {name: [_said(samples, "no privacy" in name)] for name in names}
 
 
@@ -130,7 +129,7 @@ def test_the_report_says_each_arm_how_much_was_run_and_at_what_price(
 ) -> None:
     """Catches a table of a part of the study that reads as the whole, and a difference with the wrong sign."""
     result, text = report(_samples(4), said, 1, noisy(STAGES, 8.0), DELTA, FOLDS)
-    assert "| federated, no privacy, SFT | 1.000 (1.000 to 1.000) |" in text
+    assert "| federated, no privacy | 1.000 (1.000 to 1.000) |" in text
     assert "| what privacy costs the federation | +1.000" in text
     assert f"1 folds (of {FOLDS}; the study was not run to its end)" in text
     assert f"delta {DELTA:g}" in text
