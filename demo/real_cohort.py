@@ -161,13 +161,17 @@ def _fields(image: RealImage, found: Sequence[Nucleus]) -> Iterator[dict[str, An
 
 
 def _close_ups(image: RealImage, found: Sequence[Nucleus]) -> Iterator[dict[str, Any]]:
-    """The outline of the nucleus nearest to the middle; of many nuclei, `CLOSE_UPS` spread over the image."""
+    """The outline of the nucleus nearest to the middle, whole; of many nuclei, `CLOSE_UPS` spread over the image.
+
+    A nucleus that a close-up can't hold is left out: cut outlines run along the edge, and lose their form.
+    """
     sides = np.array(image.labels.shape[::-1]) * MAGNIFY
     random = np.random.default_rng((_SHUFFLE, crc32(image.name.encode())))
-    for i in np.unique(np.linspace(0, len(found) - 1, CLOSE_UPS).astype(int)) if found else ():
-        middle = np.array(found[i].centre) + random.integers(-SHIFT, SHIFT + 1, 2)
-        corner = (middle - CLOSE_UP // 2).clip(0, sides - CLOSE_UP) // MAGNIFY * MAGNIFY
-        outline = found[i].outline.clip(corner, corner + CLOSE_UP)
+    fitting = [n for n in found if max(n.box[2] - n.box[0], n.box[3] - n.box[1]) <= CLOSE_UP - MAGNIFY]
+    for i in np.unique(np.linspace(0, len(fitting) - 1, CLOSE_UPS).astype(int)) if fitting else ():
+        box, outline = np.array(fitting[i].box).reshape(2, 2), fitting[i].outline
+        corner = fitting[i].centre + random.integers(-SHIFT, SHIFT + 1, 2) - CLOSE_UP // 2
+        corner = corner.clip(box[1] - CLOSE_UP, box[0]).clip(0, sides - CLOSE_UP) // MAGNIFY * MAGNIFY
         yield {
             "task": "segmentation", "x": int(corner[0]), "y": int(corner[1]), "width": CLOSE_UP, "height": CLOSE_UP,
             "polygons": json.dumps([outline.tolist()]),

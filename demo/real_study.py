@@ -69,7 +69,7 @@ RATE = 0.4
 RECIPE = replace(DEMO, rank=8)
 STAGES = (
     Stage("sft", 3, ("scale/roi",), 2.5e-2, Mechanism(0.5, 0.0, RATE, 40, 8)),
-    Stage("sft", 1, ("scale/roi",), 1e-2, Mechanism(0.5, 0.0, RATE, 20, 8)),
+    Stage("sft", 1, ("scale/roi",), 8e-3, Mechanism(0.5, 0.0, RATE, 30, 8)),
 )
 LOCAL = tuple(f"local {stain}" for stain in STAINS.values())
 TRAINED = ("federated", "pooled", *LOCAL)
