@@ -243,7 +243,9 @@ class Agent:
                 partial(stage_gradients, rewarded=curve.rewarded),
                 resume=self._checkpoints.read(reservation),
                 keep=partial(self._checkpoints.keep, reservation),
-                shared_sum=None if self._team is None else self._team.clipped_sum,
+                shared_sum=None
+                if self._team is None
+                else partial(self._team.clipped_sum, rewarded=curve.rewarded),
             )
 
         deltas = self._while_readable(trained)

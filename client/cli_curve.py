@@ -33,14 +33,15 @@ def curve(
 
     with told_plainly():
         marks = read_marks(Home(home.absolute()).rewards, campaign)
-    found = curves(marks)
-    if out is not None:
-        durable.replace(out, lines(found, "step", "mean reward").encode())
+        found = curves(marks)
+        if out is not None:
+            durable.replace(out, lines(found, "step", "mean reward").encode())
     if as_json:
         typer.echo(json.dumps({"campaign": marks[0].campaign, "marks": [asdict(mark) for mark in marks]}))
         return
     table = Table("task", "steps", "rollouts", "first tenth", "last tenth", title=marks[0].campaign)
-    for task, values in found.items():
+    for task, points in found.items():
+        values = [value for _, value in points]
         tenth = max(1, len(values) // 10)
         rollouts = sum(mark.rollouts for mark in marks if mark.task == task)
         first, last = sum(values[:tenth]) / tenth, running_mean(values)[-1]

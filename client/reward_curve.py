@@ -71,23 +71,28 @@ def read_marks(path: Path, campaign: str | None = None) -> list[Mark]:
     return [kept[key] for key in sorted(kept)]
 
 
-def curves(marks: Sequence[Mark]) -> Mapping[str, list[float]]:
-    """Each task's mean rewards, in order of the steps that asked it."""
-    found: dict[str, list[float]] = {}
+def curves(marks: Sequence[Mark]) -> Mapping[str, list[tuple[int, float]]]:
+    """Each task's mean rewards with the step that had them, counted from 1 over all rounds; a step that asked nothing at
+    all is not counted, one that did not ask a task is absent from that task's curve.
+    """
+    number = {at: i for i, at in enumerate(sorted({(mark.round, mark.step) for mark in marks}), 1)}
+    found: dict[str, list[tuple[int, float]]] = {}
     for mark in marks:
-        found.setdefault(mark.task, []).append(mark.mean)
+        found.setdefault(mark.task, []).append((number[mark.round, mark.step], mark.mean))
     return dict(sorted(found.items()))
 
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text("utf-8").splitlines()
+        return path.read_text("utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
 
 
 def _mark(line: str) -> Mark | None:
     try:
-        return Mark(**json.loads(line))
+        mark = Mark(**json.loads(line))
     except (ValueError, TypeError):
         return None
+    kinds = {"campaign": str, "round": int, "step": int, "task": str, "mean": float, "rollouts": int}
+    return mark if all(type(getattr(mark, name)) is kind for name, kind in kinds.items()) else None

@@ -19,14 +19,18 @@ from client.model.base import Base
 from client.model.inputs import InputLoader
 from client.model.slide_features import SlideFeatures
 from client.slides.index import index_slides
+from client.tasks.segmenter import use_segmenter
 from client.training.distributed import joined
 
 
 def main(home: Home, rank: int, size: int) -> None:
     """Meet the agent, load the base on a GPU of its own, and work until the agent ends it or goes away."""
     with joined(home.meeting, rank, size) as team:
-        base = Base.load(home.settings.base, f"cuda:{rank}" if torch.cuda.is_available() else "cpu")
+        device = f"cuda:{rank}" if torch.cuda.is_available() else "cpu"
+        base = Base.load(home.settings.base, device)
         index = index_slides(home.settings.slides)
+        if home.settings.segmenter is not None:
+            use_segmenter(home.settings.segmenter, index.slides, device)
         team.follow(
             ExpertStates(base).load, InputLoader(base, index.slides, SlideFeatures(base, home.features))
         )

@@ -81,7 +81,8 @@ def main() -> None:
     Path("docs/results.md").write_text(text)
     if LONG not in results.missing:
         curves = results.runs[results.seeds[0], LONG]["rewards"]
-        Path("docs/results-rewards.svg").write_text(lines(curves, "step", "mean reward"))
+        numbered = {task: list(enumerate(values, 1)) for task, values in curves.items()}
+        Path("docs/results-rewards.svg").write_text(lines(numbered, "step", "mean reward"))
     console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 

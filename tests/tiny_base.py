@@ -140,14 +140,15 @@ def make_tokenizer(
     template: str = CHAT_TEMPLATE,
     pad: str = "<|pad|>",
     eos: str = "<|end|>",
+    marks: Sequence[str] = MARKS,
 ) -> PreTrainedTokenizerFast:
-    """Letters, the answers' marks, and these special tokens."""
+    """Letters, the answers' marks (a real base has none: its tags are several tokens), and these special tokens."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     tokenizer = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in special])
-    tokenizer.add_tokens([AddedToken(mark, normalized=False) for mark in MARKS])
+    tokenizer.add_tokens([AddedToken(mark, normalized=False) for mark in marks])
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token=pad, eos_token=eos)
     fast.chat_template = template
     return fast

@@ -64,8 +64,8 @@ TEXT = {
 
 
 def qwen25(folder: Path) -> None:
-    """Qwen2.5-VL: windowed attention in its vision tower, no deepstack."""
-    tokenizer = make_tokenizer(QWEN25_SPECIAL, QWEN25_TEMPLATE, "<|endoftext|>", "<|im_end|>")
+    """Qwen2.5-VL: windowed attention in its vision tower, no deepstack. Its tags are several tokens, as a real base's."""
+    tokenizer = make_tokenizer(QWEN25_SPECIAL, QWEN25_TEMPLATE, "<|endoftext|>", "<|im_end|>", marks=())
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in QWEN25_SPECIAL}
     config = Qwen2_5_VLConfig(
         text_config={

@@ -9,7 +9,8 @@ from typing import Literal
 
 from client.model import router
 from client.model.experts import Experts
-from client.tasks.grammar import parse_thinking
+from client.model.stop import Stop
+from client.tasks.grammar import ANSWER_ENDS, parse_thinking
 from client.tasks.prompt import direct, thinking
 from client.tasks.sample import Sample
 from client.training import rollout
@@ -62,6 +63,7 @@ def said(
     samples only, so that nobody else's can change a token (`client.training.batch`).
     """
     prompts = experts.prompts
+    stop = ends(experts, asking.mode)
     question = direct if asking.mode == "direct" else thinking
     for (scale, task), own in by_kind(enumerate(samples), lambda s: s[1].kind).items():
         declared = asking.task_experts and not asking.learned
@@ -74,8 +76,13 @@ def said(
                 queries = [row.query for row in rows]
                 gates = router.gates_for(experts, queries, router.TOP_K) if asking.learned else None
                 with nullcontext() if gates is None else experts.gated(on[0], gates):
-                    ids = rollout.greedy(experts, queries, asking.most_tokens, prompts.end)
+                    ids = rollout.greedy(experts, queries, asking.most_tokens, stop)
                 yield [(i, prompts.text(tokens)) for (i, _), tokens in zip(batch, ids, strict=True)]
+
+
+def ends(experts: Experts, mode: Mode) -> Stop:
+    """Where an answer in this form ends: with its turn, or with the answer's closing tag."""
+    return experts.prompts.stop("" if mode == "direct" else ANSWER_ENDS)
 
 
 def answer_in(text: str, mode: Mode) -> str | None:

@@ -47,35 +47,37 @@ def bars(rows: Sequence[Score]) -> str:
     return "".join([*parts, "</svg>"])
 
 
-def lines(curves: Mapping[str, Sequence[float]], across: str, up: str) -> str:
+def lines(curves: Mapping[str, Sequence[tuple[int, float]]], across: str, up: str) -> str:
     """One curve a name: the values faintly, their running mean over the last tenth of the curve boldly.
 
-    `across` names what is counted from 1, `up` what the values are. At least one value in all.
+    A curve is (place, value) by rising place; `across` names what places count from 1, `up` what the values are. At
+    least one value in all.
     """
-    longest = max(map(len, curves.values()))
-    most = max(value for values in curves.values() for value in values)
+    longest = max(place for points in curves.values() for place, _ in points)
+    most = max(value for points in curves.values() for _, value in points)
     top = max(0.25, math.ceil(most * 4) / 4)
     width, height, left, right, under = _WIDE, 380, 56, 150, 44
 
-    def place(index: int, value: float) -> str:
-        x = left + (width - left - right) * (index / max(1, longest - 1))
+    def at(place: int, value: float) -> str:
+        x = left + (width - left - right) * ((place - 1) / max(1, longest - 1))
         return f"{x:.1f},{16 + (height - 16 - under) * (1 - max(0.0, value) / top):.1f}"
 
     parts = [_open(width, height, f"{up} by {across}")]
     for tick in range(round(top * 4) + 1):
-        y = place(0, tick / 4).split(",")[1]
+        y = at(1, tick / 4).split(",")[1]
         parts.append(f'<line class="grid" x1="{left}" y1="{y}" x2="{width - right}" y2="{y}"/>')
         parts.append(f'<text class="soft end" x="{left - 8}" y="{float(y) + 4}">{tick / 4:.2f}</text>')
-    for index in sorted({0, (longest - 1) // 2, longest - 1}):
-        x = place(index, 0).split(",")[0]
-        parts.append(f'<text class="soft mid" x="{x}" y="{height - under + 18}">{index + 1}</text>')
+    for place in sorted({1, (longest + 1) // 2, longest}):
+        x = at(place, 0).split(",")[0]
+        parts.append(f'<text class="soft mid" x="{x}" y="{height - under + 18}">{place}</text>')
     middle = (left + width - right) / 2
     parts.append(f'<text class="soft mid" x="{middle}" y="{height - 8}">{escape(across)}</text>')
     parts.append(f'<text class="soft" x="{left}" y="11">{escape(up)}</text>')
-    for number, (name, values) in enumerate(curves.items()):
+    for number, (name, curve) in enumerate(curves.items()):
         colour = _COLOURS[number % len(_COLOURS)]
+        places, values = zip(*curve, strict=True)
         for kind, drawn in (("raw", values), ("line", running_mean(values))):
-            points = " ".join(place(i, value) for i, value in enumerate(drawn))
+            points = " ".join(map(at, places, drawn))
             parts.append(f'<polyline class="{kind}" stroke="{colour}" points="{points}"/>')
         down = 30 + 20 * number
         parts.append(

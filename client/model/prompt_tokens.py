@@ -12,6 +12,7 @@ from torch import Tensor
 
 from client.model.base import Base
 from client.model.errors import PromptError
+from client.model.stop import Stop
 from client.model.visual import Visual
 from client.tasks.sample import Sample
 
@@ -60,6 +61,7 @@ class PromptBuilder:
             self._render(_asking(_MARK), True).partition(self._architecture.image_token)[2].find(_MARK)
         )
         self._built = lru_cache(maxsize=4096)(self._build)
+        self.stop = lru_cache(maxsize=None)(self._stop)
 
     def prompt(self, question: str, visual: Visual) -> Prompt:
         """User turn (visual tokens, then the question) and the opening of the assistant's turn, as the base's own
@@ -84,6 +86,12 @@ class PromptBuilder:
         return str(
             self._tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False)
         )
+
+    def _stop(self, tag: str = "") -> Stop:
+        """An answer's end: its turn's, and the tag's where one is given."""
+        tokens = range(len(self._tokenizer))
+        letters = [token or "" for token in self._tokenizer.convert_ids_to_tokens(list(tokens))] if tag else []
+        return Stop(self.end, tag, letters, self.text)
 
     def _end(self) -> int:
         """The token that the chat template writes after an assistant's turn; where it writes none, EOS."""

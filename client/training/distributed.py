@@ -6,18 +6,22 @@ to take and from which weights, and give back one thing, their part of the clipp
     rank 0   draw ─► tell ─► own share ─┐
     rank r           told ─► own share ─┴─► all-reduce ─► rank 0: Clipped ─► noise, once ─► step ─► tell the weights
 
-Each patient of the draw is in one share, so the sum moves by at most the clip norm, as in one process. What travels
-between the processes is not noised and never leaves the machine: gloo, over a loopback.
+Each patient of the draw is in one share, so the sum moves by at most the clip norm, as in one process. In which one,
+the patient's own key decides: where processes differ in anything (GPUs of two kinds round differently, and a last bit
+may decide a token), one patient more must not move others to another process. Shares are as even as chance makes them.
+What travels between the processes is not noised and never leaves the machine: gloo, over a loopback.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,10 +30,12 @@ from torch import Tensor
 
 from client.errors import ClientError, SlideError
 from client.model.experts import Experts
+from client.tasks.patient import identity
 from client.tasks.sample import Sample
 from client.training.batch import LoadInputs, Performance
 from client.training.draw import Draw
-from client.training.round import clipped_sum
+from client.training.grpo import Rewarded
+from client.training.round import clipped_sum, stage_gradients
 from privacy.clip import Clipped, add_across
 from privacy.plan import Plan
 
@@ -75,8 +81,9 @@ class Team:
         """The leader's word that a round begins, whose experts are in `parts`."""
         self._tell(Begin(plan.to_bytes(), dict(parts)))
 
-    def clipped_sum(self, draw: Draw) -> Clipped:
-        """`round.clipped_sum` over all processes' shares, for the leader.
+    def clipped_sum(self, draw: Draw, rewarded: Rewarded = lambda task, rewards: None) -> Clipped:
+        """`round.clipped_sum` over all processes' shares, for the leader; `rewarded` is told of every group of rollouts
+        in any of them.
 
         Raises the SlideError that any process met, so that the leader leaves that slide out; any other failure of
         another process is a `WorkerError`.
@@ -86,7 +93,7 @@ class Team:
         for name in names:
             value = draw.parameters[name].detach().to("cpu", torch.float32).contiguous()
             dist.broadcast(value, src=0, group=self.group)
-        return self._share(draw)
+        return self._share(draw, rewarded)
 
     def end(self) -> None:
         """The leader's word that the others may go."""
@@ -110,35 +117,46 @@ class Team:
             trained = {name: parameters[name] for name in told.parameters}
             draw = Draw(experts, trained, told.samples, told.seeds, plan, load_inputs, told.performance)
             try:
-                self._share(draw)
+                self._share(draw, lambda task, rewards: None)
             except Exception:
                 _LOG.exception(
                     "this step failed"
                 )  # the leader was told; where it is gone, the next word fails
 
-    def _share(self, draw: Draw) -> Clipped:
-        """This process' patients, every `size`-th of the draw; then the sum over all processes, if all have theirs."""
+    def _share(self, draw: Draw, rewarded: Rewarded) -> Clipped:
+        """This process' patients of the draw; then the sum over all processes, if all have theirs."""
+        own = [p for p, samples in enumerate(draw.samples) if rank_of(samples[0].patient, self.size) == self.rank]
+        told: list[tuple[str, list[float]]] = []
+        gradients = partial(stage_gradients, rewarded=lambda task, rewards: told.append((task, list(rewards))))
         failed: Exception | None = None
         try:
-            part = clipped_sum(draw.part(slice(self.rank, None, self.size)))
+            part = clipped_sum(draw.part(own), gradients)
         except Exception as error:
             failed = error
-        self._raise_any(failed)
+        for task, rewards in self._heard(failed, told):
+            rewarded(task, rewards)
         return add_across(part, self._sum_over_processes)
 
-    def _raise_any(self, failed: Exception | None) -> None:
-        words: list[tuple[type[SlideError], str] | str | None] = [None] * self.size
-        slide = isinstance(failed, SlideError)
-        mine = (type(failed), failed.name) if isinstance(failed, SlideError) else failed and "failed"
-        dist.all_gather_object(words, mine, group=self.group)
-        if failed is not None and not slide:
+    def _heard(
+        self, failed: Exception | None, told: list[tuple[str, list[float]]]
+    ) -> list[tuple[str, list[float]]]:
+        """What all processes were told of their groups. Raises for every process what any of them met."""
+        word = (type(failed), failed.name) if isinstance(failed, SlideError) else failed and "failed"
+        words: list[tuple[object, list[tuple[str, list[float]]]] | None] = [None] * self.size
+        dist.all_gather_object(words, (word, told), group=self.group)
+        if failed is not None and not isinstance(failed, SlideError):
             raise failed
-        for rank, word in enumerate(words):
-            if isinstance(word, tuple):
-                kind, name = word
+        groups = []
+        for rank, heard in enumerate(words):
+            assert heard is not None
+            met, theirs = heard
+            if isinstance(met, tuple):
+                kind, name = met
                 raise kind(name)
-            if word is not None:
+            if met is not None:
                 raise WorkerError(f"process {rank} of {self.size} failed in this step: see its log")
+            groups += theirs
+        return groups
 
     def _sum_over_processes(self, tensor: Tensor) -> Tensor:
         total = tensor.cpu().contiguous().clone()
@@ -153,6 +171,12 @@ class Team:
         box: list[Begin | Step | None] = [None]
         dist.broadcast_object_list(box, src=0, group=self.group)
         return box[0]
+
+
+def rank_of(patient: str, size: int) -> int:
+    """Which of `size` processes has this patient, whoever else was drawn; the same in all spellings of the key."""
+    digest = hashlib.sha256(identity(patient).encode()).digest()
+    return int.from_bytes(digest[:8]) % size
 
 
 @contextmanager

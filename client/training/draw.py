@@ -32,9 +32,11 @@ class Draw:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def part(self, patients: slice) -> Draw:
-        """These patients of the draw."""
-        return replace(self, samples=self.samples[patients], seeds=self.seeds[patients])
+    def part(self, patients: Sequence[int]) -> Draw:
+        """These patients of the draw, by index."""
+        return replace(
+            self, samples=[self.samples[p] for p in patients], seeds=[self.seeds[p] for p in patients]
+        )
 
 
 # Each drawn patient's gradient, [P, ...] a parameter: `round.stage_gradients`, or an audit's stand-in. Row p depends on

@@ -26,6 +26,7 @@ from client.model.experts import Experts
 from client.model.forward import answer_logprobs, read
 from client.model.gates import declared
 from client.model.patient_gradients import GradientTape, patient_gradients
+from client.tasks.grammar import ANSWER_ENDS
 from client.tasks.prompt import thinking
 from client.tasks.registry import TASKS
 from client.tasks.reward import reward
@@ -159,6 +160,7 @@ def _groups(
     shape = (settings.rollouts, settings.max_answer_tokens)
     streams = [np.random.Generator(np.random.Philox(seed)) for seed in seeds]
     numbered = [(item, streams[item.patient].random(shape)) for item in rows]
+    stop = experts.prompts.stop(ANSWER_ENDS)
     groups = []
     for scale, own in by_kind(numbered, lambda r: r[0].sample.scale).items():
         possible = tasks_at(scale)
@@ -178,7 +180,7 @@ def _groups(
                 uniforms = torch.from_numpy(np.stack([numbers for _, numbers in batch]))
                 gates = declared([item.sample.task for item, _ in batch], possible)
                 with experts.gated(scale, gates):
-                    sampled = rollout.sample(experts, queries, uniforms, experts.prompts.end)
+                    sampled = rollout.sample(experts, queries, uniforms, stop)
                 for (item, _), answers in zip(batch, sampled, strict=True):
                     texts = [experts.prompts.text(answer) for answer in answers]
                     rewards = [reward(TASKS[item.sample.task], text, item.sample) for text in texts]

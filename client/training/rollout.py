@@ -20,14 +20,14 @@ from transformers.cache_utils import DynamicLayer
 
 from client.model.experts import Experts
 from client.model.forward import Prefix, Query, read
+from client.model.stop import Stop
 
 KEEP = 0.75  # rows that have ended leave once fewer than this share of the batch still runs
 
 
 @torch.no_grad()
-def sample(experts: Experts, queries: Sequence[Query], uniforms: Tensor, end: int) -> list[list[list[int]]]:
-    """Answers at temperature 1: for each query its G answers' token ids, the end token last where it was
-    reached.
+def sample(experts: Experts, queries: Sequence[Query], uniforms: Tensor, stop: Stop) -> list[list[list[int]]]:
+    """Answers at temperature 1: for each query its G answers' token ids, the token that ended one last.
 
     uniforms: float64 [queries, G, most tokens], independent and uniform in [0, 1).
     """
@@ -37,23 +37,24 @@ def sample(experts: Experts, queries: Sequence[Query], uniforms: Tensor, end: in
         prefix = read(experts, queries).rows(
             torch.arange(len(queries), device=device).repeat_interleave(group)
         )
-        rows = _generate(experts, prefix, most, end, uniforms.reshape(-1, most).to(device))
+        rows = _generate(experts, prefix, most, stop, uniforms.reshape(-1, most).to(device))
     return [rows[i : i + group] for i in range(0, len(rows), group)]
 
 
 @torch.no_grad()
-def greedy(experts: Experts, queries: Sequence[Query], most: int, end: int) -> list[list[int]]:
+def greedy(experts: Experts, queries: Sequence[Query], most: int, stop: Stop) -> list[list[int]]:
     """The likeliest token at each place: token ids of one answer a query."""
     with experts.merged():
-        return _generate(experts, read(experts, queries), most, end, None)
+        return _generate(experts, read(experts, queries), most, stop, None)
 
 
 def _generate(
-    experts: Experts, prefix: Prefix, most: int, end: int, uniforms: Tensor | None
+    experts: Experts, prefix: Prefix, most: int, stop: Stop, uniforms: Tensor | None
 ) -> list[list[int]]:
     base = experts.base
     rows = len(prefix.last)
-    output = torch.full((rows, most), end, device=base.device)
+    output = torch.zeros((rows, most), dtype=torch.long, device=base.device)
+    lengths = torch.full((rows,), most, device=base.device)
     alive = torch.arange(rows, device=base.device)  # output row of each row of the batch
     running = torch.ones(rows, dtype=torch.bool, device=base.device)
     cache = DynamicCache()
@@ -63,8 +64,14 @@ def _generate(
     requests = prefix.requests
     for step in range(most):
         tokens = _choose(base.model.lm_head(hidden), None if uniforms is None else uniforms[alive, step])
-        output[alive, step] = torch.where(running, tokens, end)
-        running = running & (tokens != end)
+        output[alive, step] = tokens
+
+        def tail(row: int, count: int, alive: Tensor = alive, step: int = step) -> list[int]:
+            return output[alive[row], max(0, step + 1 - count) : step + 1].tolist()
+
+        ended = running & stop.reached(tokens, tail)
+        lengths[alive[ended]] = step + 1
+        running = running & ~ended
         count = int(running.sum())
         if count == 0 or step == most - 1:
             break
@@ -85,7 +92,7 @@ def _generate(
                 cache,
                 mask=mask,
             )[:, 0]
-    return [row[: row.index(end) + 1] if end in row else row for row in output.tolist()]
+    return [row[:length] for row, length in zip(output.tolist(), lengths.tolist(), strict=True)]
 
 
 def _choose(logits: Tensor, uniforms: Tensor | None) -> Tensor:

@@ -104,7 +104,7 @@ def clipped_sum(draw: Draw, gradients: PatientGradients = stage_gradients) -> Cl
         {key: torch.zeros((0, *p.shape), device=p.device) for key, p in draw.parameters.items()}, clip_norm
     )
     for start in range(0, len(draw), draw.performance.patients):
-        chunk = draw.part(slice(start, start + draw.performance.patients))
+        chunk = draw.part(range(start, min(start + draw.performance.patients, len(draw))))
         total = add(total, clip_and_sum(gradients(chunk), clip_norm))
     return total
 

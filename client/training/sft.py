@@ -82,7 +82,7 @@ def _after_thinking(experts: Experts, rows: Sequence[Item], performance: Perform
     A batch of choices holds one patient's rows only (`client.training.batch`).
     """
     prompts = experts.prompts
-    closes = prompts.ids(THOUGHT_ENDS)[-1]
+    closes = prompts.stop(THOUGHT_ENDS)
     targets = []
     asked = [
         replace(row, query=Query(prompts.prompt(thinking(row.sample), row.query.visual), row.query.visual))

@@ -50,7 +50,7 @@ def test_marks_are_means_by_step_and_task(tmp_path: Path) -> None:
         Mark("spring", 1, 3, "vqa", 1.5, 1),
         Mark("spring", 2, 1, "vqa", 0.3, 1),
     ]
-    assert curves(marks) == {"detection": [0.5], "vqa": [0.5, 1.5, 0.3]}
+    assert curves(marks) == {"detection": [(1, 0.5)], "vqa": [(1, 0.5), (2, 1.5), (3, 0.3)]}
     assert path.stat().st_mode & 0o777 == 0o600
 
 
@@ -58,8 +58,11 @@ def test_a_round_that_is_taken_up_again_is_shown_once(tmp_path: Path) -> None:
     """Catches a step that counts twice after a crash, and a torn line that spoils the file."""
     path = tmp_path / "rewards.jsonl"
     write_rounds(path, "spring", [{"vqa": [0.1]}, {"vqa": [0.2]}])
-    with path.open("a") as file:
-        file.write('\n{"campaign": "spr')
+    with path.open("ab") as file:
+        file.write(b'\n{"campaign": "spr\xff')
+        for damaged in ({"round": "1"}, {"step": None}, {"mean": True}):
+            mark = {"campaign": "spring", "round": 1, "step": 1, "task": "vqa", "mean": 0.5, "rollouts": 1}
+            file.write(b"\n" + json.dumps({**mark, **damaged}).encode())
     write_rounds(path, "spring", [{"vqa": [0.4]}])
     assert [mark.mean for mark in read_marks(path)] == [0.4, 0.2]
     write_rounds(path, "autumn", [{"vqa": [0.9]}])

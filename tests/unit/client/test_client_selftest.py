@@ -173,7 +173,7 @@ def chunk_takes_its_neighbour(patch: pytest.MonkeyPatch) -> None:
     def overlapping(draw):  # type: ignore[no-untyped-def]
         total, size = None, draw.performance.patients
         for start in range(0, len(draw), size):
-            given = rounds.stage_gradients(draw.part(slice(max(0, start - 1), start + size)))
+            given = rounds.stage_gradients(draw.part(range(max(0, start - 1), min(start + size, len(draw)))))
             part = clip_and_sum(given, draw.plan.mechanism.clip_norm)
             total = part if total is None else add(total, part)
         return total or rounds.clipped_sum(draw)

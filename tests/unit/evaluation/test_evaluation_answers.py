@@ -103,6 +103,6 @@ def test_learned_gates_are_the_routers_for_each_question(tiny_base: Path) -> Non
         (visual,) = inputs([sample])
         asking = [Query(experts.prompts.prompt(direct(sample), visual), visual)]
         with experts.gated(sample.scale, router.gates_for(experts, asking, router.TOP_K)):
-            (ids,) = rollout.greedy(experts, asking, 8, experts.prompts.end)
+            (ids,) = rollout.greedy(experts, asking, 8, experts.prompts.stop())
         assert experts.prompts.text(ids) == text
     assert together != answer(experts, SAMPLES, inputs, Asking("direct", 8))

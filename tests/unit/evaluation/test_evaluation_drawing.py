@@ -84,8 +84,9 @@ def test_charts_are_drawn_to_scale_and_escaped() -> None:
     assert "a&lt;b" in picture
     assert 'width="210.0"' in picture  # half of the 420 between 0 and 1
     assert "M355.0 33H565.0" in picture
-    curves = lines({"task/x": [0.0, 1.5], "one": [0.5]}, "step", "mean reward")
+    curves = lines({"task/x": [(1, 0.0), (3, 1.5)], "one": [(2, 0.5)]}, "step", "mean reward")
     assert 'points="56.0,336.0 610.0,16.0"' in curves
+    assert 'points="333.0,229.3"' in curves  # a step that asked another task alone keeps its place
     assert "1.50" in curves
 
 

@@ -76,7 +76,7 @@ def test_answers_and_rollouts_are_the_twins(pair: tuple[Experts, Experts]) -> No
         ]
         with experts.only("roi", "vqa"):
             logprobs, _ = answer_logprobs(experts, read(experts, queries), [[3, 4, 5]] * 3)
-            said.append((logprobs.detach(), rollout.greedy(experts, queries, 8, experts.prompts.end)))
+            said.append((logprobs.detach(), rollout.greedy(experts, queries, 8, experts.prompts.stop())))
             with experts.merged():
                 merged = {layer.whole is not None for layer in experts.layers}
         assert merged == {experts is pair[1]}

@@ -147,14 +147,14 @@ def test_each_request_is_served_by_its_own_gates(experts: Experts) -> None:
     owner = torch.tensor([2, 0, 0, 3, 1])
     with experts.gated("roi", GATES):
         together, _ = answer_logprobs(experts, read(experts, queries).rows(owner), answers)
-        written = greedy(experts, queries, 12, experts.prompts.end)
+        written = greedy(experts, queries, 12, experts.prompts.stop())
     for row, (index, ids) in enumerate(zip(owner.tolist(), answers, strict=True)):
         with experts.gated("roi", Gates(GATES.tasks, GATES.weights[index : index + 1])):
             alone, _ = answer_logprobs(experts, read(experts, [queries[index]]), [ids])
         torch.testing.assert_close(together[row, : len(ids)], alone[0], atol=2e-5, rtol=1e-4)
     for index, text in enumerate(written):
         with experts.gated("roi", Gates(GATES.tasks, GATES.weights[index : index + 1])):
-            assert greedy(experts, [queries[index]], 12, experts.prompts.end) == [text]
+            assert greedy(experts, [queries[index]], 12, experts.prompts.stop()) == [text]
     with experts.only("roi", "detection"):
         declared, _ = answer_logprobs(experts, read(experts, queries[:1]), answers[:1])
     with experts.gated("roi", Gates(("detection",), torch.ones(1, 1))):

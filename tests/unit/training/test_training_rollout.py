@@ -10,6 +10,7 @@ from client.model.base import Base
 from client.model.experts import Experts
 from client.model.forward import Query, answer_logprobs, read
 from client.model.images import patchify
+from client.model.stop import Stop
 from client.model.visual import encode_images
 from client.training import rollout
 from tests.model_cases import fresh
@@ -34,9 +35,9 @@ def test_greedy_answers_equal_transformers_generate(tiny_base: Path) -> None:
     base = experts.base
     asked, images = queries(experts)
     with experts.only("roi", "vqa"):
-        free = rollout.greedy(experts, asked, 24, end=-1)
+        free = rollout.greedy(experts, asked, 24, Stop(-1))
         end = free[0][5]
-        ours = rollout.greedy(experts, asked, 24, end)
+        ours = rollout.greedy(experts, asked, 24, Stop(end))
         for query, image, answer in zip(asked, images, ours, strict=True):
             pixels, grid = patchify([image], base.architecture.patches)
             ids = query.prompt.ids[None]
@@ -61,9 +62,9 @@ def test_sampled_answers_stop_at_the_end_token(tiny_base: Path) -> None:
     experts = fresh(Base.load(tiny_base))
     asked, _ = queries(experts)
     uniforms = torch.from_numpy(np.random.default_rng(0).random((4, 8, 20)))
-    free = rollout.sample(experts, asked, uniforms, end=-1)
+    free = rollout.sample(experts, asked, uniforms, Stop(-1))
     end = free[1][2][4]
-    answers = rollout.sample(experts, asked, uniforms, end)
+    answers = rollout.sample(experts, asked, uniforms, Stop(end))
     flat = [answer for group in answers for answer in group]
     assert [len(group) for group in answers] == [8] * 4
     assert any(len(answer) < 20 for answer in flat)
@@ -78,9 +79,9 @@ def test_what_a_row_samples_does_not_depend_on_its_batch(tiny_base: Path) -> Non
     experts = fresh(Base.load(tiny_base))
     asked, _ = queries(experts)
     uniforms = torch.from_numpy(np.random.default_rng(1).random((4, 3, 12)))
-    together = rollout.sample(experts, asked, uniforms, experts.prompts.end)
+    together = rollout.sample(experts, asked, uniforms, experts.prompts.stop())
     for i, query in enumerate(asked):
-        assert rollout.sample(experts, [query], uniforms[i : i + 1], experts.prompts.end)[0] == together[i]
+        assert rollout.sample(experts, [query], uniforms[i : i + 1], experts.prompts.stop())[0] == together[i]
 
 
 def test_the_first_token_is_drawn_from_the_models_distribution(tiny_base: Path) -> None:
@@ -89,7 +90,7 @@ def test_the_first_token_is_drawn_from_the_models_distribution(tiny_base: Path) 
     query = queries(experts)[0][0]
     draws = 4000
     uniforms = torch.from_numpy(np.random.default_rng(2).random((1, draws, 1)))
-    first = np.array([a[0] for a in rollout.sample(experts, [query], uniforms, experts.prompts.end)[0]])
+    first = np.array([a[0] for a in rollout.sample(experts, [query], uniforms, experts.prompts.stop())[0]])
     with torch.no_grad():
         logits = experts.base.model.lm_head(read(experts, [query]).last)[0].double()
     for temperature, accepted in ((1.0, True), (0.5, False), (2.0, False)):
@@ -107,7 +108,7 @@ def test_sampling_and_scoring_see_the_same_policy(tiny_base: Path) -> None:
     experts = fresh(Base.load(tiny_base))
     asked, _ = queries(experts)
     with experts.only("roi", "detection"):
-        ids = rollout.greedy(experts, asked, 10, end=-1)
+        ids = rollout.greedy(experts, asked, 10, Stop(-1))
         logprobs, _ = answer_logprobs(experts, read(experts, asked), ids)
         best = []
         for query, answer in zip(asked, ids, strict=True):

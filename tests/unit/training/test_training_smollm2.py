@@ -90,7 +90,7 @@ def test_greedy_answers_equal_transformers_generate(experts: Experts) -> None:
     base, end = experts.base, experts.prompts.end
     (visual,) = no_images(experts)([samples(TRAINED_ON)[0]])
     queries = [Query(experts.prompts.prompt(question, visual), visual) for question in QUESTIONS]
-    ours = rollout.greedy(experts, queries, 24, end)
+    ours = rollout.greedy(experts, queries, 24, experts.prompts.stop())
     for query, answer in zip(queries, ours, strict=True):
         ids = query.prompt.ids[None]
         theirs = base.model.generate(
