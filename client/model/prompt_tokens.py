@@ -90,7 +90,9 @@ class PromptBuilder:
     def _stop(self, tag: str = "") -> Stop:
         """An answer's end: its turn's, and the tag's where one is given."""
         tokens = range(len(self._tokenizer))
-        letters = [token or "" for token in self._tokenizer.convert_ids_to_tokens(list(tokens))] if tag else []
+        letters = (
+            [token or "" for token in self._tokenizer.convert_ids_to_tokens(list(tokens))] if tag else []
+        )
         return Stop(self.end, tag, letters, self.text)
 
     def _end(self) -> int:

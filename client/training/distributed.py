@@ -125,9 +125,13 @@ class Team:
 
     def _share(self, draw: Draw, rewarded: Rewarded) -> Clipped:
         """This process' patients of the draw; then the sum over all processes, if all have theirs."""
-        own = [p for p, samples in enumerate(draw.samples) if rank_of(samples[0].patient, self.size) == self.rank]
+        own = [
+            p for p, samples in enumerate(draw.samples) if rank_of(samples[0].patient, self.size) == self.rank
+        ]
         told: list[tuple[str, list[float]]] = []
-        gradients = partial(stage_gradients, rewarded=lambda task, rewards: told.append((task, list(rewards))))
+        gradients = partial(
+            stage_gradients, rewarded=lambda task, rewards: told.append((task, list(rewards)))
+        )
         failed: Exception | None = None
         try:
             part = clipped_sum(draw.part(own), gradients)

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from client.model.base import Base
+from client.tasks.grammar import ANSWER_ENDS
 from client.tasks.prompt import thinking
-from client.training import grpo
-from client.training.batch import items
+from client.training import grpo, rollout
+from client.training.batch import Item, Performance, items
 from client.training.round import train_round
 from privacy.mechanism import Mechanism
 from privacy.randomness import SeededRandom
-from tests.model_cases import GRPO, SFT, Inputs, draw_of, fresh, norm, plan, samples_of
+from tests.model_cases import GRPO, SFT, Inputs, draw_of, fresh, norm, plan, randomise, samples_of
 
 
 def test_advantages_are_relative_to_their_own_group() -> None:
@@ -72,6 +73,34 @@ def test_without_kl_a_group_of_equal_rewards_adds_nothing(
     assert all(value.shape[0] == 2 for value in found.values())
     assert norm({key: value[0] for key, value in found.items()}) > 0
     assert norm({key: value[1] for key, value in found.items()}) == 0
+
+
+def test_rollouts_are_of_the_expert_whose_gradient_is_taken(tiny_base: Path) -> None:
+    """Catches rollouts of another task's expert, of none, or of a mixture, where tasks share a sampling batch: the ratio
+    would not be 1, and the gradient nobody's. The experts are strong enough to say unlike things."""
+    experts = fresh(Base.load(tiny_base))
+    randomise(experts, GRPO, size=1.0)
+    settings = grpo.Settings(rollouts=3, kl_beta=0.0, max_answer_tokens=8)
+    drawn, seeds = [samples_of("a"), samples_of("b")[1:]], [5, 6]
+    rows = items(drawn, Inputs(experts.base), experts.prompts, thinking)
+    groups = grpo._groups(experts, rows, seeds, settings, Performance(), lambda task, rewards: None)
+    found = {(g.item.patient, g.item.sample): g for g in groups}
+    assert len(found) == len(rows)
+    streams = [np.random.Generator(np.random.Philox(seed)) for seed in seeds]
+    stop, unlike = experts.prompts.stop(ANSWER_ENDS), 0
+    for row in rows:
+        uniforms = torch.from_numpy(streams[row.patient].random((1, 3, 8)))
+
+        def by(task: str | None, row: Item = row, uniforms: torch.Tensor = uniforms) -> list[tuple[int, ...]]:
+            with experts.only(row.sample.scale, task):
+                (answers,) = rollout.sample(experts, [row.query], uniforms, stop)
+            return sorted(map(tuple, answers))
+
+        group = found[row.patient, row.sample]
+        written = [ids for ids, count in zip(group.answers, group.counts, strict=True) for _ in range(count)]
+        assert sorted(written) == (own := by(row.sample.task))
+        unlike += own not in (by("vqa" if row.sample.task != "vqa" else "classification"), by(None))
+    assert unlike > len(rows) // 2
 
 
 def test_scale_experts_are_byte_identical_after_rl(tiny_base: Path) -> None:
