@@ -206,7 +206,7 @@ class Agent:
                 {name: tuple(value.shape) for name, value in trained.items()},
                 memory.free_bytes(self._base.device),
                 plan.rollouts,
-                plan.max_answer_tokens,
+                plan.longest_answer,
             )
         except memory.DeviceMemoryError as error:
             raise PlanRefused(Refusal.DEVICE_MEMORY, str(error)) from error
@@ -261,7 +261,7 @@ class Agent:
                 [sample for sample in self._samples if sample.kind in allowed],
                 self._inputs,
                 asked.kinds,
-                Asking.of(asked.point, asked.experts_hash),
+                Asking.of(asked),
                 asked.noise_multiplier,
                 self._random,
                 self.progress.step,
@@ -307,7 +307,7 @@ class Agent:
                 experts,
                 self._samples,
                 self._inputs,
-                Asking.of(asked.stage, asked.experts_hash),
+                Asking.of(asked),
                 self.progress.step,
             )
             return self._reply({egress.METRICS: canonical.encode([asdict(score) for score in scores])})

@@ -26,7 +26,6 @@ from client.model.experts import Experts
 from client.model.forward import answer_logprobs, read
 from client.selftest.plans import ADAM_CONSTANT, Gauge
 from client.tasks.prompt import direct
-from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
 from client.training.batch import LoadInputs, items, micro_batches
 from client.training.draw import Draw, PatientGradients
@@ -251,7 +250,7 @@ class PatientCanaries:
         for batch in micro_batches(numbered, lambda s: s[1].scale, lambda s: len(s[1].question), _LOSS_ROWS):
             asked = [sample for _, sample in batch]
             rows = items([[sample] for sample in asked], self._inputs, experts.prompts, direct)
-            answers = [experts.prompts.answer(TASKS[s.task].render(s.answer)) for s in asked]
+            answers = [experts.prompts.answer(experts.prompts.true_answer(s)) for s in asked]
             with experts.only(asked[0].scale, None):
                 logprobs, real = answer_logprobs(experts, read(experts, [row.query for row in rows]), answers)
             mean = (logprobs.sum(1) / real.sum(1)).double().cpu().numpy()

@@ -56,7 +56,8 @@ def ask(
         model = open_model(place, experts)
         asked = Asked(found.name, where, task, question)
         how = mode.value if mode else default_mode(model.which.stage)
-        reply = answered(model.experts, found, asked, place.features, how)
+        most = model.which.max_answer_tokens
+        reply = answered(model.experts, found, asked, place.features, how, most)
         if draw is not None:
             _draw(draw, path, mpp, reply)
     if as_json:

@@ -72,7 +72,7 @@ def evaluate(
         report = run(
             model,
             questions,
-            Asking.of(model.which.stage, model.which.experts_hash, mode.value if mode else None),
+            Asking.of(model.which, mode.value if mode else None),
             folder,
             place.features,
             lambda done, of: shown.update(bar, completed=done, total=of),

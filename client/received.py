@@ -12,6 +12,7 @@ from pathlib import Path
 from client.expert_states import Asked
 from privacy.evaluation import Evaluation, NoisedEvaluation
 from privacy.expert_folder import write_experts
+from privacy.plan import Plan
 
 
 def keep_received(folder: Path, asked: Asked, parts: Mapping[str, bytes]) -> None:
@@ -29,4 +30,5 @@ def experts_of(asked: Asked) -> Evaluation:
         experts_hash=asked.experts_hash,
         forms=asked.forms,
         expert_seed=asked.expert_seed,
+        max_answer_tokens=asked.longest_answer if isinstance(asked, Plan) else asked.max_answer_tokens,
     )

@@ -18,6 +18,7 @@ from demo.tissue import FIELD, KINDS, Canvas, colour, draw
 MARGIN, JITTER = 16, 12
 DENSE_STRIDE = 4
 GRIDS = ((3, 3), (3, 4), (4, 3))
+STEP = 10  # thousandths of a region's side: the base writes coordinates in multiples of it
 # How often a question is put: the hard tasks most; those without an object to find rarely.
 ROI_WEIGHTS = {"classification": 0.7, "detection": 2.5, "segmentation": 2.5, "vqa": 0.7}
 EMPTY_SHARE = 0.25
@@ -48,9 +49,9 @@ class PublicBatch:
 
 
 def _scaled(points: NDArray[np.float64], window: Window) -> list[int]:
-    """Canvas pixels -> 0..1000 of the window, to the nearest ten, flattened."""
-    frame = (points.reshape(-1, 2) - window[:2]) / window[2:] * 100
-    return [int(v) * 10 for v in np.clip(np.rint(frame), 0, 100).ravel()]
+    """Canvas pixels -> 0..1000 of the window, to the nearest step, flattened."""
+    frame = (points.reshape(-1, 2) - window[:2]) / window[2:] * (1000 // STEP)
+    return [int(v) * STEP for v in np.clip(np.rint(frame), 0, 1000 // STEP).ravel()]
 
 
 def answer_text(question: Question, window: Window) -> str:

@@ -20,10 +20,11 @@ from client.evaluation.scores import Score, evaluate
 from client.model.base import Base
 from client.model.experts import attach
 from client.model.visual import Visual, encode_images
-from client.tasks.frame import boxes_to_frame, polygons_to_frame, snap_boxes, snap_polygons
+from client.tasks.frame import boxes_to_frame, on_grid, polygons_to_frame
 from client.tasks.sample import Answer, Label, Region, Sample, Text
-from demo.base_data import JITTER, MARGIN, public_canvas
+from demo.base_data import JITTER, MARGIN, STEP, public_canvas
 from demo.questions import Question, Window, regions, roi_questions, wsi_questions
+from demo.recipe import ANSWER_TOKENS
 from demo.tissue import FIELD
 
 EMBEDDED = Path(__file__).parents[1] / "client" / "model" / "embedded"
@@ -70,9 +71,9 @@ def _sample(name: str, question: Question, region: Region | None, window: Window
     frame = region or Region(*window)
     answer: Answer
     if question.task == "detection":
-        answer = snap_boxes(boxes_to_frame(question.boxes, frame))
+        answer = on_grid(boxes_to_frame(question.boxes, frame), STEP)
     elif question.task == "segmentation":
-        answer = snap_polygons(polygons_to_frame([p.tolist() for p in question.polygons], frame))
+        answer = on_grid(polygons_to_frame([p.tolist() for p in question.polygons], frame), STEP)
     else:
         answer = Label(question.answer) if question.task == "classification" else Text(question.answer)
     return Sample(name, name, region, question.task, question.text, answer, question.choices)
@@ -83,7 +84,9 @@ def measure(folder: Path, canvases: int) -> dict[str, Score]:
     base = Base.load(folder)
     experts = attach(base, {}, 0)
     test = draw_test(base, canvases)
-    off = partial(evaluate, experts, asking=Asking("direct", scale_experts=False, task_experts=False))
+    off = partial(
+        evaluate, experts, asking=Asking("direct", ANSWER_TOKENS, scale_experts=False, task_experts=False)
+    )
     rows = off(samples=test.samples, load_inputs=test.load)
     counts = [s for s in test.samples if s.question == COUNT]
     (count,) = off(samples=counts, load_inputs=test.load)

@@ -110,12 +110,9 @@ def _stage(stage: Stage) -> str:
         "rounds": stage.rounds,
         "experts": list(stage.experts),
         "learning_rate": stage.learning_rate,
+        "max_answer_tokens": stage.max_answer_tokens,
     }
     if stage.kind == "grpo":
-        lines |= {
-            "rollouts": stage.rollouts,
-            "kl_beta": stage.kl_beta,
-            "max_answer_tokens": stage.max_answer_tokens,
-        }
+        lines |= {"rollouts": stage.rollouts, "kl_beta": stage.kl_beta}
     body = "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
     return f"\n[[stage]]\n{body}mechanism = {{ {mechanism} }}\n"

@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerFast, Qwen3VLConfig, Qwen3VLForConditionalGeneration
 
 from client.model.projector import Projector
-from demo.base_data import DENSE_STRIDE, Asked, PublicBatch, PublicTissue
+from demo.base_data import DENSE_STRIDE, STEP, Asked, PublicBatch, PublicTissue
 from demo.base_tokenizer import COORDINATES, build
 from demo.tissue import FIELD, KINDS
 
@@ -39,7 +39,7 @@ WIDTH = 192
 SLIDE_HIDDEN = 16  # of the slide projector: its second layer is noised whole, so it is kept small
 TOKENS = 16  # visual tokens of a region
 SOFT_WIDTH = 12.0  # deviation of a coordinate's soft target, in thousandths of the image
-SCALES = {"roi_pixels": FIELD, "roi_mpp": 1.0, "wsi_mpp": 1.0, "wsi_max_tokens": 576}
+SCALES = {"roi_pixels": FIELD, "roi_mpp": 1.0, "wsi_mpp": 1.0, "wsi_max_tokens": 576, "coordinate_step": STEP}
 
 
 def config(tokenizer: PreTrainedTokenizerFast) -> Qwen3VLConfig:

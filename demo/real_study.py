@@ -54,7 +54,7 @@ from demo.real_cohort import LISTING, STAINS, RealDataError, RealImage, folds, r
 from demo.real_page import draw_examples
 from demo.real_report import report
 from demo.real_scores import Said, constant
-from demo.recipe import DEMO
+from demo.recipe import ANSWER_TOKENS, DEMO
 from privacy.accounting import calibrate
 from privacy.experts import EXPERTS
 from privacy.mechanism import Mechanism
@@ -138,7 +138,10 @@ def run(job: Job, out: Path, dealt: Mapping[str, int], stains: Mapping[str, str]
         first += stage.rounds
     load(experts, state)
     said = answer(
-        experts, asked.samples, asked.inputs, Asking("direct", scale_experts=True, task_experts=False)
+        experts,
+        asked.samples,
+        asked.inputs,
+        Asking("direct", ANSWER_TOKENS, scale_experts=True, task_experts=False),
     )
     found = {"job": asdict(job), "said": said, "seconds": round(time.monotonic() - began)}
     _put(out / "runs" / job.name, json.dumps(found) + "\n")

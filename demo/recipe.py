@@ -13,6 +13,7 @@ from server.campaign import Stage
 
 BUDGET = 8.0  # epsilon of each hospital's policy
 DELTA = 1e-5
+ANSWER_TOKENS = 64  # of the longest answer, thought and tags included
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,14 @@ DEMO = Recipe(
     alpha=8.0,
     seed=7,
     stages=(
-        Stage("sft", 2, (*SCALE_EXPERTS, ROUTER), 2.5e-2, Mechanism(0.5, 0.8, 0.11, 10, 6)),
+        Stage(
+            "sft",
+            2,
+            (*SCALE_EXPERTS, ROUTER),
+            2.5e-2,
+            Mechanism(0.5, 0.8, 0.11, 10, 6),
+            max_answer_tokens=ANSWER_TOKENS,
+        ),
         Stage(
             "grpo",
             2,
@@ -50,7 +58,7 @@ DEMO = Recipe(
             Mechanism(0.02, 0.85, 0.25, 2, 4),
             rollouts=8,
             kl_beta=0.0,
-            max_answer_tokens=64,
+            max_answer_tokens=ANSWER_TOKENS,
         ),
     ),
 )

@@ -38,7 +38,7 @@ from demo.arms import (
 from demo.cohort import SITES, Site
 from demo.free_questions import FREE, found_task, known
 from demo.house import EMBEDDED
-from demo.recipe import BUDGET, DELTA, STUDY, Recipe, at_epsilon, events, sft_alone, with_noise
+from demo.recipe import ANSWER_TOKENS, BUDGET, DELTA, STUDY, Recipe, at_epsilon, events, sft_alone, with_noise
 from demo.shared_lora import SharedLora, shared_recipe
 from privacy.accounting import epsilon
 from privacy.experts import EXPERTS, ROUTER
@@ -178,7 +178,8 @@ def _forms(experts: Experts, public: Hospital, name: str) -> dict[str, list[dict
     modes: tuple[Mode, ...] = ("direct", "thinking")
     tasks = name not in ("base", "sft")
     asked = {
-        f"{name} {mode}": Asking(mode, scale_experts=name != "base", task_experts=tasks) for mode in modes
+        f"{name} {mode}": Asking(mode, ANSWER_TOKENS, scale_experts=name != "base", task_experts=tasks)
+        for mode in modes
     }
     if tasks and ROUTER in experts.names:
         asked |= {f"{form} learned": replace(asking, learned=True) for form, asking in asked.items()}

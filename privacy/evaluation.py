@@ -22,12 +22,14 @@ from privacy.experts import (
 )
 from privacy.keys import PrivateKey, PublicKey, Purpose
 from privacy.mechanism import Event
+from privacy.plan import ANSWER_TOKENS
 
 MAX_BYTES = 64 * 1024
 STAGES = ("base", "sft", "grpo")
 EVALUATION = "evaluation"  # what a noised evaluation's reservation pays for
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _MOST_ROUNDS = 1_000_000
+_MOST_ANSWER_TOKENS = 8192
 
 Kind = tuple[str, str]  # scale, task
 
@@ -36,9 +38,9 @@ Kind = tuple[str, str]  # scale, task
 class Evaluation:
     """A request to score `experts_hash`'s experts (those it does not name are off) on public data.
 
-    Answers are thinking ones where `stage` is "grpo", else direct. It is not signed: it is answered only
-    where the policy declares the data public, and changes nothing there. Raises `WireError` for a field of a
-    wrong form.
+    Answers are thinking ones where `stage` is "grpo", else direct, of at most `max_answer_tokens`. It is not signed: it
+    is answered only where the policy declares the data public, and changes nothing there. Raises `WireError` for a
+    field of a wrong form.
     """
 
     stage: str
@@ -46,6 +48,7 @@ class Evaluation:
     experts_hash: Mapping[str, str]
     forms: Mapping[str, ExpertForm]
     expert_seed: int
+    max_answer_tokens: int = ANSWER_TOKENS
 
     def __post_init__(self) -> None:
         if self.stage not in STAGES or not _names_experts(self):
@@ -70,8 +73,8 @@ class NoisedEvaluation:
 
     It scores `experts_hash`'s experts (those it does not name are off) on questions of the public `kinds` (scale
     and task; sorted, unique), after `round` rounds of the campaign.  `point` is the training stage that has
-    ended; answers are thinking ones where it is "grpo", else direct.  All hospitals are sent the same request;
-    each answers in its own name.  Raises `WireError` for a field of a wrong form.
+    ended; answers are thinking ones where it is "grpo", else direct, of at most `max_answer_tokens`.  All hospitals
+    are sent the same request; each answers in its own name.  Raises `WireError` for a field of a wrong form.
     """
 
     campaign: str
@@ -83,6 +86,7 @@ class NoisedEvaluation:
     experts_hash: Mapping[str, str]
     forms: Mapping[str, ExpertForm]
     expert_seed: int
+    max_answer_tokens: int = ANSWER_TOKENS
 
     purpose = stage = EVALUATION
 
@@ -171,6 +175,8 @@ def _names_experts(asked: Evaluation | NoisedEvaluation) -> bool:
         and _have_forms(asked.forms, hashes)
         and type(asked.expert_seed) is int
         and 0 <= asked.expert_seed < 2**63
+        and type(asked.max_answer_tokens) is int
+        and 1 <= asked.max_answer_tokens <= _MOST_ANSWER_TOKENS
     )
 
 

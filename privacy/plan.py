@@ -33,7 +33,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 # Ceilings against a plan that would hold a hospital's machine for ever; far above any sensible value.
 _CEILINGS = {"round": 1_000_000, "rollouts": 256, "max_answer_tokens": 8192}
 _LARGEST = sys.float_info.max
-_GRPO_ONLY = ("rollouts", "kl_beta", "max_answer_tokens")
+_GRPO_ONLY = ("rollouts", "kl_beta")
+ANSWER_TOKENS = 256  # the longest answer, where nothing says otherwise
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Plan:
     `experts` are the ones to train, sorted.  `experts_hash` gives the SHA-256 of the bytes of *every* expert
     state sent along, the trained ones (their parents) and the frozen ones under them; `forms` the form of each
     of these but the router. The router learns from the samples of the scale experts that are trained beside it.
+    `max_answer_tokens` bounds an answer: GRPO writes none that is longer, SFT learns none (0 there: `ANSWER_TOKENS`).
     """
 
     campaign: str
@@ -114,6 +116,11 @@ class Plan:
             raise PlanError("stage grpo needs rollouts of at least 2 and max_answer_tokens of at least 1")
         if self.stage == "sft" and any(getattr(self, name) for name in _GRPO_ONLY):
             raise PlanError(f"stage sft takes none of {', '.join(_GRPO_ONLY)}")
+
+    @property
+    def longest_answer(self) -> int:
+        """Tokens of the longest answer that is trained or written."""
+        return self.max_answer_tokens or ANSWER_TOKENS
 
     def event(self) -> Event:
         """What a hospital spends by answering this plan, whichever of its experts it trains."""

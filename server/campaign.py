@@ -22,7 +22,7 @@ from privacy.errors import MechanismError, PlanError
 from privacy.evaluation import Kind, NoisedEvaluation
 from privacy.experts import EXPERTS, ROUTER, SCALES, TASKS, TRAINED_IN, ExpertForm, forms_to_dict
 from privacy.mechanism import Mechanism
-from privacy.plan import Plan
+from privacy.plan import ANSWER_TOKENS, Plan
 from server.errors import CampaignError
 from strategies.mean import WEIGHTINGS
 
@@ -150,6 +150,11 @@ class Campaign:
     def rounds(self) -> int:
         """Rounds of all stages together."""
         return sum(stage.rounds for stage in self.stages)
+
+    @property
+    def longest_answer(self) -> int:
+        """Tokens of the longest answer that any stage trains or writes: as many are read in an evaluation."""
+        return max(stage.max_answer_tokens or ANSWER_TOKENS for stage in self.stages)
 
     @property
     def trained(self) -> frozenset[str]:
@@ -284,6 +289,7 @@ def request_for(campaign: Campaign, action: EvaluateNoised, states: Mapping[str,
         experts_hash={name: states[name] for name in on},
         forms=campaign.forms(on),
         expert_seed=campaign.seed,
+        max_answer_tokens=campaign.longest_answer,
     )
 
 

@@ -52,4 +52,5 @@ def request_at(campaign: Campaign, point: Point, states: Mapping[str, str]) -> E
         experts_hash={name: states[name] for name in on},
         forms=campaign.forms(on),
         expert_seed=campaign.seed,
+        max_answer_tokens=campaign.longest_answer,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Literal
@@ -15,10 +15,10 @@ from client.tasks.prompt import direct, thinking
 from client.tasks.sample import Sample
 from client.training import rollout
 from client.training.batch import LoadInputs, by_kind, items, micro_batches
+from privacy.evaluation import Evaluation, NoisedEvaluation
 
 Mode = Literal["direct", "thinking"]
 ROWS = 128  # answered at once
-ANSWER_TOKENS = 96  # the longest answer that an evaluation reads
 
 
 def default_mode(stage: str) -> Mode:
@@ -28,24 +28,30 @@ def default_mode(stage: str) -> Mode:
 
 @dataclass(frozen=True)
 class Asking:
-    """How a model is asked: its mode, the longest answer that is read, and which kinds of expert are on.
+    """How a model is asked: its mode, the tokens of the longest answer that is read, and which kinds of expert are on.
 
     Task experts are the declared one of a sample's task, or, with `learned`, those that the router gives each question.
     """
 
     mode: Mode
-    most_tokens: int = ANSWER_TOKENS
+    most_tokens: int
     scale_experts: bool = True
     task_experts: bool = True
     learned: bool = False
 
     @classmethod
-    def of(cls, stage: str, experts: Iterable[str], mode: Mode | None = None) -> Asking:
-        """The experts of these names, trained up to this stage, each kind on that is among them; without a `mode`, in
-        the stage's own.
+    def of(cls, asked: Evaluation | NoisedEvaluation, mode: Mode | None = None) -> Asking:
+        """The experts that `asked` names, each kind on that is among them; without a `mode`, in the one of the stage that
+        they were trained up to.
         """
-        on = {name.split("/")[0] for name in experts}
-        return cls(mode or default_mode(stage), scale_experts="scale" in on, task_experts="task" in on)
+        on = {name.split("/")[0] for name in asked.experts_hash}
+        stage = asked.point if isinstance(asked, NoisedEvaluation) else asked.stage
+        return cls(
+            mode or default_mode(stage),
+            asked.max_answer_tokens,
+            scale_experts="scale" in on,
+            task_experts="task" in on,
+        )
 
 
 def said(

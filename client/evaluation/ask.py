@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from client.errors import MissingMppError
-from client.evaluation.answers import ANSWER_TOKENS, Mode, answer_in, ends
+from client.evaluation.answers import Mode, answer_in, ends
 from client.evaluation.drawing import Outline, at_level_0, outlines
 from client.evaluation.house import EvaluationError
 from client.model import router
@@ -105,8 +105,8 @@ def region_of(slide: Slide, text: str | None) -> Region | None:
     return Region(x, y, width, height)
 
 
-def ask(experts: Experts, slide: Slide, asked: Asked, features: Path, mode: Mode) -> Reply:
-    """The model's greedy answer, and where its shapes lie on the slide.
+def ask(experts: Experts, slide: Slide, asked: Asked, features: Path, mode: Mode, most_tokens: int) -> Reply:
+    """The model's greedy answer, of at most `most_tokens`, and where its shapes lie on the slide.
 
     Slide features are cached in `features`. Raises `EvaluationError` for a task that
     can't be asked at this scale, `SlideError` where the slide can't be read.
@@ -123,7 +123,7 @@ def ask(experts: Experts, slide: Slide, asked: Asked, features: Path, mode: Mode
         words = asked_to_think(words)
     query = Query(experts.prompts.prompt(words, visual), visual)
     with serving(experts, query, asked) as gates:
-        (ids,) = rollout.greedy(experts, [query], ANSWER_TOKENS, ends(experts, mode))
+        (ids,) = rollout.greedy(experts, [query], most_tokens, ends(experts, mode))
     said = experts.prompts.text(ids)
     answer = answer_in(said, mode)
     task = max((name for name in gates if name.startswith("task/")), key=lambda name: gates[name])

@@ -32,13 +32,15 @@ class Scales:
     """At what physical scale this base looks at tissue (`fedpath.json`).
 
     roi_pixels: longest side of a region's image, pixels; roi_mpp: finest microns a pixel of a region's image;
-    wsi_mpp: microns a pixel of a slide's tiles; wsi_max_tokens: most tokens that a slide becomes.
+    wsi_mpp: microns a pixel of a slide's tiles; wsi_max_tokens: most tokens that a slide becomes; coordinate_step: boxes
+    and outlines that it learns are written in multiples of so many thousandths of the region's side.
     """
 
     roi_pixels: int
     roi_mpp: float
     wsi_mpp: float
     wsi_max_tokens: int
+    coordinate_step: int = 1
 
     def __post_init__(self) -> None:
         if (
@@ -46,10 +48,11 @@ class Scales:
             or self.roi_mpp <= 0
             or self.wsi_mpp <= 0
             or not 1 <= self.wsi_max_tokens <= 576
+            or not 1 <= self.coordinate_step <= 100
         ):
             raise BaseModelError(
-                f"fedpath.json: {self} is out of range; roi_pixels is at least 32, both mpp are above 0 and "
-                "wsi_max_tokens is 1 to 576"
+                f"fedpath.json: {self} is out of range; roi_pixels is at least 32, both mpp are above 0, "
+                "wsi_max_tokens is 1 to 576 and coordinate_step 1 to 100"
             )
 
     @classmethod
@@ -59,14 +62,17 @@ class Scales:
         """
         data = _read_json(path)
         names = {field.name for field in fields(cls)}
-        if set(data) != names:
-            raise BaseModelError(f"{path.name}: keys are {sorted(data)} and must be {sorted(names)}")
+        if not names - {"coordinate_step"} <= set(data) <= names:
+            raise BaseModelError(
+                f"{path.name}: keys are {sorted(data)} and must be {sorted(names)} (coordinate_step is optional)"
+            )
         try:
             return cls(
                 int(data["roi_pixels"]),
                 float(data["roi_mpp"]),
                 float(data["wsi_mpp"]),
                 int(data["wsi_max_tokens"]),
+                int(data.get("coordinate_step", 1)),
             )
         except (TypeError, ValueError) as error:
             raise BaseModelError(f"{path.name}: every value is a number ({error})") from error

@@ -63,6 +63,11 @@ class Stack:
     b: Tensor
     layout: Layout
 
+    def part(self, columns: Tensor) -> Stack:
+        """These columns alone (bool [R]), for a pass that records no gradients: whose they are is not kept."""
+        layout = Layout((), self.layout.scales[columns], self.layout.places[columns])
+        return Stack(self.a[columns], self.b[:, columns], layout)
+
 
 class ExpertLinear(AdapterLinear):
     """The layer; `layer_name`, `switch` and `tape` are set by `Experts` and the tape."""
@@ -70,8 +75,9 @@ class ExpertLinear(AdapterLinear):
     layer_name: str = ""
     switch: Switch
     tape: Tape | None = None
-    held: Stack | None = None  # the active experts, while `Experts.merged` keeps them
-    whole: Tensor | None = None  # W0 + sum of g s B A of the active experts, likewise
+    # While `Experts.merged` keeps the active experts:
+    whole: Tensor | None = None  # W0 + sum of g s B A of those whose gate is the same for all requests
+    held: Stack | None = None  # the others
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -113,18 +119,19 @@ class ExpertLinear(AdapterLinear):
         return self._layouts[active]
 
     @torch.no_grad()
-    def hold(self, gates: Tensor | None, merge: bool) -> None:
-        """Keep the active experts as they are now; where `merge`, and with one gate an expert for all requests
-        (float [experts]; None: all 1), as one matrix with the base's, W0 itself untouched.
+    def hold(self, gates: Tensor, merged: Tensor) -> None:
+        """Keep the active experts as they are now: those `merged` (bool [experts]), at their `gates` (float [experts]), as
+        one matrix with the base's, W0 itself untouched; the others as factors.
         """
         stack = self.stack()
         if stack is None:
             return
-        if merge:
-            b = stack.b if gates is None else stack.b * stack.layout.gates(gates[None])[0]
-            self.whole = torch.addmm(self.base_layer.weight, b, stack.a)
-        else:
-            self.held = stack
+        whole = merged[stack.layout.places]  # [R]
+        if bool(whole.any()):
+            b = (stack.b * stack.layout.gates(gates[None])[0])[:, whole]
+            self.whole = torch.addmm(self.base_layer.weight, b, stack.a[whole])
+        if not bool(whole.all()):
+            self.held = stack.part(~whole)
 
     def release(self) -> None:
         """Keep nothing any more."""
@@ -135,17 +142,16 @@ class ExpertLinear(AdapterLinear):
         are gated or recorded.
         """
         base = self.base_layer
-        if self.whole is not None:
-            return functional.linear(x, self.whole, base.bias)
-        stack = self.held or self.stack()
+        stack = self.held if self.whole is not None else self.held or self.stack()
         if stack is None:
-            return base(x)
+            return base(x) if self.whole is None else functional.linear(x, self.whole, base.bias)
         rows = self.switch.rows
         gates = None if rows is None else stack.layout.gates(rows).to(x.dtype)
         if self.tape is None or not torch.is_grad_enabled():
             u = functional.linear(x, stack.a)
             u = u if gates is None else u * gates
-            return base(x) + functional.linear(u, stack.b)
+            y = base(x) if self.whole is None else functional.linear(x, self.whole, base.bias)
+            return y + functional.linear(u, stack.b)
         recorded = [
             (columns, self.key(name))
             for name, columns in stack.layout.columns

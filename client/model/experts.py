@@ -25,6 +25,8 @@ from client.model.expert_linear import ExpertLinear, RecordedLinear
 from client.model.gates import Active, Gates, Switch
 from client.model.projector import Projector
 from client.model.prompt_tokens import PromptBuilder
+from client.tasks.prompt import thinking
+from client.tasks.sample import Sample
 from privacy.experts import EXPERTS, ROUTER, TASKS, ExpertForm
 
 WSI = "scale/wsi"
@@ -151,23 +153,29 @@ class Experts:
     def merged(self) -> Iterator[None]:
         """The active experts, as they are now, held ready for the block: many forward passes, no gradients.
 
-        On a float32 base, and where all requests have the same gates, they are held as one matrix a layer with the
-        base's; in bfloat16 that sum would round small experts away. The base's own weights are not touched. A block
-        within the block, of the same experts, holds what is held.
+        On a float32 base, those whose gate is the same for all requests are held as one matrix a layer with the base's;
+        in bfloat16 that sum would round small experts away. The base's own weights are not touched. A block within the
+        block, of the same experts, holds what is held.
         """
         if any(layer.held is not None or layer.whole is not None for layer in self.layers):
             yield
             return
         gates = self._active.gates
-        alike = gates is None or bool((gates == gates[:1]).all())
+        if gates is None:
+            gates = torch.ones(1, len(self.active), device=self.base.device)
+        alike = (gates == gates[:1]).all(0)
         try:
             for layer in self.layers:
-                merge = alike and layer.base_layer.weight.dtype == torch.float32
-                layer.hold(None if gates is None else gates[0], merge)
+                layer.hold(gates[0], alike & (layer.base_layer.weight.dtype == torch.float32))
             yield
         finally:
             for layer in self.layers:
                 layer.release()
+
+    def lengths(self, sample: Sample) -> tuple[int, int]:
+        """Tokens of a sample's prompt (the longer one, which asks to think; without the image's), and of its true answer."""
+        prompts = self.prompts
+        return prompts.text_tokens(thinking(sample)), len(prompts.answer(prompts.true_answer(sample)))
 
     def trainable(self, names: Iterable[str]) -> dict[str, Tensor]:
         """`expert::tensor` -> the live parameter, for all tensors of these experts that train and travel."""

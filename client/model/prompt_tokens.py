@@ -14,6 +14,8 @@ from client.model.base import Base
 from client.model.errors import PromptError
 from client.model.stop import Stop
 from client.model.visual import Visual
+from client.tasks.frame import on_grid
+from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
 
 _MARK = "question"
@@ -56,6 +58,7 @@ class PromptBuilder:
     def __init__(self, base: Base) -> None:
         self._tokenizer = base.tokenizer
         self._architecture = base.architecture
+        self._step = base.scales.coordinate_step
         self.end = self._end()
         self._lead = (
             self._render(_asking(_MARK), True).partition(self._architecture.image_token)[2].find(_MARK)
@@ -68,6 +71,14 @@ class PromptBuilder:
         processor would write them.
         """
         return self._built(question, visual.grid, len(visual.tokens))
+
+    def text_tokens(self, question: str) -> int:
+        """Tokens of the question's prompt beside the visual ones and the marks about an image's frames."""
+        return len(self._built(question, None, 1)) - 1
+
+    def true_answer(self, sample: Sample) -> str:
+        """A sample's answer as this base is to write it: coordinates on its grid."""
+        return TASKS[sample.task].render(on_grid(sample.answer, self._step))
 
     def answer(self, text: str) -> list[int]:
         """The ids of an answer and the end-of-turn token after it."""

@@ -43,6 +43,10 @@ class Places:
         """See `Experts.trainable`."""
         return {f"{name}::{TENSOR}": torch.zeros(PATIENTS) for name in names}
 
+    def lengths(self, sample: Sample) -> tuple[int, int]:
+        """See `Experts.lengths`: no question here is long."""
+        return 1, 1
+
     def write(self, parameters: Mapping[str, Tensor]) -> None:
         """See `Experts.write`; nothing here reads the weights."""
 

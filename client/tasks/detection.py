@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from client.tasks.cells import Cells, boxes
-from client.tasks.frame import snap_boxes
 from client.tasks.grammar import parse_boxes, render_boxes
 from client.tasks.metrics import average_precision_50
 from client.tasks.overlap import matched_share
@@ -28,8 +27,8 @@ class Detection:
         return boxes(cells, self.column)
 
     def render(self, answer: Answer) -> str:
-        """The boxes, coordinates rounded to the written grid."""
-        return render_boxes(snap_boxes(expect(answer, Boxes, self.name)))
+        """The boxes as they are."""
+        return render_boxes(expect(answer, Boxes, self.name))
 
     def parse(self, text: str) -> Boxes | None:
         """Boxes from end to end, or None."""

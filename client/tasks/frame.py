@@ -1,5 +1,5 @@
 """From level-0 pixels of a slide to the answers' frame (0..1000 of the region's width and of its height),
-and on to the coarser grid on which coordinates are written.
+and on to the grid on which a base writes coordinates.
 
 Objects and points keep the manifest's order: it is the order that the model is taught to write.
 """
@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
-from client.tasks.sample import FRAME, Box, Boxes, Polygon, Polygons, Region
-
-GRID = 10  # coordinates are written in multiples of this
+from client.tasks.sample import FRAME, Answer, Box, Boxes, Polygon, Polygons, Region
 
 _Point = tuple[float, float]
 
@@ -30,15 +28,17 @@ def polygons_to_frame(polygons: Iterable[Sequence[Sequence[float]]], region: Reg
     return Polygons(tuple(polygon for polygon in converted if polygon))
 
 
-def snap_boxes(answer: Boxes) -> Boxes:
-    """The same boxes on the written grid; none vanishes (a side is at least one step long)."""
-    return Boxes(tuple(_snap_box(box) for box in answer.boxes))
+def on_grid(answer: Answer, step: int) -> Answer:
+    """The same answer with its coordinates in multiples of `step` (of the frame's units); words are as they are.
 
-
-def snap_polygons(answer: Polygons) -> Polygons:
-    """The same outlines on the written grid, without repeated points; one that would vanish becomes a
-    rectangle."""
-    return Polygons(tuple(_snap_region(region) for region in answer.polygons))
+    No object vanishes: a box's side is at least one step long, an outline without repeated points that would have no area
+    becomes a rectangle.
+    """
+    if isinstance(answer, Boxes):
+        return Boxes(tuple(_snap_box(box, step) for box in answer.boxes))
+    if isinstance(answer, Polygons):
+        return Polygons(tuple(_snap_region(region, step) for region in answer.polygons))
+    return answer
 
 
 def clip(points: list[_Point], width: float, height: float) -> list[_Point]:
@@ -102,22 +102,22 @@ def _outline(points: Iterable[tuple[int, int]]) -> Polygon | None:
     return Polygon(tuple(distinct)) if twice_area else None
 
 
-def _snap(value: int) -> int:
-    return (value + GRID // 2) // GRID * GRID
+def _snap(value: int, step: int) -> int:
+    return (value + step // 2) // step * step
 
 
-def _snap_interval(low: int, high: int) -> tuple[int, int]:
-    first, last = _snap(low), _snap(high)
-    return (first, last) if first < last else (min(first, FRAME - GRID), min(first, FRAME - GRID) + GRID)
+def _snap_interval(low: int, high: int, step: int) -> tuple[int, int]:
+    first, last = _snap(low, step), _snap(high, step)
+    return (first, last) if first < last else (min(first, FRAME - step), min(first, FRAME - step) + step)
 
 
-def _snap_box(box: Box) -> Box:
-    (x1, x2), (y1, y2) = _snap_interval(box.x1, box.x2), _snap_interval(box.y1, box.y2)
+def _snap_box(box: Box, step: int) -> Box:
+    (x1, x2), (y1, y2) = _snap_interval(box.x1, box.x2, step), _snap_interval(box.y1, box.y2, step)
     return Box(x1, y1, x2, y2)
 
 
-def _snap_region(region: Polygon | Box) -> Polygon | Box:
+def _snap_region(region: Polygon | Box, step: int) -> Polygon | Box:
     if isinstance(region, Box):
-        return _snap_box(region)
-    outline = _outline((_snap(x), _snap(y)) for x, y in region.points)
-    return outline or Polygon(_snap_box(region.bounds()).points)
+        return _snap_box(region, step)
+    outline = _outline((_snap(x, step), _snap(y, step)) for x, y in region.points)
+    return outline or Polygon(_snap_box(region.bounds(), step).points)

@@ -63,6 +63,10 @@ class Polygon:
         if len(self.points) < 3:
             raise AnswerError(f"a polygon needs at least three points, not {len(self.points)}")
         self.bounds()
+        (x, y), *others = self.points
+        arms = [(a - x, b - y) for a, b in others]
+        if all(a * d == b * c for a, b in arms for c, d in arms):
+            raise AnswerError("the points of a polygon must not all lie on one line")
 
     def bounds(self) -> Box:
         """The smallest box around the outline."""

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.tasks.cells import Cells, polygons
-from client.tasks.frame import snap_polygons
 from client.tasks.grammar import parse_polygons, render_polygons
 from client.tasks.overlap import dice, mask, matched_share
 from client.tasks.sample import Answer, Box, Polygon, Polygons, Sample
@@ -37,8 +36,8 @@ class Segmentation:
         return polygons(cells, self.column)
 
     def render(self, answer: Answer) -> str:
-        """The outlines, coordinates rounded to the written grid."""
-        return render_polygons(snap_polygons(expect(answer, Polygons, self.name)))
+        """The outlines as they are."""
+        return render_polygons(expect(answer, Polygons, self.name))
 
     def parse(self, text: str) -> Polygons | None:
         """Outlines and boxes from end to end, or None; `none` is no region."""

@@ -1,4 +1,4 @@
-"""A question in words, answered in words: closed (choices, yes or no, a number) or open."""
+"""A question in words, answered in words: closed (choices, yes or no, a number, a range, a fraction) or open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from client.tasks.sample import Answer, Sample, Text
 from client.tasks.task import Given, expect
 from client.tasks.wording import normalise, same, token_f1
 
-_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]+)?%?")
+_VALUE = r"[+-]?(?:[0-9]+(?:[.,][0-9]+)?|\.[0-9]+)%?"
+_NUMBER = re.compile(rf"{_VALUE}(?:[-–/:]{_VALUE})?")  # noqa: RUF001 - a range is written with either dash
 
 
 class Vqa:
@@ -55,7 +56,8 @@ class Vqa:
         )
 
     def _is_closed(self, sample: Sample) -> bool:
-        """Whether one exact answer is right: the sample has choices, or its answer is yes, no or a number."""
+        """Whether one exact answer is right: the sample has choices, or its answer is yes, no or a number, a range or a
+        fraction of numbers."""
         true = normalise(self.render(sample.answer))
         return bool(sample.choices) or true in {"yes", "no"} or _NUMBER.fullmatch(true) is not None
 

@@ -32,15 +32,19 @@ _SYNONYMS = {
 }
 _LENGTH_CAP = 2  # words beyond this many times the true answer's count against, never for
 _SHORT = 8
+_AROUND = " \t\r\n,;:!?\"'"
+_BESIDE_A_LETTER = re.compile(r"(?<=[^\W\d_])[-_/](?=\w)|(?<=\w)[-_/](?=[^\W\d_])")
 
 
 def normalise(text: str) -> str:
-    """Case, spacing, end punctuation, hyphens between letters and known spellings and synonyms made alike.
+    """Case, spacing, end punctuation, hyphens beside letters and known spellings and synonyms made alike.
 
-    Signs that carry meaning stay ("her2+" is not "her2-"). May return "", which equals no answer.
+    Signs that carry meaning stay: "her2+" is not "her2-", ".5" not "5", "10²" not "102", "1/2" and "10-20" are one word.
+    May return "", which equals no answer.
     """
-    folded = unicodedata.normalize("NFKC", text).casefold().strip(" \t\r\n.,;:!?\"'")
-    words = re.sub(r"(?<=\w)[-_/](?=\w)", " ", folded).split()
+    folded = unicodedata.normalize("NFC", text).casefold().strip(_AROUND)
+    folded = re.sub(r"^\.+(?![0-9])", "", folded.rstrip("." + _AROUND)).lstrip(_AROUND)
+    words = _BESIDE_A_LETTER.sub(" ", folded).split()
     phrase = " ".join(_SPELLING.get(word, word) for word in words)
     return _SYNONYMS.get(phrase, phrase)
 

@@ -1,8 +1,9 @@
 """What a round needs of the device's memory, said before it trains: from the base's sizes, the plan and `Performance`.
 
-Everything here is public: the longest prompts and answers are bounds, not those of this hospital's data, so that a
-refusal tells nothing of them. The need errs on the safe side: where the budgets of `Performance` are used up, the
-measured peak is at most the need, and at least a quarter of it (`test_training_memory.py`).
+Everything here is public: the longest prompts and answers are the round's bounds (what is longer trains nothing), not
+those of this hospital's data, so that a refusal tells nothing of them. The need errs on the safe side: where the budgets
+of `Performance` are used up, the measured peak is at most the need, and at least a quarter of it
+(`test_training_memory.py`).
 
 Letters: w width, q and k widths of all queries and all keys, f inner width, e bytes a value, R ranks of the active
 experts together.
@@ -24,12 +25,14 @@ from client.model.adapters import is_four_bit
 from client.model.base import Base
 from client.model.visual import IMAGES_A_PASS
 from client.training.batch import Performance
+from client.training.round import PROMPT_TOKENS
+from client.training.sft import THOUGHT_TOKENS
 from privacy.descent import SEPARATOR
 from privacy.experts import LAYERS, ROUTER
 
-TEXT_TOKENS = 192  # of a prompt, beside its visual tokens
+FRAME_TOKENS = 64  # at most, of the marks about an image's frames
+FORM_TOKENS = 40  # at most, of the tags about thought and answer
 SHORTEST = 32  # tokens of the shortest prompt that is reckoned with
-SFT_ANSWER_TOKENS = 256
 FLOAT, DOUBLE = 4, 8
 
 LADDER = (
@@ -142,18 +145,18 @@ def need(
     weights: int,
     trained: Mapping[str, Sequence[int]],
     performance: Performance,
-    rollouts: int = 0,
-    max_answer_tokens: int = 0,
+    rollouts: int,
+    longest_answer: int,
 ) -> Need:
     """What training needs at most: `weights` bytes lie on the device, `trained` are the shapes of what trains.
 
-    `rollouts` and `max_answer_tokens` are a GRPO plan's; in SFT both are 0.
+    `rollouts` and `longest_answer` are the plan's; in SFT there are no rollouts.
     """
     sizes = [math.prod(shape) for shape in trained.values()]
     rank = max((shape[-1] for name, shape in trained.items() if name.endswith("lora_B")), default=0)
     answers = max(1, rollouts)
-    answer = max_answer_tokens or SFT_ANSWER_TOKENS
-    prompt = decoder.visual + TEXT_TOKENS
+    answer = longest_answer if rollouts else longest_answer + THOUGHT_TOKENS + FORM_TOKENS
+    prompt = decoder.visual + FRAME_TOKENS + PROMPT_TOKENS
     tokens = max(performance.tokens, prompt + answer)  # the longest answer is a batch of its own
     patients = performance.patients
     return Need(
@@ -214,13 +217,14 @@ def _sampling(decoder: Decoder, tokens: int, answer: int) -> int:
 
 
 def _held(decoder: Decoder, rank: int, tasks: int) -> int:
-    """The active experts, ready for sampling: one matrix a layer with the base's where that is float32 and all rows have the
-    same gates (one task's expert at most), else the factors of the scale expert and of all trained tasks'.
+    """The active experts, ready for sampling: the scale expert one matrix a layer with a float32 base's, and so the task
+    expert where there is one only; else the factors of all.
     """
     d = decoder
-    if d.itemsize == FLOAT and not d.packed and tasks <= 1:
-        return d.layers * d.dense_layer * FLOAT
-    return d.layers * d.factors_a_rank * (1 + tasks) * rank * d.itemsize
+    merges = d.itemsize == FLOAT and not d.packed
+    whole = d.dense_layer * FLOAT if merges else 0
+    factors = (0 if tasks <= 1 else tasks) if merges else 1 + tasks
+    return d.layers * (whole + d.factors_a_rank * factors * rank * d.itemsize)
 
 
 def fitting(
@@ -228,15 +232,15 @@ def fitting(
     weights: int,
     trained: Mapping[str, Sequence[int]],
     free: int,
-    rollouts: int = 0,
-    max_answer_tokens: int = 0,
+    rollouts: int,
+    longest_answer: int,
 ) -> tuple[Performance, Need]:
     """The fastest of the ladder that fits into `free` bytes beside the weights, and its need.
 
     Raises `DeviceMemoryError` where none does.
     """
     for performance in LADDER:
-        wanted = need(decoder, weights, trained, performance, rollouts, max_answer_tokens)
+        wanted = need(decoder, weights, trained, performance, rollouts, longest_answer)
         if wanted.more <= free:
             return performance, wanted
     raise DeviceMemoryError(

@@ -1,13 +1,16 @@
 """A round of private training at one hospital: S noised steps from the experts as sent, to one delta an
 expert.
 
+A question that is longer than `PROMPT_TOKENS`, or whose true answer SFT would have to learn is longer than the plan's
+longest, trains nothing. So what a round needs of memory has a public bound, whoever is drawn: `client.training.memory`.
+
 After each step the caller may keep the descent's state, and hand it in again where the process died: the round goes
 on with the next step, under the same reservation (`privacy.checkpoint` says why that costs nothing).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -27,6 +30,7 @@ from privacy.sampling import draw_patients, draw_samples
 Progress = Callable[[int, int], None]
 Keep = Callable[[StepState], None]
 SEEDS_BELOW = 2**53
+PROMPT_TOKENS = 256  # of a question, its instructions and the template about it, without the image
 DEFAULT = Performance()
 
 
@@ -58,13 +62,16 @@ def train_round(
     weights that they hold.
 
     Exactly `plan.mechanism.steps` steps are taken, an empty draw's too; each divides by the public
-    `sampling_rate * nominal_patients`. Samples that train none of the experts are left out. `progress(step,
+    `sampling_rate * nominal_patients`. Samples that train none of the experts, or are too long, are left out. `progress(step,
     of)` is told of each step's end, after `keep` had the state; `resume` is such a state of this very round, whose
     steps are not taken again. `shared_sum` (`distributed.Team.clipped_sum`) takes the stage's gradients in several
     processes, in place of `gradients` in this one. Afterwards the experts hold the trained weights.
     """
     mechanism = plan.mechanism
-    by_patient = _by_patient(samples, set(trained))
+    by_patient = by_kind(
+        (sample for sample in samples if trains(sample, trained) and not too_long(experts, sample, plan)),
+        lambda sample: sample.patient,
+    )
     patients = sorted(by_patient)
     parameters = experts.trainable(trained)
     descent = _descent(parameters, plan, resume)
@@ -109,9 +116,12 @@ def clipped_sum(draw: Draw, gradients: PatientGradients = stage_gradients) -> Cl
     return total
 
 
-def _by_patient(samples: Sequence[Sample], trained: set[str]) -> dict[str, list[Sample]]:
-    """Each patient's samples that train one of these experts; their scale expert in SFT, their task expert
-    in GRPO.
-    """
-    theirs = (s for s in samples if {f"scale/{s.scale}", f"task/{s.task}"} & trained)
-    return by_kind(theirs, lambda sample: sample.patient)
+def trains(sample: Sample, trained: Collection[str]) -> bool:
+    """Whether a sample trains one of these experts: its scale expert in SFT, its task expert in GRPO."""
+    return f"scale/{sample.scale}" in trained or f"task/{sample.task}" in trained
+
+
+def too_long(experts: Experts, sample: Sample, plan: Plan) -> bool:
+    """Whether a sample's question, in either form, or the answer that SFT learns is longer than the round's bounds."""
+    prompt, answer = experts.lengths(sample)
+    return prompt > PROMPT_TOKENS or (plan.stage == "sft" and answer > plan.longest_answer)

@@ -27,8 +27,6 @@ from client.model.patient_gradients import GradientTape, patient_gradients
 from client.model.prompt_tokens import PromptBuilder
 from client.tasks.grammar import ANSWER_BEGINS, ANSWER_ENDS, THOUGHT_BEGINS, THOUGHT_ENDS, own_thought
 from client.tasks.prompt import direct, thinking
-from client.tasks.registry import TASKS
-from client.tasks.sample import Sample
 from client.training import rollout
 from client.training.batch import (
     Extent,
@@ -70,7 +68,9 @@ def gradients(draw: Draw) -> dict[str, Tensor]:
     )
     asked = [row for row, coin in zip(rows, coins, strict=True) if coin >= THINKING_SHARE]
     thoughtful = [row for row, coin in zip(rows, coins, strict=True) if coin < THINKING_SHARE]
-    targets = [Target(row, tuple(experts.prompts.answer(_answer(row.sample)))) for row in asked]
+    targets = [
+        Target(row, tuple(experts.prompts.answer(experts.prompts.true_answer(row.sample)))) for row in asked
+    ]
     targets += _after_thinking(experts, thoughtful, performance)
     with checkpointed(experts, performance.checkpointing):
         return patient_gradients(experts, draw.parameters, len(draw), _batches(experts, targets, performance))
@@ -106,13 +106,9 @@ def _target(prompts: PromptBuilder, row: Item, said: Sequence[int]) -> Target:
     """The known answer after the thought in what was `said`; where there was none, no tag of a thought is a target."""
     begins, own = prompts.ids(THOUGHT_BEGINS), prompts.ids(own_thought(prompts.text(list(said))))
     ends = prompts.ids(THOUGHT_ENDS + ANSWER_BEGINS)
-    known = prompts.answer(_answer(row.sample) + ANSWER_ENDS)
+    known = prompts.answer(prompts.true_answer(row.sample) + ANSWER_ENDS)
     thought = range(len(begins), len(begins) + len(own)) if own else range(len(begins) + len(ends))
     return Target(row, (*begins, *own, *ends, *known), thought)
-
-
-def _answer(sample: Sample) -> str:
-    return TASKS[sample.task].render(sample.answer)
 
 
 def _batches(

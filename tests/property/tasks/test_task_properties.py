@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from client.tasks.frame import boxes_to_frame, polygons_to_frame, snap_boxes, snap_polygons
+from client.tasks.frame import boxes_to_frame, on_grid, polygons_to_frame
 from client.tasks.grammar import (
     own_thought,
     parse_boxes,
@@ -82,13 +82,11 @@ def test_the_grammar_reads_back_what_it_wrote(boxes: Boxes, polygons: Polygons) 
 
 
 @given(st.lists(a_box(step=10), max_size=6), some_regions, words)
-def test_every_task_reads_back_what_it_wrote_on_the_written_grid(
-    boxes: list[Box], outlines: Polygons, text: str
-) -> None:
+def test_every_task_reads_back_what_it_wrote(boxes: list[Box], outlines: Polygons, text: str) -> None:
     """Would catch a training target that is not the true answer: parse(render(x)) == x."""
     cases: dict[str, Answer] = {
         "detection": Boxes(tuple(boxes)),
-        "segmentation": snap_polygons(outlines),
+        "segmentation": outlines,
         "classification": Label(text),
         "vqa": Text(text),
     }
@@ -100,9 +98,10 @@ def test_every_task_reads_back_what_it_wrote_on_the_written_grid(
 def test_snapping_twice_is_snapping_once(boxes: Boxes, polygons: Polygons) -> None:
     """Would catch targets that drift when they are written again; nothing moves by more than a step and a
     half."""
-    once = snap_boxes(boxes)
-    assert snap_boxes(once) == once
-    assert snap_polygons(snap_polygons(polygons)) == snap_polygons(polygons)
+    once = on_grid(boxes, 10)
+    assert isinstance(once, Boxes)
+    assert on_grid(once, 10) == once
+    assert on_grid(on_grid(polygons, 10), 10) == on_grid(polygons, 10)
     for box, snapped in zip(boxes.boxes, once.boxes, strict=True):
         for before, after in zip(
             (box.x1, box.y1, box.x2, box.y2), (snapped.x1, snapped.y1, snapped.x2, snapped.y2), strict=True

@@ -183,5 +183,5 @@ def test_features_of_one_slide_at_two_scales_are_kept_apart(home: Home, tmp_path
     experts = open_model(home, None).experts
     held = tmp_path / "features"
     for mpp in (0.5, 1.0, 0.5):
-        asks.ask(experts, open_asked(bare, mpp), Asked(bare.name, None, "vqa", "Fat?"), held, "direct")
+        asks.ask(experts, open_asked(bare, mpp), Asked(bare.name, None, "vqa", "Fat?"), held, "direct", 8)
     assert len(list(held.glob("*.features"))) == 2

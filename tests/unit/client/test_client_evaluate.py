@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from client.cli import app
 from client.evaluation import answers
-from client.evaluation.answers import ANSWER_TOKENS, Asking
+from client.evaluation.answers import Asking
 from client.evaluation.examples import examples
 from client.evaluation.house import Model, Questions, open_model, open_questions
 from client.evaluation.kept import FILE, KeptAnswers
@@ -53,7 +53,7 @@ def opened(place: House) -> tuple[Model, Questions]:
 
 def evaluated(place: House, model: Model, questions: Questions, folder: Path, **extra: Any) -> Report:
     progress = extra.pop("progress", lambda done, of: None)
-    asking = replace(Asking.of(model.which.stage, model.which.experts_hash), most_tokens=MOST)
+    asking = replace(Asking.of(model.which), most_tokens=MOST)
     return run(model, questions, asking, folder, place.home.features, progress, **extra)
 
 
@@ -207,11 +207,15 @@ def test_without_good_experts_it_says_what_to_do(
 
 def test_experts_are_asked_as_they_were_trained() -> None:
     """Catches an answer in a form that the model never learnt, or given with experts on that were not sent."""
+
+    def asked(stage: str, *names: str) -> Evaluation:
+        return Evaluation(stage, "0" * 64, dict.fromkeys(names, "0" * 64), same_form(names, 2, 4.0), 0, 48)
+
     scales, tasks = ("router", "scale/roi"), ("task/vqa",)
-    assert Asking.of("base", ()) == Asking("direct", ANSWER_TOKENS, False, False)
-    assert Asking.of("sft", scales) == Asking("direct", ANSWER_TOKENS, True, False)
-    assert Asking.of("grpo", scales + tasks) == Asking("thinking", ANSWER_TOKENS, True, True)
-    assert Asking.of("grpo", tasks, "direct") == Asking("direct", ANSWER_TOKENS, False, True)
+    assert Asking.of(asked("base")) == Asking("direct", 48, False, False)
+    assert Asking.of(asked("sft", *scales)) == Asking("direct", 48, True, False)
+    assert Asking.of(asked("grpo", *scales, *tasks)) == Asking("thinking", 48, True, True)
+    assert Asking.of(asked("grpo", *tasks), "direct") == Asking("direct", 48, False, True)
 
 
 def test_nothing_that_a_manifest_says_is_markup(house: MakeHouse) -> None:

@@ -79,7 +79,7 @@ def test_a_gated_stack_is_the_base_plus_the_gated_deltas(
             if merged:
                 with experts.merged(), experts.serving(torch.arange(4)):
                     found = layer(x)
-                    assert (layer.whole is not None) == (gates is ALIKE)
+                    assert (layer.held is None) == (gates is ALIKE)
             else:
                 with experts.serving(torch.arange(4)):
                     found = layer(x)

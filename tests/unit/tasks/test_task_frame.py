@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from client.tasks.frame import boxes_to_frame, polygons_to_frame, snap_boxes, snap_polygons
+from client.tasks.frame import boxes_to_frame, on_grid, polygons_to_frame
 from client.tasks.overlap import mask
 from client.tasks.registry import TASKS
 from client.tasks.sample import Box, Boxes, Polygon, Polygons, Region
@@ -72,21 +72,26 @@ def test_tiny_objects_do_not_vanish() -> None:
         (found,) = boxes_to_frame([box], region).boxes
         assert found.x2 - found.x1 == found.y2 - found.y1 == 1
         assert polygons_to_frame([outline], region).polygons[0].bounds() == found
-        assert snap_boxes(Boxes((found,))).boxes[0].x2 - snap_boxes(Boxes((found,))).boxes[0].x1 == 10
+        for step in (1, 10):
+            (written,) = on_grid(Boxes((found,)), step).boxes  # type: ignore[attr-defined]
+            assert written.x2 - written.x1 == step
 
 
-def test_coordinates_are_written_in_tens() -> None:
-    """Would catch targets with more digits than the model can learn."""
+def test_a_base_is_taught_coordinates_in_its_own_steps() -> None:
+    """Would catch targets with more digits than a small base can learn, or coarser than a large one needs."""
     boxes = Boxes((Box(4, 5, 14, 996), Box(998, 0, 1000, 3)))
-    assert TASKS["detection"].render(boxes) == "<bbox>[0,10,10,1000]</bbox><bbox>[990,0,1000,10]</bbox>"
+    in_tens = TASKS["detection"].render(on_grid(boxes, 10))
+    assert in_tens == "<bbox>[0,10,10,1000]</bbox><bbox>[990,0,1000,10]</bbox>"
     outlines = Polygons((Polygon(((11, 12), (13, 14), (48, 12), (51, 96))),))
-    assert TASKS["segmentation"].render(outlines) == "<poly>[10,10,50,10,50,100]</poly>"
+    assert TASKS["segmentation"].render(on_grid(outlines, 10)) == "<poly>[10,10,50,10,50,100]</poly>"
+    assert on_grid(boxes, 1) == boxes
+    assert on_grid(outlines, 1) == outlines
 
 
 def test_an_outline_that_vanishes_on_the_grid_becomes_a_rectangle() -> None:
     """Would catch a written polygon that can't be read back."""
-    snapped = snap_polygons(Polygons((Polygon(((501, 501), (503, 501), (503, 503))),)))
-    assert snapped.polygons == (Polygon(((500, 500), (510, 500), (510, 510), (500, 510))),)
+    snapped = on_grid(Polygons((Polygon(((501, 501), (503, 501), (503, 503))),)), 10)
+    assert snapped == Polygons((Polygon(((500, 500), (510, 500), (510, 510), (500, 510))),))
 
 
 @pytest.mark.parametrize("region", [WIDE, TALL])
@@ -96,4 +101,21 @@ def test_an_exact_answer_stays_nearly_perfect_in_its_written_form(region: Region
     from client.tasks.overlap import matched_share
 
     truth = boxes_to_frame([[region.x + 41, region.y + 57, region.x + 101, region.y + 117]], region)
-    assert matched_share(snap_boxes(truth).boxes, truth.boxes) > 0.85
+    for step, worth in ((10, 0.85), (1, 1.0)):
+        written = on_grid(truth, step)
+        assert isinstance(written, Boxes)
+        assert matched_share(written.boxes, truth.boxes) >= worth
+
+
+def test_small_objects_are_worth_learning_in_fine_steps_only() -> None:
+    """States what a base in steps of ten can't learn: cells of 12 units, whose true answer then earns nothing half of the
+    time."""
+    from client.tasks.overlap import matched_share
+
+    cells = [Box(x, x + 3, x + 12, x + 15) for x in range(100, 120)]
+    earned = {
+        step: sum(matched_share(on_grid(Boxes((c,)), step).boxes, (c,)) for c in cells) / len(cells)  # type: ignore[attr-defined]
+        for step in (1, 10)
+    }
+    assert earned[1] == 1
+    assert earned[10] < 0.5

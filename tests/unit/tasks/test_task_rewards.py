@@ -168,6 +168,10 @@ HACKS: dict[
     "closed: the words that all choices share": (GRADE, "grade tumour", 0),
     "closed: another choice that shares words": (GRADE, "grade one tumour", 0),
     "count: all numbers": (ask("vqa", Text("3")), "0 1 2 3 4", 0),
+    "count: a tenth of it": (ask("vqa", Text("5")), ".5", 0),
+    "count: its digits, one of them raised": (ask("vqa", Text("102")), "10²", 0),
+    "range: the other way round": (ask("vqa", Text("10-20")), "20 10", 0),
+    "fraction: one number of it": (ask("vqa", Text("1/2")), "2", 0),
     "open: the answer, then a vocabulary": (OPEN, f"dense lymphocytes {VOCABULARY}", 4 / 64),
     "open: a vocabulary, then the answer": (OPEN, f"{VOCABULARY} dense lymphocytes", 0),
     "open: one right word four times": (OPEN, "dense dense dense dense", 2 / 6),
@@ -181,6 +185,7 @@ HACKS: dict[
     "mask: the whole image": (SQUARE, written((0, 0, 1000, 1000)), 0.04 / 1.04),
     "mask: a square twice": (SQUARE, written(*[(100, 100, 300, 300)] * 2), (1 / 2 + 1) / 2),
     "mask: none, where there is one": (SQUARE, "none", 0),
+    "mask: a line across it": (SQUARE, "<poly>[100,100,300,300,200,200]</poly>", 0),
     "mask: another sliver without a pixel": (SLIVER, "<poly>[900,900,901,900,901,901]</poly>", 0),
 }
 

@@ -98,7 +98,8 @@ def test_rollouts_are_of_the_expert_whose_gradient_is_taken(tiny_base: Path) -> 
 
         group = found[row.patient, row.sample]
         written = [ids for ids, count in zip(group.answers, group.counts, strict=True) for _ in range(count)]
-        assert sorted(written) == (own := by(row.sample.task))
+        own = by(row.sample.task)
+        assert sorted(written) == own
         unlike += own not in (by("vqa" if row.sample.task != "vqa" else "classification"), by(None))
     assert unlike > len(rows) // 2
 

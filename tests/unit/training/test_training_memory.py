@@ -89,7 +89,7 @@ def test_the_peak_is_at_most_the_need_and_at_least_a_quarter(
         {name: tuple(value.shape) for name, value in trained.items()},
         case.performance,
         asked.rollouts,
-        asked.max_answer_tokens,
+        asked.longest_answer,
     )
     said = need.more - need.descent
     assert live.peak <= said <= FACTOR * live.peak, f"{need}, measured {memory.gibibytes(live.peak)}"
@@ -109,12 +109,12 @@ def test_a_round_that_fits_nowhere_is_refused_and_says_what_to_do(tiny_base: Pat
     """Catches training that the kernel ends; and a machine with room that is set to crawl."""
     base = Base.load(tiny_base)
     shapes, decoder = memory.expert_shapes(base, GRPO, 16), memory.Decoder.of(base)
-    assert memory.fitting(decoder, 0, shapes, 1 << 40)[0] == Performance()
-    slow, need = memory.fitting(decoder, 0, shapes, 1 << 26)
+    assert memory.fitting(decoder, 0, shapes, 1 << 40, 0, 256)[0] == Performance()
+    slow, need = memory.fitting(decoder, 0, shapes, 1 << 26, 0, 256)
     assert slow != Performance()
     assert need.more <= 1 << 26
     with pytest.raises(memory.DeviceMemoryError, match="smaller base"):
-        memory.fitting(decoder, 0, shapes, 1 << 16)
+        memory.fitting(decoder, 0, shapes, 1 << 16, 0, 256)
 
 
 def test_the_shapes_before_experts_are_attached_are_those_after(tiny_base: Path) -> None:

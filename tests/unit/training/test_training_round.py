@@ -11,9 +11,9 @@ from client.model.forward import Query, answer_logprobs, read
 from client.selftest import sampling
 from client.tasks.prompt import direct
 from client.tasks.registry import TASKS
-from client.tasks.sample import Sample
+from client.tasks.sample import Polygon, Polygons, Sample, Text
 from client.training.batch import Extent, Performance, micro_batches, padded
-from client.training.round import train_round
+from client.training.round import too_long, train_round
 from privacy.mechanism import Mechanism
 from privacy.randomness import SeededRandom
 from tests.model_cases import SFT, Inputs, fresh, plan, samples_of
@@ -141,3 +141,29 @@ def test_padding_counts() -> None:
     assert cost([Extent(100)]) == 100
     assert cost([Extent(100), Extent(1)]) == 200
     assert cost([Extent(10, 1, 5), Extent(20, 4, 2)]) == 2 * 20 + 5 * 5
+
+
+def test_what_is_too_long_trains_nothing(tiny_base: Path) -> None:
+    """Catches a row whose length no bound of the memory planner knows: whether a round fits would tell who was drawn."""
+    base = Base.load(tiny_base)
+    inputs = Inputs(base)
+    region = PATIENTS[0].region
+    outlines = Polygons(tuple(Polygon(((i, 0), (i + 9, 0), (i + 9, 9))) for i in range(0, 900, 10)))
+    long = [
+        Sample("a", "a", region, "segmentation", "Outline them.", outlines),
+        Sample("a", "a", region, "vqa", "Why? " * 60, Text("so")),
+        Sample("z", "z", region, "vqa", "Which?", Text(" ".join(["all"] * 100))),
+    ]
+    mechanism = Mechanism(1.0, 0.5, 0.7, 2, 5)
+    for bound, left_out in ((0, 3), (2048, 1)):  # of an answer; 0: as many as where nothing is said
+        asked = plan(base.hash, "sft", mechanism, ("scale/roi",), max_answer_tokens=bound)
+        experts = fresh(base)
+        kept = [sample for sample in long if not too_long(experts, sample, asked)]
+        assert len(long) - len(kept) == left_out
+        deltas = []
+        for samples in ((*PATIENTS, *long), (*PATIENTS, *kept)):
+            found = train_round(
+                fresh(base), ["scale/roi"], samples, inputs, asked, 8, SeededRandom(1), lambda done, of: None
+            )
+            deltas.append(found["scale/roi"].tensors)
+        assert all(np.array_equal(value, deltas[1][key]) for key, value in deltas[0].items())

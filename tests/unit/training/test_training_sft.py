@@ -34,7 +34,7 @@ def test_all_but_the_thought_is_a_target(tiny_base: Path, said: str, thought: st
     at = target.thought
     targets = [*target.ids[: at.start], *target.ids[at.stop :]]
     assert targets[-1] == prompts.end
-    answer = sft._answer(sample)
+    answer = prompts.true_answer(sample)
     assert prompts.text(targets).replace(" ", "") == taught.format(answer).replace(" ", "")
     whole = f"<think>{thought}</think><answer>{answer}</answer>"
     assert prompts.text(list(target.ids)).replace(" ", "") == whole.replace(" ", "")
