@@ -28,7 +28,7 @@ from client.training.batch import LoadInputs
 from client.training.round import stage_gradients, train_round
 from demo.cohort import MANIFEST
 from demo.recipe import Recipe
-from privacy.experts import EXPERTS, same_form
+from privacy.experts import EXPERTS
 from privacy.plan import Plan
 from privacy.randomness import SeededRandom
 from server.campaign import Stage
@@ -139,7 +139,7 @@ def plan_of(experts: Experts, stage: Stage, recipe: Recipe, number: int) -> Plan
     return Plan(
         campaign="study", round=number, stage=stage.kind, experts=tuple(sorted(stage.experts)), mechanism=stage.mechanism,
         learning_rate=stage.learning_rate, base_hash=experts.base.hash, experts_hash=dict.fromkeys(EXPERTS, "0" * 64),
-        forms=same_form(EXPERTS, recipe.rank, recipe.alpha), expert_seed=recipe.seed, rollouts=stage.rollouts,
+        forms=recipe.forms, expert_seed=recipe.seed, rollouts=stage.rollouts,
         kl_beta=stage.kl_beta, max_answer_tokens=stage.max_answer_tokens,
     )  # fmt: skip
 
@@ -157,4 +157,4 @@ def load(experts: Experts, state: State) -> None:
 
 def fresh(base: Base, recipe: Recipe) -> Experts:
     """All experts, attached as the recipe says."""
-    return attach(base, same_form(EXPERTS, recipe.rank, recipe.alpha), recipe.seed)
+    return attach(base, recipe.forms, recipe.seed)

@@ -14,7 +14,7 @@ from demo.cohort import MANIFEST, SITES
 from demo.recipe import BUDGET, DELTA, Recipe
 from privacy import tensors
 from privacy.expert_folder import state_file
-from privacy.experts import EXPERTS, SCALES, TASKS
+from privacy.experts import EXPERTS, SCALES, TASK_EXPERTS, TASKS
 from server.campaign import Stage
 from server.home import Home as Consortium
 from server.loopback import free_port
@@ -100,6 +100,8 @@ def campaign(base_hash: str, recipe: Recipe) -> str:
         "evaluate": "stages",
     }
     text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in top.items())
+    for name in TASK_EXPERTS:
+        text += f'\n[expert."{name}"]\nlayers = {json.dumps(recipe.task_layers)}\n'
     return text + "".join(_stage(stage) for stage in recipe.stages)
 
 

@@ -1,14 +1,13 @@
 """The ablation "one shared LoRA": a single LoRA serves every scale and every task, and is trained in both stages.
 
-It has as many LoRA parameters as all experts of the recipe have together.  The slide projector stays as the base's own:
-it belongs to no LoRA.
+It has as many trained LoRA parameters as all experts of the recipe have together, to the next whole rank. The slide
+projector stays as the base's own: it belongs to no LoRA.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from torch import Tensor
 
@@ -16,15 +15,9 @@ from client.model.base import Base
 from client.model.experts import Experts, attach
 from client.model.gates import Gates
 from demo.recipe import Recipe
-from privacy.experts import SCALE_EXPERTS, TASK_EXPERTS, same_form
+from privacy.experts import SCALE_EXPERTS, same_form
 
 SHARED = SCALE_EXPERTS[0]  # the one name that is attached; whoever asks for any expert is given it
-
-
-def shared_recipe(recipe: Recipe) -> Recipe:
-    """The recipe with one LoRA as large as all of its experts, at the same scale alpha / rank."""
-    experts = len(SCALE_EXPERTS) + len(TASK_EXPERTS)
-    return replace(recipe, rank=recipe.rank * experts, alpha=recipe.alpha * experts)
 
 
 class SharedLora(Experts):
@@ -32,8 +25,11 @@ class SharedLora(Experts):
 
     @classmethod
     def fresh(cls, base: Base, recipe: Recipe) -> SharedLora:
-        """A fresh one on the base, of a `shared_recipe`'s form."""
-        forms = same_form([SHARED], recipe.rank, recipe.alpha)
+        """A fresh one on the base, of all layers, as large as the recipe's experts together, at their scale alpha / rank."""
+        together = _size(attach(base, recipe.forms, recipe.seed))
+        one_rank = _size(attach(base, same_form([SHARED], 1, 1.0), recipe.seed))
+        rank = round(together / one_rank)
+        forms = same_form([SHARED], rank, rank * recipe.alpha / recipe.rank)
         attach(base, forms, recipe.seed)
         shared = cls(base, forms, recipe.seed)
         shared.names = (SHARED,)
@@ -51,3 +47,8 @@ class SharedLora(Experts):
 
     def _attached(self, names: Iterable[str]) -> tuple[str, ...]:
         return (SHARED,) if list(names) else ()
+
+
+def _size(experts: Experts) -> int:
+    """Values of all LoRA experts that train."""
+    return sum(p.numel() for key, p in experts.trainable(experts.forms).items() if key.endswith("lora_B"))

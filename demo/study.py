@@ -25,8 +25,8 @@ from client.model.base import folder_hash
 from demo.cohort import SITES, write_cohort
 from demo.house import EMBEDDED
 from demo.recipe import STUDY, cohorts
-from demo.study_runs import ENCODED, LONG, RUNS, Job, encode, experts_of, run
-from demo.study_table import Results, page, read_runs
+from demo.study_runs import ENCODED, RUNS, Job, encode, experts_of, run
+from demo.study_table import Results, curves, page, picture, read_runs
 from privacy.experts import EXPERTS
 
 SEEDS = (11, 12, 13)
@@ -79,10 +79,9 @@ def main() -> None:
     results = Results(read_runs(asked.out, SEEDS))
     text = page(results)
     Path("docs/results.md").write_text(text)
-    if LONG not in results.missing:
-        curves = results.runs[results.seeds[0], LONG]["rewards"]
-        numbered = {task: list(enumerate(values, 1)) for task, values in curves.items()}
-        Path("docs/results-rewards.svg").write_text(lines(numbered, "step", "mean reward"))
+    for level in results.levels:
+        numbered = {task: list(enumerate(values, 1)) for task, values in curves(results, level).items()}
+        Path("docs", picture(level)).write_text(lines(numbered, "step", "mean reward"))
     console.print(text, soft_wrap=True, highlight=False, markup=False)
 
 

@@ -39,16 +39,14 @@ from demo.cohort import SITES, Site
 from demo.free_questions import FREE, found_task, known
 from demo.house import EMBEDDED
 from demo.recipe import ANSWER_TOKENS, BUDGET, DELTA, STUDY, Recipe, at_epsilon, events, sft_alone, with_noise
-from demo.shared_lora import SharedLora, shared_recipe
+from demo.shared_lora import SharedLora
 from privacy.accounting import epsilon
 from privacy.experts import EXPERTS, ROUTER
-from server.campaign import Stage
 
 ENCODED = "encoded.pt"
 Level = Literal["epsilon 8", "epsilon 3", "no privacy"]
 LEVELS: dict[Level, float | None] = {"epsilon 8": BUDGET, "epsilon 3": 3.0, "no privacy": None}
 Trained = Literal["experts", "one shared LoRA", "SFT alone", "nothing"]
-LONG, LONG_ROUNDS = "federated, no privacy", 4  # where no budget ends it, GRPO goes on
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,6 @@ class Training:
     def recipe(self) -> Recipe:
         """Stages and noise of the run."""
         recipe = sft_alone(STUDY) if self.trained == "SFT alone" else STUDY
-        if self.trained == "one shared LoRA":
-            recipe = shared_recipe(recipe)
         target = LEVELS[self.level]
         return with_noise(recipe, 0.0) if target is None else at_epsilon(recipe, target)
 
@@ -149,11 +145,11 @@ def _trained(job: Job, training: Training) -> dict[str, Any]:
     rewards.mkdir()
     state, first = start(experts), 1
     forms: dict[str, list[dict[str, Any]]] = {}
-    for name, stage in _stages(training, recipe):
+    for stage in recipe.stages:
         state = train_stage(experts, hospitals, state, stage, recipe, first, job.seed, rewards)
         first += stage.rounds
         load(experts, state)
-        forms |= _forms(experts, public, name)
+        forms |= _forms(experts, public, stage.kind)
     found: dict[str, Any] = {"forms": forms, "rewards": _curves(rewards)}
     if not shared:
         found["router"] = {
@@ -161,14 +157,6 @@ def _trained(job: Job, training: Training) -> dict[str, Any]:
             for name, wordings in (("of the manifests", known(public.samples)), ("free", FREE))
         }
     return found
-
-
-def _stages(training: Training, recipe: Recipe) -> list[tuple[str, Stage]]:
-    """The recipe's stages by kind; without privacy and budget, the federation's experts then go on with GRPO."""
-    stages = [(stage.kind, stage) for stage in recipe.stages]
-    if training == RUNS[LONG]:
-        stages.append(("long", replace(recipe.stages[-1], rounds=LONG_ROUNDS)))
-    return stages
 
 
 def _forms(experts: Experts, public: Hospital, name: str) -> dict[str, list[dict[str, Any]]]:

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from demo.recipe import DELTA
-from demo.study_runs import LEVELS, LONG, RUNS, Job
+from demo.study_runs import LEVELS, RUNS, Job, Level
 
 RESAMPLES = 2000
+STEPS = (1, 2, 4, 6, 8)  # whose rewards stand in the table
 Row = tuple[str, str]  # scale, task
 Found = dict[Row, dict[str, tuple[float, int]]]  # by row, each patient's sum and number of answers
 
@@ -30,7 +31,7 @@ class Arm:
 LOCAL = tuple(run for run in RUNS if run.startswith("local "))
 
 
-def arms_at(level: str) -> dict[str, Arm]:
+def arms_at(level: Level) -> dict[str, Arm]:
     """The lines of one level of privacy, by name."""
     federated, shared, alone = f"federated, {level}", f"one shared LoRA, {level}", f"SFT alone, {level}"
     arms = {
@@ -47,10 +48,8 @@ def arms_at(level: str) -> dict[str, Arm]:
     }
     if level == "epsilon 8":
         arms |= {"local, SFT": Arm(LOCAL, "sft direct"), "local, SFT + GRPO": Arm(LOCAL, "grpo thinking")}
-    if federated == LONG:
+    if LEVELS[level] is None:
         arms |= {
-            "declared, GRPO for 12 steps": Arm((federated,), "long thinking"),
-            "GRPO for 12 steps, asked directly": Arm((federated,), "long direct"),
             "pooled, SFT": Arm(("pooled",), "sft direct"),
             "pooled, SFT + GRPO": Arm(("pooled",), "grpo thinking"),
         }
@@ -61,7 +60,7 @@ def arms_at(level: str) -> dict[str, Arm]:
     }
 
 
-def differences_at(level: str) -> dict[str, tuple[Arm, Arm]]:
+def differences_at(level: Level) -> dict[str, tuple[Arm, Arm]]:
     """What is asked of one level of privacy: more, less."""
     arms = arms_at(level)
     declared, sft = arms["scale and task, declared (SFT + GRPO)"], arms["scale experts only (SFT)"]
@@ -77,11 +76,6 @@ def differences_at(level: str) -> dict[str, tuple[Arm, Arm]]:
         asked["SFT + GRPO over SFT with the whole budget"] = declared, arms["no RL: the whole budget on SFT"]
     if level == "epsilon 8":
         asked["federated over local"] = declared, arms["local, SFT + GRPO"]
-    if f"federated, {level}" == LONG:
-        long = arms["declared, GRPO for 12 steps"]
-        asked["GRPO for 12 steps over SFT"] = long, sft
-        asked["GRPO for 12 steps over SFT, both thinking"] = long, arms["SFT, asked to think"]
-        asked["GRPO for 12 steps over SFT, both directly"] = arms["GRPO for 12 steps, asked directly"], sft
     return asked
 
 
@@ -114,6 +108,11 @@ class Results:
     def missing(self) -> list[str]:
         """Runs that have not ended."""
         return [run for run in RUNS if any((seed, run) not in self.runs for seed in self.seeds)]
+
+    @property
+    def levels(self) -> list[Level]:
+        """The levels of privacy whose federated run has ended."""
+        return [level for level in LEVELS if f"federated, {level}" not in self.missing]
 
     def has(self, *arms: Arm) -> bool:
         """Whether every run of the arms has ended."""
@@ -190,7 +189,7 @@ def page(results: Results) -> str:
     ]
     if results.missing:
         parts.append(f"Not run yet, and left out: {'; '.join(results.missing)}.\n")
-    levels = [level for level in LEVELS if f"federated, {level}" not in results.missing]
+    levels = results.levels
     for level in levels:
         spent = results.runs[results.seeds[0], f"federated, {level}"]["epsilon"]
         heading = "Without privacy" if spent is None else f"At epsilon {spent:.2f}"
@@ -200,13 +199,10 @@ def page(results: Results) -> str:
             _means(results, level),
             _differences(results, level),
         ]
-    parts.append(_router(results, levels))
-    if LONG not in results.missing:
-        parts.append(_rewards(results))
-    return "\n".join(parts)
+    return "\n".join([*parts, _router(results, levels), _rewards(results, levels)])
 
 
-def _means(results: Results, level: str) -> str:
+def _means(results: Results, level: Level) -> str:
     rows = results.rows()
     lines = [
         f"| {name} | "
@@ -218,7 +214,7 @@ def _means(results: Results, level: str) -> str:
     return _table(["", *map("/".join, rows), "mean"], lines)
 
 
-def _differences(results: Results, level: str) -> str:
+def _differences(results: Results, level: Level) -> str:
     columns: list[Row | None] = [None, ("roi", "detection"), ("roi", "segmentation")]
     lines = []
     for name, (more, less) in differences_at(level).items():
@@ -233,7 +229,7 @@ def _differences(results: Results, level: str) -> str:
     return _table(["difference", "mean of all rows", "roi/detection", "roi/segmentation"], lines)
 
 
-def _router(results: Results, levels: Sequence[str]) -> str:
+def _router(results: Results, levels: Sequence[Level]) -> str:
     """How often the greatest gate of a question that names no task is the right task's."""
     lines = []
     for level in levels:
@@ -253,17 +249,29 @@ def _router(results: Results, levels: Sequence[str]) -> str:
     )
 
 
-def _rewards(results: Results) -> str:
-    curves = results.runs[results.seeds[0], LONG]["rewards"]
-    lines = [
-        f"| {task} | " + " | ".join(f"{values[i]:.3f}" for i in (0, 3, 9, len(values) - 1)) + " |"
-        for task, values in curves.items()
-    ]
-    last = len(next(iter(curves.values())))
+def curves(results: Results, level: Level) -> dict[str, list[float]]:
+    """GRPO's mean reward by task and step, of the first seed."""
+    found: dict[str, list[float]] = results.runs[results.seeds[0], f"federated, {level}"]["rewards"]
+    return found
+
+
+def picture(level: str) -> str:
+    """The file beside the page that shows a level's curves."""
+    return f"results-rewards-{level.replace(' ', '-')}.svg"
+
+
+def _rewards(results: Results, levels: Sequence[Level]) -> str:
+    lines = []
+    for level in levels:
+        for task, values in curves(results, level).items():
+            at = " | ".join(f"{values[step - 1]:.3f}" for step in STEPS)
+            lines.append(f"| {level}, {task} | {at} |")
+    pictures = "\n\n".join(f"![{level}: reward by step]({picture(level)})" for level in levels)
     return (
-        f"## GRPO's reward by step\n\nWithout privacy, seed {results.seeds[0]}: task reward plus half of the format's, mean over "
-        "all rollouts of a step.\n\n![rewards](results-rewards.svg)\n\n"
-        + _table(["", "step 1", "step 4", "step 10", f"step {last}"], lines)
+        f"## GRPO's reward by step\n\nTask reward plus half of the format's, mean over all rollouts of a step at all "
+        f"hospitals, seed {results.seeds[0]}. A step's patients are others each time: a hundredth up or down is chance.\n\n"
+        + _table(["", *(f"step {step}" for step in STEPS)], lines)
+        + f"\n{pictures}\n"
     )
 
 

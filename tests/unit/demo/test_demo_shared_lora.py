@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from client.model.base import Base
+from client.model.experts import Experts
 from client.training import grpo, sft
+from demo.arms import fresh as demo_fresh
 from demo.arms import plan_of
 from demo.base_data import PublicTissue
 from demo.free_questions import FREE, found_task
 from demo.recipe import STUDY
-from demo.shared_lora import SHARED, SharedLora, shared_recipe
+from demo.shared_lora import SHARED, SharedLora
 from privacy.experts import EXPERTS, TASKS
 from tests.model_cases import GRPO, SFT, Inputs, draw_of, fresh, norm, randomise, samples_of
 
 
 def test_one_lora_serves_and_learns_under_every_name(tiny_base: Path) -> None:
     """Catches a scale or task whose gradient is lost, and a second LoRA that trains beside the shared one."""
-    recipe = shared_recipe(STUDY)
+    recipe = STUDY
     experts = SharedLora.fresh(Base.load(tiny_base), recipe)
     assert experts.names == (SHARED,)
     randomise(experts, [SHARED])
@@ -45,12 +48,13 @@ def test_the_shared_lora_is_as_large_as_all_experts_together(tiny_base: Path) ->
     """Catches an ablation that is worse, or better, for its size."""
     base = Base.load(tiny_base)
 
-    def size(recipe_names: list[str], experts: SharedLora) -> int:
-        return sum(p.numel() for k, p in experts.trainable(recipe_names).items() if "lora" in k)
+    def size(experts: Experts, names: Collection[str]) -> int:
+        return sum(p.numel() for k, p in experts.trainable(names).items() if "lora" in k)
 
-    shared = size([SHARED], SharedLora.fresh(base, shared_recipe(STUDY)))
-    one = size([SHARED], SharedLora.fresh(base, STUDY))
-    assert shared == 6 * one
+    together = size(demo_fresh(base, STUDY), STUDY.forms)
+    (form,) = (shared := SharedLora.fresh(base, STUDY)).forms.values()
+    assert abs(size(shared, [SHARED]) - together) <= size(shared, [SHARED]) / form.rank / 2
+    assert form.alpha / form.rank == STUDY.alpha / STUDY.rank
 
 
 def test_no_free_wording_is_one_of_the_manifests(tiny_base: Path) -> None:

@@ -16,7 +16,7 @@ SEEDS = (1, 2)
 ROWS = [("roi", "detection"), ("roi", "segmentation"), ("wsi", "vqa")]
 FORMS = [
     f"{stage} {mode}{learned}"
-    for stage in ("base", "sft", "grpo", "long")
+    for stage in ("base", "sft", "grpo")
     for mode in ("direct", "thinking")
     for learned in ("", " learned")
 ]
