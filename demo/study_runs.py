@@ -73,9 +73,9 @@ class Training:
 def _runs() -> dict[str, Training]:
     runs = {"base": Training("nothing", "no privacy")}
     runs |= {f"federated, {level}": Training("experts", level) for level in LEVELS}
-    runs |= {f"one shared LoRA, {level}": Training("one shared LoRA", level) for level in LEVELS}
     private = [level for level in LEVELS if LEVELS[level] is not None]
     runs |= {f"SFT alone, {level}": Training("SFT alone", level) for level in private}
+    runs |= {f"one shared LoRA, {level}": Training("one shared LoRA", level) for level in LEVELS}
     runs |= {f"local {site.name}": Training("experts", "epsilon 8", (site,)) for site in SITES}
     runs["pooled"] = Training("experts", "no privacy", together=True)
     return runs

@@ -15,7 +15,7 @@ from demo.recipe import DELTA
 from demo.study_runs import LEVELS, RUNS, Job, Level
 
 RESAMPLES = 2000
-STEPS = (1, 2, 4, 6, 8)  # whose rewards stand in the table
+STEPS = (1, 2, 4, 6, 8, 10)  # whose rewards stand in the table
 Row = tuple[str, str]  # scale, task
 Found = dict[Row, dict[str, tuple[float, int]]]  # by row, each patient's sum and number of answers
 
