@@ -83,18 +83,28 @@ def of_kinds(answers: Sequence[Answered]) -> list[tuple[Kind, list[Answered]]]:
     return sorted(by_kind(answers, lambda pair: pair[1].kind).items())
 
 
-def mean_and_interval(values: Sequence[float], patients: Sequence[str]) -> tuple[float, tuple[float, float]]:
+def mean_and_interval(
+    values: Sequence[float], patients: Sequence[str], classes: Sequence[str] | None = None
+) -> tuple[float, tuple[float, float]]:
     """The mean of `values`, one a sample, and the 95 % percentile interval of it over resampled patients.
 
-    Deterministic. At least one value.
+    With `classes`, one a sample, it is the mean over classes of each one's mean, however rare; a resample without any
+    sample of a class is one of the others. Deterministic. At least one value.
     """
     whose = np.unique(np.asarray(patients), return_inverse=True)[1].reshape(-1)
-    sums = np.bincount(whose, np.asarray(values, dtype=np.float64))  # [patients]
-    counts = np.bincount(whose)
+    which = np.unique(np.asarray(classes or [""] * len(values)), return_inverse=True)[1].reshape(-1)
+    shape = whose.max() + 1, which.max() + 1
+    cell = whose * shape[1] + which
+    sums = np.bincount(cell, np.asarray(values, np.float64), shape[0] * shape[1]).reshape(
+        shape
+    )  # [patients, classes]
+    counts = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
     random = np.random.default_rng(_SEED)
-    times = random.multinomial(len(sums), np.full(len(sums), 1 / len(sums)), size=RESAMPLES)
-    low, high = np.quantile((times @ sums) / (times @ counts), [0.025, 0.975])
-    return float(sums.sum() / counts.sum()), (float(low), float(high))
+    times = random.multinomial(shape[0], np.full(shape[0], 1 / shape[0]), size=RESAMPLES)
+    with np.errstate(invalid="ignore"):
+        resampled = np.nanmean((times @ sums) / (times @ counts), axis=1)
+    low, high = np.quantile(resampled, [0.025, 0.975])
+    return float((sums.sum(0) / counts.sum(0)).mean()), (float(low), float(high))
 
 
 def _score(scale: str, task: str, metric: str, pairs: Sequence[Answered]) -> Score:

@@ -13,7 +13,7 @@ from client.tasks.sample import Answer, Box, Boxes, Label, Polygon, Polygons, Re
 from demo.real_cohort import STAINS, RealImage
 from demo.real_page import ARMS, draw_examples
 from demo.real_report import report
-from demo.real_scores import ROWS, arm, balanced, constant, difference, off_by
+from demo.real_scores import ROWS, _figure, _values, arm, constant, difference, off_by
 from demo.real_study import DELTA, EPSILONS, FOLDS, NOMINAL, STAGES, Job, jobs, noisy
 from privacy.accounting import epsilon
 
@@ -71,8 +71,11 @@ def test_balanced_accuracy_counts_stains_alike() -> None:
     samples = [
         _sample(f"p{i}", "classification", Label("pink" if i < 1 else "purple on white")) for i in range(10)
     ]
-    assert np.mean(balanced(["purple on white"] * 10, samples)) == pytest.approx(0.5)
-    assert np.mean(balanced(["pink", *["purple on white"] * 9], samples)) == pytest.approx(1.0)
+    (row,) = (row for row in ROWS if row.balanced)
+    for said, mean in (["purple on white"] * 10, 0.5), (["pink", *["purple on white"] * 9], 1.0):
+        figure = _figure(row, _values(row, [said], samples), samples)
+        assert figure.mean == pytest.approx(mean)
+        assert 0 <= figure.ci95[0] <= mean <= figure.ci95[1] <= 1  # a resample without the rare one included
 
 
 def test_the_constant_answer_is_the_training_sets_own() -> None:
@@ -93,7 +96,7 @@ def test_the_constant_answer_is_the_training_sets_own() -> None:
     ]
     said = constant(train, held)
     assert said[:2] == ["2", "pink"]
-    assert said[2] == "<bbox>[0,0,500,500]</bbox>"  # of the corners 1 and 501, on the written grid
+    assert said[2] == "<bbox>[1,1,501,501]</bbox>"  # the median corners
     assert TASKS["segmentation"].score([(said[3], held[3])]) == [pytest.approx(1.0)]
 
 
