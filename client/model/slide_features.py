@@ -26,7 +26,7 @@ from client.model.base import Base
 from client.model.feature_cache import FeatureCache, feature_key
 from client.model.feature_grid import FeatureGrid
 from client.model.visual import IMAGES_A_PASS, Visual, encode_images
-from client.slides.read_ahead import read_ahead, tile_or_error
+from client.slides.read_ahead import picture_or_error, read_ahead
 from client.slides.slide import Slide, SlideReader, open_slide
 from client.slides.tiles import Cells, Grid, Tile, grid_over, tissue_cells
 from client.slides.tissue_map import tissue_map
@@ -136,7 +136,7 @@ class SlideFeatures:
                 self._require_same(cut.slide, cut.fingerprint)
                 if len(tokens[-1]) == len(batch):
                     self._grids.put(key, {"tokens": tokens[-1]})
-                tell(len(batch), 0, len(cut.cells))
+                tell(len(tokens[-1]), 0, len(cut.cells))
         cells, missing = torch.from_numpy(cut.cells), torch.tensor([error is not None for error in errors])
         grid = FeatureGrid(torch.cat(tokens), cells[~missing], cells[missing])
         if bad := [error for error in errors if error is not None]:
@@ -186,7 +186,8 @@ class SlideFeatures:
 
         def read(tile: Tile) -> Picture | SlideError:
             longest = max(tile.width, tile.height) * reader.slide.mpp
-            picture = tile_or_error(reader, tile, mpp or max(scales.roi_mpp, longest / scales.roi_pixels))
+            scale = mpp or max(scales.roi_mpp, longest / scales.roi_pixels)
+            picture = picture_or_error(reader, tile.x, tile.y, tile.width, tile.height, scale)
             return picture if isinstance(picture, SlideError) else self._base.fit(picture)
 
         return read_ahead(tiles, read, self._threads, _AHEAD)

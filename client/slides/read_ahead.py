@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from client.errors import SlideError
 from client.slides.slide import SlideReader, open_slide
-from client.slides.tiles import Tile
 
 _Item = TypeVar("_Item")
 _Read = TypeVar("_Read")
@@ -40,17 +39,19 @@ def read_ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def tile_or_error(reader: SlideReader, tile: Tile, mpp: float) -> NDArray[np.uint8] | SlideError:
-    """The tile's pixels, or why this tile alone can't be read.
+def picture_or_error(
+    reader: SlideReader, x: int, y: int, width: int, height: int, mpp: float
+) -> NDArray[np.uint8] | SlideError:
+    """What `SlideReader.read` gives of a rectangle, or why it alone can't be read.
 
     One that fails is read again through another opening of the file: some readers give nothing more after a failure.
     Raises SlideError where the slide as a whole can't be opened any more.
     """
     try:
-        return reader.read(tile.x, tile.y, tile.width, tile.height, mpp)
+        return reader.read(x, y, width, height, mpp)
     except SlideError:
         with open_slide(reader.slide.path, reader.slide.mpp) as again:
             try:
-                return again.read(tile.x, tile.y, tile.width, tile.height, mpp)
+                return again.read(x, y, width, height, mpp)
             except SlideError as error:
                 return error
