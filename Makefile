@@ -41,6 +41,8 @@ bench: $(READY)
 	$(BIN)/python -m bench.ledger
 	$(BIN)/python -m bench.privacy
 	$(BIN)/python -m bench.training
+	$(BIN)/python -m bench.tissue
+	$(BIN)/python -m bench.features
 
 base: $(READY)
 	$(BIN)/python -m demo.pretrain

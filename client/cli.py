@@ -20,14 +20,17 @@ from client.cli_ask import ask
 from client.cli_curve import curve
 from client.cli_errors import told_plainly as _told_plainly
 from client.cli_evaluate import evaluate
+from client.cli_features import features
 from client.cli_import import imports
 from client.cli_selftest import selftest
+from client.cli_slide import slide
 
 app = typer.Typer(help="Run a hospital of a FedPath consortium.", no_args_is_help=True, add_completion=False)
 
-for command in (selftest, evaluate, ask, curve):
+for command in (selftest, features, evaluate, ask, curve):
     app.command()(command)
 app.add_typer(imports, name="import")
+app.add_typer(slide, name="slide")
 
 HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]

@@ -7,7 +7,7 @@
     withdrawn.txt          patients who withdrew their consent, one a line
     trust/                 the coordinator's kit: who may sign plans
     ledger.db              what was spent and what left
-    features/              cached visual features of slides and regions
+    features/              cached visual features of slides and regions; in grids/, those that slides are pooled from
     checkpoints/           the round under way, after its last step
     experts/               the experts that were received last, for local evaluation
     evaluation/            what `evaluate` wrote, unless it was told another folder

@@ -1,4 +1,5 @@
-"""Frozen visual features on disk: a folder of this hospital's own, bounded in size; what it holds never leaves.
+"""Frozen visual features on disk, as named tensors: a folder of this hospital's own, bounded in size; what it holds
+never leaves.
 
 One file an entry: sha256 of key and content, then the content as safetensors. A file is written apart and renamed, so
 a reader meets whole entries only; one that was damaged since is found by its checksum, removed and computed anew. Any
@@ -13,19 +14,17 @@ import logging
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
-
-from client.model.visual import Visual
+from torch import Tensor
 
 LIMIT = 20 << 30  # bytes
 _LOG = logging.getLogger("fedpath.features")
-_FORMAT = "2"  # a change of what stands in an entry, or of how features are made, makes other keys
+_FORMAT = "3"  # a change of what stands in an entry, or of how features are made, makes other keys
 _ROOM = 0.9  # of the limit is left after an eviction, so that the next one is not at once
 _UNSEEN = 1 / 16  # of the limit may be written by one process before it looks at the folder again
 _ABANDONED = 3600.0  # seconds after which a part belongs to a process that died
@@ -38,7 +37,7 @@ def feature_key(*parts: str) -> str:
 
 
 class FeatureCache:
-    """Visual inputs by key. The folder, made 0700 where there is none, holds at most `limit` bytes, and a
+    """Tensors by key. The folder, made 0700 where there is none, holds at most `limit` bytes, and a
     sixteenth of them more for each process that shares it.
     """
 
@@ -48,7 +47,15 @@ class FeatureCache:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._evict()
 
-    def get(self, key: str) -> Visual | None:
+    def has(self, key: str) -> bool:
+        """Whether something lies under the key, whole or not; it counts as used now."""
+        try:
+            os.utime(self._path(key))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def get(self, key: str) -> dict[str, Tensor] | None:
         """What was put under the key, on the CPU; None where there is nothing, or nothing whole."""
         path = self._path(key)
         try:
@@ -59,16 +66,16 @@ class FeatureCache:
         content = data[_DIGEST:]
         if data[:_DIGEST] == _checksum(key, content):
             try:
-                return _visual(content)
-            except (SafetensorError, KeyError, ValueError):
+                return load(content)
+            except SafetensorError:
                 pass  # whole, and of another form: not ours
         _LOG.warning("a cached feature was damaged and is computed anew")
         path.unlink(missing_ok=True)
         return None
 
-    def put(self, key: str, visual: Visual) -> None:
-        """Keep a visual input. Where the disk can't take it, nothing is kept and the work goes on."""
-        content = _content(visual)
+    def put(self, key: str, tensors: Mapping[str, Tensor]) -> None:
+        """Keep some tensors. Where the disk can't take them, nothing is kept and the work goes on."""
+        content = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
         if len(content) > self._limit:
             return
         try:
@@ -86,6 +93,11 @@ class FeatureCache:
         self._written += len(content)
         if self._written > self._limit * _UNSEEN:
             self._evict()
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Forget what lies under these keys."""
+        for key in keys:
+            self._path(key).unlink(missing_ok=True)
 
     def _evict(self) -> None:
         """Remove the least recently used entries of a folder that is too large, and parts of the dead."""
@@ -122,19 +134,3 @@ class FeatureCache:
 
 def _checksum(key: str, content: bytes) -> bytes:
     return hashlib.sha256(key.encode() + content).digest()
-
-
-def _content(visual: Visual) -> bytes:
-    tensors = {
-        "tokens": visual.tokens,
-        "grid": torch.tensor(visual.grid or (), dtype=torch.int64),
-        **{f"deepstack.{i}": layer for i, layer in enumerate(visual.deepstack)},
-    }
-    return save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
-
-
-def _visual(content: bytes) -> Visual:
-    tensors = load(content)
-    tokens, grid = tensors.pop("tokens"), tensors.pop("grid").tolist()
-    deepstack = tuple(tensors[f"deepstack.{i}"] for i in range(len(tensors)))
-    return Visual(tokens, deepstack, (grid[0], grid[1]) if grid else None)

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 
-import numpy as np
-from numpy.typing import NDArray
-
+from client.errors import SlideError
 from client.model.base import Base
 from client.model.slide_features import SlideFeatures
-from client.model.visual import Visual, encode_images
-from client.slides.slide import Slide, open_slide
+from client.model.visual import Visual
+from client.slides.slide import Slide
 from client.tasks.sample import Region, Sample
 
 Key = tuple[str, Region | None]
@@ -27,7 +26,7 @@ class InputLoader:
     def __init__(
         self, base: Base, slides: Mapping[str, Slide], features: SlideFeatures, memory: int = 1 << 30
     ) -> None:
-        self._base = base
+        self._device = base.device
         self._slides = slides
         self._features = features
         self._memory = memory
@@ -52,34 +51,17 @@ class InputLoader:
         for name, region in keys:
             if region is None:
                 found[name, None] = self._features.load(self._slides[name])
-            elif (kept := self._features.cache.get(self._name(name, region))) is not None:
-                found[name, region] = kept.to(self._base.device)
+            elif (kept := self._features.region(self._slides[name], region)) is not None:
+                found[name, region] = kept.to(self._device)
             else:
                 missing.setdefault(name, []).append(region)
         for name, regions in missing.items():
-            for region, image in zip(regions, self._read(name, regions), strict=True):
-                (visual,) = encode_images(
-                    self._base, [image]
-                )  # alone: what it becomes is its own, to the last bit
-                self._features.cache.put(self._name(name, region), visual)
-                found[name, region] = visual
+            with closing(self._features.encode_regions(self._slides[name], regions)) as encoded:
+                for region, visual in encoded:
+                    if isinstance(visual, SlideError):
+                        raise visual
+                    found[name, region] = visual
         return found
-
-    def _name(self, name: str, region: Region) -> str:
-        """The region's name in the cache on disk. Raises SlideError."""
-        scales, slide = self._base.scales, self._slides[name]
-        return self._features.key(slide, repr((slide.mpp, region, scales.roi_mpp, scales.roi_pixels)))
-
-    def _read(self, name: str, regions: Sequence[Region]) -> list[NDArray[np.uint8]]:
-        slide, scales = self._slides[name], self._base.scales
-        images = []
-        with open_slide(slide.path, slide.mpp) as reader:
-            for region in regions:
-                longest = max(region.width, region.height) * slide.mpp
-                mpp = max(scales.roi_mpp, longest / scales.roi_pixels)
-                image = reader.read(region.x, region.y, region.width, region.height, mpp)
-                images.append(self._base.fit(image))
-        return images
 
     def _keep(self, key: Key, visual: Visual) -> None:
         if key not in self._held:

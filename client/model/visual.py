@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,18 @@ class Visual:
     def nbytes(self) -> int:
         """Memory that the tokens take."""
         return sum(t.numel() * t.element_size() for t in (self.tokens, *self.deepstack))
+
+    def to_tensors(self) -> dict[str, Tensor]:
+        """For the cache."""
+        layers = {f"deepstack.{i}": layer for i, layer in enumerate(self.deepstack)}
+        return {"tokens": self.tokens, "grid": torch.tensor(self.grid or (), dtype=torch.int64), **layers}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> Visual:
+        """What `to_tensors` gave."""
+        grid = tensors["grid"].tolist()
+        deepstack = tuple(tensors[f"deepstack.{i}"] for i in range(len(tensors) - 2))
+        return cls(tensors["tokens"], deepstack, (grid[0], grid[1]) if grid else None)
 
 
 @torch.no_grad()

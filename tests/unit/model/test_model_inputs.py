@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from client.model import inputs, slide_features
+from client.model import slide_features
 from client.model.base import Base
+from client.model.feature_grid import FeatureGrid
 from client.model.inputs import InputLoader
-from client.model.slide_features import SlideFeatures, fingerprint, pool
+from client.model.slide_features import SlideFeatures, fingerprint
 from client.model.visual import Visual, encode_images
 from client.slides.slide import Slide, open_slide
-from client.slides.tiles import Tile, tissue_tiles
+from client.slides.tiles import tissue_tiles
 from client.tasks.sample import Label, Region, Sample
 from tests.aperio import write_slide
 
@@ -68,13 +69,15 @@ def test_a_slides_tokens_are_its_tiles_in_grid_order(tiny_base: Path, tmp_path: 
 
 def test_pooling_keeps_the_geometry_and_the_bound() -> None:
     """Would catch more tokens than the base reads, neighbours that are none, or tokens in another order."""
-    tiles = [Tile(c * 10, r * 10, 10, 10) for r in range(6) for c in range(8)]
-    tokens = np.array([[t.y, t.x] for t in tiles], dtype=np.float32)
-    assert pool(tokens, tiles, 48) is tokens
-    pooled = pool(tokens, tiles, 47)
-    expected = [[r * 20 + 5, c * 20 + 5] for r in range(3) for c in range(4)]
-    np.testing.assert_allclose(pooled, expected)
-    assert len(pool(tokens, tiles, 1)) == 1
+    cells = torch.tensor([[r, c] for r in range(6) for c in range(8)])
+    grid = FeatureGrid(cells.float() * 10, cells, cells[:0])
+    assert grid.pooled(48) is grid.tokens
+    expected = [[r * 20 + 5.0, c * 20 + 5.0] for r in range(3) for c in range(4)]
+    assert grid.pooled(47).tolist() == expected
+    assert grid.pooled(12).tolist() == expected
+    assert len(grid.pooled(1)) == 1
+    ragged = FeatureGrid(grid.tokens[3:], cells[3:], cells[:0])
+    assert ragged.pooled(12)[0].tolist() == [10.0, 5.0]  # of the block, two tiles are there
 
 
 def test_a_fingerprint_sees_a_changed_byte_and_a_changed_length(tmp_path: Path) -> None:
@@ -128,7 +131,7 @@ def test_regions_are_encoded_once_for_all_processes(
         seen.append(len(images))
         return encode_images(base, images)
 
-    monkeypatch.setattr(inputs, "encode_images", watch)
+    monkeypatch.setattr(slide_features, "encode_images", watch)
     assert all(map(same, first, loader()(asked)))
     loader()([*asked, ask(Region(1, 0, 256, 128))])
     loader(replace(base, scales=replace(base.scales, roi_mpp=2.0)))(asked)

@@ -1,0 +1,69 @@
+"""`fedpath-hospital slide`: one slide, looked at as the model will."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from client.cli_errors import told_plainly
+from client.cli_evaluate import HomeArgument, JsonOption
+
+slide = typer.Typer(no_args_is_help=True)
+
+
+@slide.callback()
+def _slide() -> None:
+    """Look at one slide as the model will."""
+
+
+@slide.command()
+def show(
+    home: HomeArgument,
+    name: Annotated[
+        Path,
+        typer.Argument(metavar="SLIDE", help="a slide: a path, or the name of a file in the slide folder"),
+    ],
+    out: Annotated[Path, typer.Option(help="the PNG to write")],
+    mpp: Annotated[
+        float | None,
+        typer.Option(help="microns per level-0 pixel, where the file states none (or a wrong one)"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a picture of a slide: what is taken for tissue, which tiles the model sees, what the manifest asks.
+
+    Of the file it shows the tissue's pixels alone: no name, no label, no date. Private: it is a patient's tissue.
+    """
+    from rich.console import Console
+
+    from client.evaluation.ask import open_asked
+    from client.evaluation.slide_look import asked_about, look, write_picture
+    from client.home import Home
+    from client.model.base import Scales
+
+    with told_plainly(), Console(stderr=True).status("looking at the slide"):
+        place = Home(home.absolute())
+        found = open_asked(name if name.exists() else place.settings.slides / name, mpp)
+        samples, note = asked_about(place, found)
+        shown = look(found, Scales.read(place.settings.base / "fedpath.json"), samples)
+        write_picture(out, shown)
+    seen, grid = shown.tissue.overview, shown.grid
+    told = {
+        "tissue": float(seen.tissue.mean()),
+        "ink": float(seen.ink.mean()),
+        "tiles": grid.rows * grid.columns,
+        "taken": len(shown.taken),
+        "questions": len(samples),
+        "regions": len(shown.marks),
+        "note": note,
+    }
+    if as_json:
+        typer.echo(json.dumps(told))
+        return
+    typer.echo(f"{told['tissue']:.1%} tissue, {told['ink']:.1%} pen or black")
+    typer.echo(f"{told['taken']} of {told['tiles']} tiles are taken")
+    typer.echo(note or f"{told['questions']} questions about it, {told['regions']} regions drawn")
+    typer.echo(f"private: {out} shows a patient's tissue; keep it here")
