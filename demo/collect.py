@@ -21,7 +21,7 @@ POINTS = {"base": "base", "sft": "sft", "federated": "grpo"}
 def collect(house: House, seconds: float) -> dict[str, Any]:
     """All figures; the campaign must be done and the agents still up."""
     (campaign,) = [c for c in status(house.consortium)["campaigns"] if c["name"] == CAMPAIGN]
-    found = {(e["point"], e["scale"], e["task"]): e for e in campaign["evaluations"]}
+    found = {(e["point"], e["scale"], e["task"]): e for e in campaign["evaluations"] if not e["further"]}
     rows = []
     for point, scale, task in found:
         if point == "base":

@@ -199,6 +199,8 @@ def experts(
         store = Home.open(home).store()
         asked = load_campaign(campaign)
         where = begun_point(store, asked, point)
+        if folder.exists() and not folder.is_dir():
+            raise HomeError(f"{folder} is a file: name a new folder")
         request = request_at(asked, where, store.states(asked.name, where.round))
         states = {name: store.state(digest) for name, digest in request.experts_hash.items()}
         if (folder / INDEX).exists() or not folder.exists() or not any(folder.iterdir()):

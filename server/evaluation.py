@@ -3,7 +3,7 @@
 At "base" no expert is on and answers are direct; after SFT the scale experts are on; after GRPO all are, and
 answers are thinking ones. The request is `privacy.evaluation`'s, with the states of the experts that are on
 beside it; the answer is `metrics`: canonical JSON, a list of {"scale", "task", "metric", "mean", "ci95":
-[low, high], "n"}.
+[low, high], "n", "further"}.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from strategies.flower import read_reply
 METHOD = "evaluate"
 _LIMIT = 64 * 1024
 _METRIC = 40  # letters
-_FIELDS = {"scale", "task", "metric", "mean", "ci95", "n"}
+_FIELDS = {"scale", "task", "metric", "mean", "ci95", "n", "further"}
 
 
 def evaluate(house: Federation, campaign: Campaign, point: Point) -> None:
@@ -58,7 +58,7 @@ def as_json(
     """An evaluation as JSON values."""
     figures = [
         {
-            **{key: getattr(row, key) for key in ("scale", "task", "metric", "mean", "n")},
+            **{key: getattr(row, key) for key in ("scale", "task", "metric", "mean", "n", "further")},
             "ci95": [row.low, row.high],
         }
         for row in rows
@@ -86,8 +86,9 @@ def read_rows(data: bytes) -> list[Row]:
     if not isinstance(values, list) or not values:
         raise EvaluationFailed("the evaluator's metrics are not a list of rows")
     rows = [_row(value) for value in values]
-    if len({(row.scale, row.task) for row in rows}) != len(rows):
-        raise EvaluationFailed("the evaluator's metrics give a task at one scale twice")
+    own = [(row.scale, row.task) for row in rows if not row.further]
+    if len(set(own)) != len(own) or len({(row.scale, row.task, row.metric) for row in rows}) != len(rows):
+        raise EvaluationFailed("the evaluator's metrics give a task's figure at one scale twice")
     return rows
 
 
@@ -111,6 +112,7 @@ def _row(value: object) -> Row:
         float(low),
         float(high),
         value["n"],
+        value["further"],
     )
 
 
@@ -129,4 +131,5 @@ def _well_formed(value: Mapping[str, Any]) -> bool:
         )
         and type(value["n"]) is int
         and value["n"] > 0
+        and type(value["further"]) is bool
     )

@@ -57,7 +57,9 @@ class NoisedAnswer:
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluated task at one scale: the metric's mean over `n` samples and its 95 % interval."""
+    """One evaluated task at one scale: the metric's mean over `n` samples and its 95 % interval; `further` where it is told
+    beside the task's own metric.
+    """
 
     scale: str
     task: str
@@ -66,6 +68,7 @@ class Row:
     low: float
     high: float
     n: int
+    further: bool
 
 
 @dataclass(frozen=True)

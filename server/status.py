@@ -65,7 +65,7 @@ def _campaign(home: Home, store: Store, name: str) -> dict[str, Any]:
 
 
 def _evaluation(row: dict[str, Any]) -> dict[str, Any]:
-    kept = {key: row[key] for key in ("point", "scale", "task", "metric", "mean")}
+    kept = {key: row[key] for key in ("point", "scale", "task", "metric", "mean", "further")}
     return {**kept, "ci95": [row["low"], row["high"]], "n": row["n"]}
 
 

@@ -95,11 +95,12 @@ evaluations = sql.Table(
     sql.Column("point", sql.String, primary_key=True),
     sql.Column("scale", sql.String, primary_key=True),
     sql.Column("task", sql.String, primary_key=True),
-    sql.Column("metric", sql.String, nullable=False),
+    sql.Column("metric", sql.String, primary_key=True),
     sql.Column("mean", sql.Float, nullable=False),
     sql.Column("low", sql.Float, nullable=False),
     sql.Column("high", sql.Float, nullable=False),
     sql.Column("n", sql.Integer, nullable=False),
+    sql.Column("further", sql.Boolean, nullable=False),
 )
 # What hospitals are asked after a stage, kept so that every asking has the same bytes; then what they answered.
 noised_evaluations = sql.Table(

@@ -28,7 +28,10 @@ Answered = tuple[str | None, Sample]  # what was answered (None: nothing that ha
 
 @dataclass(frozen=True)
 class Score:
-    """One task at one scale: its metric's mean over n samples, and the mean's 95 % bootstrap interval."""
+    """One task at one scale: its metric's mean over n samples, and the mean's 95 % bootstrap interval.
+
+    `further` marks a figure that is told beside the task's own metric.
+    """
 
     scale: str
     task: str
@@ -36,6 +39,7 @@ class Score:
     mean: float
     ci95: tuple[float, float]
     n: int
+    further: bool = False
 
 
 def evaluate(
@@ -45,9 +49,10 @@ def evaluate(
     asking: Asking,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[Score]:
-    """Ask and score: `scores` of the model's answers."""
+    """Ask and score: `scores` of the model's answers, then `further_scores`."""
     texts = answer(experts, samples, load_inputs, asking, progress)
-    return scores(list(zip(texts, samples, strict=True)))
+    answers = list(zip(texts, samples, strict=True))
+    return [*scores(answers), *further_scores(answers)]
 
 
 def scores(answers: Sequence[Answered]) -> list[Score]:
@@ -60,7 +65,8 @@ def further_scores(answers: Sequence[Answered]) -> list[Score]:
     rows = []
     for (scale, task), pairs in of_kinds(answers):
         for name, value in TASKS[task].figures(pairs).items():
-            rows.append(Score(scale, task, name, value, _interval(TASKS[task], name, pairs), len(pairs)))
+            interval = _interval(TASKS[task], name, pairs)
+            rows.append(Score(scale, task, name, value, interval, len(pairs), further=True))
     return rows
 
 

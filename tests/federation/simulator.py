@@ -177,6 +177,7 @@ class SimulatedHospital:
             "mean": 0.5,
             "ci95": [0.4, 0.6],
             "n": 9,
+            "further": False,
         }
         return {"metrics": canonical.encode([row])}
 

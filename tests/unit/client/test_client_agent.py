@@ -327,7 +327,8 @@ def test_private_metrics_never_leave_and_public_ones_do(
     assert code(ask(agent, "train", public.request(public.plan()))) == Refusal.NOT_OFFERED
     rows = canonical.decode(ask(agent, "evaluate", evaluation(public, "sft"))["metrics"], 1 << 20)
     assert {row["scale"] for row in rows} == {"roi", "wsi"}
-    assert set(rows[0]) == {"scale", "task", "metric", "mean", "ci95", "n"}
+    assert set(rows[0]) == {"scale", "task", "metric", "mean", "ci95", "n", "further"}
+    assert "balanced accuracy" in {row["metric"] for row in rows if row["further"]}
     spoiled = evaluation(public, "sft") | {"expert/scale/roi": b""}
     assert code(ask(agent, "evaluate", spoiled)) == Refusal.EXPERTS_MISMATCH
 

@@ -11,16 +11,18 @@ from server.errors import EvaluationFailed
 from server.evaluation import read_rows
 
 ROW: dict[str, Any] = {
-    "scale": "roi", "task": "vqa", "metric": "token_f1", "mean": 0.5, "ci95": [0.4, 0.6], "n": 12,
+    "scale": "roi", "task": "vqa", "metric": "token_f1", "mean": 0.5, "ci95": [0.4, 0.6], "n": 12, "further": False,
 }  # fmt: skip
 
 
 def test_rows_are_read() -> None:
     """An integer mean (1) is as good as a float."""
-    rows = read_rows(canonical.encode([ROW, {**ROW, "scale": "wsi", "mean": 1}]))
-    assert [(row.scale, row.mean, row.low, row.high) for row in rows] == [
-        ("roi", 0.5, 0.4, 0.6),
-        ("wsi", 1.0, 0.4, 0.6),
+    beside = {**ROW, "metric": "accuracy of closed", "further": True}
+    rows = read_rows(canonical.encode([ROW, {**ROW, "scale": "wsi", "mean": 1}, beside]))
+    assert [(row.scale, row.mean, row.low, row.high, row.further) for row in rows] == [
+        ("roi", 0.5, 0.4, 0.6, False),
+        ("wsi", 1.0, 0.4, 0.6, False),
+        ("roi", 0.5, 0.4, 0.6, True),
     ]
 
 
@@ -40,7 +42,10 @@ def test_rows_are_read() -> None:
         [{**ROW, "ci95": [0.4]}],
         [{**ROW, "n": 0}],
         [{**ROW, "n": 1.5}],
+        [{**ROW, "further": 1}],
         [ROW, ROW],
+        [ROW, {**ROW, "metric": "accuracy"}],
+        [{**ROW, "further": True}, {**ROW, "further": True}],
     ],
     ids=str,
 )

@@ -131,7 +131,7 @@ def test_receipts_are_owed_oldest_first_until_taken(store: Store) -> None:
 
 def test_an_evaluation_is_kept_once(store: Store) -> None:
     """Two evaluations of one point would let the better one be picked."""
-    row = Row("roi", "vqa", "token_f1", 0.5, 0.4, 0.6, 10)
+    row = Row("roi", "vqa", "token_f1", 0.5, 0.4, 0.6, 10, False)
     store.commit_evaluation("spring", "base", [row], 0)
     assert store.progress("spring").evaluated == {"base"}
     with pytest.raises(StoreError):
