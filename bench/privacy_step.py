@@ -207,7 +207,10 @@ def _twin(llama: LlamaForCausalLM) -> LlamaForCausalLM:
 
 
 def _experts(llama: LlamaForCausalLM, shape: Shape) -> Experts:
-    held = vars(Base.load(EMBEDDED)) | {"model": llama, "projector": Projector(shape.hidden, HIDDEN)}
+    held = vars(Base.load(EMBEDDED)) | {
+        "model": llama,
+        "projector": Projector(shape.hidden, shape.hidden, HIDDEN),
+    }
     return attach(Decoder(**held), {EXPERT: ExpertForm(shape.rank, 2.0 * shape.rank)}, seed=7)
 
 

@@ -88,7 +88,9 @@ def text_experts(
     base = Base(
         model=model,
         tokenizer=tokenizer,
-        projector=Projector(model.config.hidden_size, HIDDEN).to(model.device).requires_grad_(False),
+        projector=Projector(model.config.hidden_size, model.config.hidden_size, HIDDEN)
+        .to(model.device)
+        .requires_grad_(False),
         scales=Scales(roi_pixels=64, roi_mpp=1.0, wsi_mpp=1.0, wsi_max_tokens=1),
         architecture=cast("Architecture", TextDecoder(model)),
         hash="0" * 64,

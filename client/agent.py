@@ -91,8 +91,8 @@ class Agent:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._base = Base.load(self._settings.base, device)
         require_askable(self._base, self._samples)
-        if self._settings.segmenter is not None:
-            use_segmenter(self._settings.segmenter, index.slides, device)
+        segmenter = self._settings.segmenter
+        self._set_aside = 0 if segmenter is None else use_segmenter(segmenter, index.slides, device)
         self._inputs = InputLoader(self._base, index.slides, SlideFeatures(self._base, home.features))
         self._experts = ExpertStates(self._base)
         self._performance = Performance()
@@ -202,9 +202,9 @@ class Agent:
         try:
             performance, need = memory.fitting(
                 memory.Decoder.of(self._base),
-                memory.resident(self._base.model.parameters()),
+                memory.weights(self._base),
                 {name: tuple(value.shape) for name, value in trained.items()},
-                memory.free_bytes(self._base.device),
+                memory.free_bytes(self._base.device) - self._set_aside,
                 plan.rollouts,
                 plan.longest_answer,
             )

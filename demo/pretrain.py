@@ -88,7 +88,7 @@ class Pretraining(nn.Module):
         self.base.set_attn_implementation(
             "eager"
         )  # short rows: its backward is faster here than the fused one
-        self.projector = Projector(WIDTH, SLIDE_HIDDEN)
+        self.projector = Projector(WIDTH, WIDTH, SLIDE_HIDDEN)
         nn.init.zeros_(self.projector.out.weight)
         nn.init.zeros_(self.projector.out.bias)
         self.cells = FIELD // DENSE_STRIDE // 4  # dense cells a side of one visual token

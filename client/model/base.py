@@ -23,8 +23,9 @@ from client.model.architectures.architecture import Architecture
 from client.model.architectures.registry import ARCHITECTURES
 from client.model.errors import BaseModelError
 from client.model.projector import Projector
+from client.model.slide_encoder import FOLDER, SlideEncoder
 
-HASHED = ("*.safetensors", "*.json", "*.jinja", "*.txt")
+HASHED = ("*.safetensors", "*.json", "*.jinja", "*.txt", f"{FOLDER}/*.safetensors", f"{FOLDER}/*.json")
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Base:
     scales: Scales
     architecture: Architecture
     hash: str
+    slide_encoder: SlideEncoder | None = None  # None: tiles of slides go through the base's own vision tower
 
     @classmethod
     def load(cls, folder: Path, device: str = "cpu") -> Base:
@@ -131,7 +133,9 @@ class Base:
         adapters.compute_in(model, dtype)
         digest = folder_hash(folder)
         width = model.config.text_config.hidden_size
-        projector = Projector.load(folder / "projector.safetensors", width, digest)
+        encoder = SlideEncoder.load(folder / FOLDER, device, dtype) if (folder / FOLDER).is_dir() else None
+        features = width if encoder is None else encoder.width
+        projector = Projector.load(folder / "projector.safetensors", features, width, digest)
         return cls(
             model=model,
             tokenizer=tokenizer,
@@ -141,6 +145,7 @@ class Base:
                 model, tokenizer, _read_json(folder / "preprocessor_config.json")
             ),
             hash=digest,
+            slide_encoder=encoder,
         )
 
     @property
@@ -181,7 +186,8 @@ def folder_hash(folder: Path) -> str:
     """sha256 (hex) over name, length and bytes of the folder's weight, configuration and tokenizer files."""
     digest = hashlib.sha256()
     for path in sorted({path for pattern in HASHED for path in folder.glob(pattern)}):
-        digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
+        name = path.relative_to(folder).as_posix()
+        digest.update(f"{name}\0{path.stat().st_size}\0".encode())
         with path.open("rb") as stream:
             while block := stream.read(1 << 20):
                 digest.update(block)

@@ -188,12 +188,16 @@ class SlideFeatures:
             longest = max(tile.width, tile.height) * reader.slide.mpp
             scale = mpp or max(scales.roi_mpp, longest / scales.roi_pixels)
             picture = picture_or_error(reader, tile.x, tile.y, tile.width, tile.height, scale)
-            return picture if isinstance(picture, SlideError) else self._base.fit(picture)
+            if isinstance(picture, SlideError) or (mpp is not None and self._base.slide_encoder is not None):
+                return picture
+            return self._base.fit(picture)
 
         return read_ahead(tiles, read, self._threads, _AHEAD)
 
     def _tile_tokens(self, pictures: Sequence[Picture]) -> Tensor:
-        """One token a tile [n, width], on the CPU: the mean of its own."""
+        """One token a tile [n, features], on the CPU: of the slide encoder, or the mean of the tower's."""
+        if self._base.slide_encoder is not None:
+            return self._base.slide_encoder.encode(pictures)
         if not pictures:
             return torch.empty(0, self._base.width, dtype=self._base.model.dtype)
         visuals = encode_images(self._base, pictures)

@@ -70,6 +70,16 @@ class SamSegmenter:
             raise _unfit(folder, f"{absent} of SAM's tensors are not in it")
         return cls(model.to(device).eval().requires_grad_(False), processor)
 
+    @property
+    def working_bytes(self) -> int:
+        """At most: the encodings that are kept, and a pass of the encoder, whose global attention needs most."""
+        vision = self.model.config.vision_config
+        tokens = (vision.image_size // vision.patch_size) ** 2
+        kept = _HELD * vision.output_channels * tokens
+        attention = 3 * vision.num_attention_heads * tokens**2
+        layer = tokens * (8 * vision.hidden_size + 2 * vision.mlp_dim)
+        return 4 * int(kept + attention + layer)
+
     @torch.no_grad()
     def look(self, image: NDArray[np.uint8]) -> Look:
         """Resize, pad and encode the image."""
@@ -147,9 +157,11 @@ class RegionMasks:
             return reader.read(region.x, region.y, region.width, region.height, mpp)
 
 
-def use_segmenter(folder: Path, slides: Mapping[str, Slide], device: str) -> None:
+def use_segmenter(folder: Path, slides: Mapping[str, Slide], device: str) -> int:
     """From now on, in this process, a box in a segmentation answer covers what the segmenter finds in it.
 
-    Raises SegmenterError.
+    Returns the bytes of the device that it works in, beside its weights. Raises SegmenterError.
     """
-    segmentation.TASK.box_masks = RegionMasks(SamSegmenter.load(folder, device), slides)
+    segmenter = SamSegmenter.load(folder, device)
+    segmentation.TASK.box_masks = RegionMasks(segmenter, slides)
+    return segmenter.working_bytes

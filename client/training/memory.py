@@ -117,7 +117,10 @@ class Decoder:
             vocabulary=config.vocab_size,
             itemsize=itemsize,
             visual=max(base.scales.wsi_max_tokens, region),
-            encoding=_encoding(base.model.config, region, itemsize),
+            encoding=max(
+                _encoding(base.model.config, region, itemsize),
+                0 if base.slide_encoder is None else _tiles(base.slide_encoder.model.config, itemsize),
+            ),
             packed=any(is_four_bit(module) for module in base.language_model.modules()),
         )
 
@@ -138,6 +141,13 @@ def _encoding(config: Any, tokens: int, itemsize: int) -> int:
     merge = getattr(vision, "spatial_merge_size", None) or config.scale_factor
     patches = IMAGES_A_PASS * tokens * merge**2
     return patches * (8 * vision.hidden_size + 2 * vision.intermediate_size) * itemsize
+
+
+def _tiles(config: Any, itemsize: int) -> int:
+    """Of a pass of tiles through a slide encoder."""
+    tokens = IMAGES_A_PASS * (1 + (config.image_size // config.patch_size) ** 2)
+    inner = getattr(config, "intermediate_size", None) or config.mlp_ratio * config.hidden_size
+    return int(tokens * (8 * config.hidden_size + 2 * inner) * itemsize)
 
 
 def need(
@@ -277,6 +287,12 @@ def _cgroup_free(folder: Path = Path("/sys/fs/cgroup")) -> int:
         return int(most) - int(used)  # "max" is no number
     except (OSError, ValueError):
         return 1 << 62
+
+
+def weights(base: Base) -> int:
+    """Bytes of the base's weights, a slide encoder's among them, where they lie."""
+    encoder = () if base.slide_encoder is None else base.slide_encoder.model.parameters()
+    return resident((*base.model.parameters(), *encoder))
 
 
 def resident(tensors: Iterable[Tensor]) -> int:
