@@ -74,8 +74,8 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "cut-near-end": (lambda path: _cut(path, 0.97), "truncated"),
     "cut-behind-directories": (_cut_behind_directories, "truncated"),
     "no-mpp": (_no_mpp, "no-mpp"),
-    "zero-mpp": (_zero_mpp, "no-mpp"),
-    "scrambled": (_scrambled_corner, "unreadable"),
+    "zero-mpp": (_zero_mpp, "absurd-mpp"),
+    "scrambled": (_scrambled_corner, "damaged"),
 }
 
 

@@ -1,0 +1,102 @@
+"""The fast way: tiles read from their places in the file and decoded, with no library between."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from client.errors import ChangedSlideError, DamagedRegionError, UnreadableSlideError
+from client.slides.file_state import FileState
+from client.slides.pixels import inside
+from client.slides.tile_cache import TileCache
+from client.slides.tile_codecs import DamagedTileError
+from client.slides.tile_index import TiledLevel
+
+_owners = itertools.count()
+
+
+class TiledPixels:
+    """The pyramid of a tiled TIFF by its index. A file is read by position only, so threads and forked children
+    share it without harm."""
+
+    way = "tiles"
+
+    def __init__(self, path: Path, state: FileState, levels: Sequence[TiledLevel], cache: TileCache) -> None:
+        """Raises UnreadableSlideError or, if the file is no longer in this state, ChangedSlideError."""
+        self._name = path.name
+        self._levels = tuple(levels)
+        self._cache = cache
+        self._owner = next(_owners)
+        self._file: _OpenFile | None = _OpenFile(path)
+        if FileState.of(os.fstat(self._file.descriptor)) != state:
+            raise ChangedSlideError(path.name)
+
+    def read(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        """As `Pixels.read`."""
+        file = self._file  # held to the end of the read: a close from another thread waits for it
+        if file is None:
+            raise ValueError("this reader is closed")
+        index = self._levels[level]
+        left, top, right, bottom = inside(x, y, width, height, (index.width, index.height))
+        out = np.empty((height, width, 3), np.uint8)
+        if right - left < width or bottom - top < height:
+            out[:] = 255
+        side_x, side_y = index.tile_width, index.tile_height
+        for row in range(top // side_y, -(-bottom // side_y)):
+            upper, lower = max(row * side_y, top), min((row + 1) * side_y, bottom)
+            for column in range(left // side_x, -(-right // side_x)):
+                near, far = max(column * side_x, left), min((column + 1) * side_x, right)
+                part = out[upper - y : lower - y, near - x : far - x]
+                tile = self._tile(file, level, row * index.across + column)
+                if tile is None:
+                    part[:] = 255
+                else:
+                    down, right_of = row * side_y, column * side_x
+                    part[:] = tile[upper - down : lower - down, near - right_of : far - right_of]
+        return out
+
+    def close(self) -> None:
+        """As `Pixels.close`."""
+        self._file = None
+        self._cache.forget(self._owner)
+
+    def _tile(self, file: _OpenFile, level: int, number: int) -> NDArray[np.uint8] | None:
+        """Decoded, all of it; None for one that the file does not have."""
+        index = self._levels[level]
+        offset, count = int(index.offsets[number]), int(index.counts[number])
+        if count == 0:
+            return None
+        key = (self._owner, level, offset)
+        tile = self._cache.get(key)
+        if tile is None:
+            try:
+                data = os.pread(file.descriptor, count, offset)
+            except OSError:
+                raise UnreadableSlideError(self._name) from None
+            try:
+                tile = index.decode(data)
+            except DamagedTileError:
+                raise DamagedRegionError(self._name) from None
+            self._cache.put(key, tile)
+        return tile
+
+
+class _OpenFile:
+    """A descriptor that is given back when the last who holds this lets go: never one that another file has
+    since been given."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            self.descriptor = -1
+            raise UnreadableSlideError(path.name) from None
+
+    def __del__(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
