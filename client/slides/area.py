@@ -28,7 +28,7 @@ def area_average(
         covered = image[: shape[0] * int(step[0]), : shape[1] * int(step[1])]
         if step == (1.0, 1.0):
             return covered
-        return cv2.resize(covered, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.resize(covered, shape[::-1], interpolation=cv2.INTER_AREA), np.uint8)
     height, width, channels = image.shape
     down = _weights(height, origin[0], step[0], shape[0])
     across = _weights(width, origin[1], step[1], shape[1])

@@ -112,7 +112,7 @@ def _open(path: Path) -> openslide.AbstractSlide:
 
 def _over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """RGB of RGBA laid over white."""
-    rgb: NDArray[np.uint8] = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
+    rgb = np.asarray(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), np.uint8)
     alpha = rgba[..., 3:]
     if alpha.min() == 255:
         return rgb
