@@ -44,6 +44,7 @@ _BLOCK = 2048  # pixels of a level decoded at once, along each side: bounds the 
 _SAME_SCALE = 1.01  # a level this close above the asked scale serves it
 _SQUARE = 1.05  # pixels whose sides differ by more have no one scale
 _LEAST_MPP, _MOST_MPP = 0.01, 100.0  # microns: no slide's pixels are as small or as large
+_CHECKED_BYTES = 16 << 20  # of tiles that the check at opening looks at more than once
 _INDEXED = frozenset(
     {"aperio", "generic-tiff"}
 )  # OpenSlide's formats whose levels are plain grids of TIFF tiles
@@ -247,11 +248,10 @@ def _fast_way(
     # Where a level lacks tiles, OpenSlide may draw the finer level in their place; it alone knows when.
     if len(levels) > 1 and any((level.counts == 0).any() for level in levels):
         return None
-    fast = TiledPixels(path, state, levels, cache)
-    if same_pixels(fast, general, levels):
-        return fast
-    fast.close()
-    return None
+    tried = TiledPixels(path, state, levels, TileCache(_CHECKED_BYTES))
+    same = same_pixels(tried, general, levels)
+    tried.close()
+    return TiledPixels(path, state, levels, cache) if same else None
 
 
 def _describe(path: Path, handle: openslide.AbstractSlide, mpp: float | None) -> Slide:

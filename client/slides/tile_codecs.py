@@ -14,7 +14,8 @@ import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 
-Decode = Callable[[bytes], NDArray[np.uint8]]
+Decode = Callable[[bytes, NDArray[np.uint8]], None]
+"""From a tile's bytes into RGB [height, width, 3], contiguous. Raises DamagedTileError; what was written then is void."""
 
 _START = b"\xff\xd8"
 _ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"  # all of an APP14 segment but its last byte, the transform
@@ -38,20 +39,16 @@ def jpeg_decoder(tables: bytes | None, transform: int | None, width: int, height
     if transform is not None:
         head += _ADOBE + bytes([transform])
 
-    def decode(data: bytes) -> NDArray[np.uint8]:
+    def decode(data: bytes, into: NDArray[np.uint8]) -> None:
         if not data.startswith(_START):
             raise DamagedTileError
-        buffer = np.empty((height, width, 3), np.uint8)
         try:
             # Strict: what libjpeg only warns of is damage too, as it is to OpenSlide.
-            tile: NDArray[np.uint8] = simplejpeg.decode_jpeg(
-                head + data[2:], colorspace="RGB", buffer=buffer, strict=True
-            )
+            tile = simplejpeg.decode_jpeg(head + data[2:], colorspace="RGB", buffer=into, strict=True)
         except ValueError:
             raise DamagedTileError from None
-        if tile.shape != buffer.shape:
+        if tile.shape != (height, width, 3):
             raise DamagedTileError
-        return tile
 
     return decode
 
@@ -59,17 +56,14 @@ def jpeg_decoder(tables: bytes | None, transform: int | None, width: int, height
 def jpeg2000_decoder(width: int, height: int) -> Decode:
     """Decodes JPEG 2000 codestreams of three 8-bit components that are red, green and blue."""
 
-    def decode(data: bytes) -> NDArray[np.uint8]:
+    def decode(data: bytes, into: NDArray[np.uint8]) -> None:
         if not data.startswith(_CODESTREAM) or len(data) < 8 + _SIZES.size:
             raise DamagedTileError
         if _SIZES.unpack_from(data, 8) != (width, height, 3, _THREE_BYTES):
             raise DamagedTileError
         try:
-            tile: NDArray[np.uint8] = imagecodecs.jpeg2k_decode(data, numthreads=1)
+            imagecodecs.jpeg2k_decode(data, numthreads=1, out=into)
         except (ValueError, RuntimeError):
             raise DamagedTileError from None
-        if tile.shape != (height, width, 3) or tile.dtype != np.uint8:
-            raise DamagedTileError
-        return tile
 
     return decode
