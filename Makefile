@@ -41,6 +41,7 @@ bench: $(READY)
 	$(BIN)/python -m bench.ledger
 	$(BIN)/python -m bench.privacy
 	$(BIN)/python -m bench.training
+	$(BIN)/python -m bench.slides
 
 base: $(READY)
 	$(BIN)/python -m demo.pretrain

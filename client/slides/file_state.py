@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from client.errors import ChangedSlideError
 
 
-@dataclass(frozen=True)
-class FileState:
+class FileState(NamedTuple):
     """What tells one state of a file from another: a write changes time or size, a replacement the inode.
 
     A write of the same size within the clock tick of the opening (milliseconds) can't be seen. Of a slide that is
@@ -31,7 +30,7 @@ class FileState:
 def unchanged(path: Path, state: FileState) -> None:
     """Raises ChangedSlideError unless `path` still leads to the file in the state that it had."""
     try:
-        now = FileState.of(path.stat())
+        now = FileState.of(os.stat(path))
     except OSError:
         raise ChangedSlideError(path.name) from None
     if now != state:

@@ -204,7 +204,7 @@ def open_slide(path: Path, mpp: float | None = None, cache: TileCache = SHARED) 
             raise TruncatedSlideError(path.name)
         sizes = general.handle.level_dimensions
         slide = _describe(path, general.handle, mpp)
-        fast = _fast_way(path, state, sizes, general, cache) if vendor in _INDEXED else None
+        fast = _fast_way(path, state, vendor, general, cache) if vendor in _INDEXED else None
         unchanged(path, state)
     except FAILURES:
         general.close()
@@ -235,18 +235,14 @@ def open_again(opened: Opened, cache: TileCache = SHARED) -> SlideReader:
 
 
 def _fast_way(
-    path: Path,
-    state: FileState,
-    sizes: tuple[tuple[int, int], ...],
-    general: OpenSlidePixels,
-    cache: TileCache,
+    path: Path, state: FileState, vendor: str, general: OpenSlidePixels, cache: TileCache
 ) -> TiledPixels | None:
     """The slide by its own index of tiles, if that gives the same pixels; else None."""
-    levels = tiled_levels(path, sizes)
+    levels = tiled_levels(path, general.handle.level_dimensions)
     if levels is None:
         return None
-    # Where a level lacks tiles, OpenSlide may draw the finer level in their place; it alone knows when.
-    if len(levels) > 1 and any((level.counts == 0).any() for level in levels):
+    # Where a coarse level of Aperio's lacks tiles, or a finer one does, OpenSlide draws the finer level in their place.
+    if vendor == "aperio" and len(levels) > 1 and any((level.counts == 0).any() for level in levels):
         return None
     tried = TiledPixels(path, state, levels, TileCache(_CHECKED_BYTES))
     same = same_pixels(tried, general, levels)
