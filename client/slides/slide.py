@@ -8,7 +8,8 @@ the pyramid only.
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -118,33 +119,26 @@ class SlideReader(AbstractContextManager["SlideReader"]):
         step_y, step_x = height / rows, width / columns  # level-0 pixels an output pixel covers
         level = self._level_for(min(step_x, step_y))
         block = max(1, int(_BLOCK * self.slide.downsamples[level] / max(step_x, step_y)))
-        try:
+        with self._one_file():
             if rows <= block and columns <= block:
-                out = self._average(level, x, y, step_x, step_y, (rows, columns))
-            else:
-                out = np.empty((rows, columns, 3), dtype=np.uint8)
-                for top in range(0, rows, block):
-                    for left in range(0, columns, block):
-                        part = out[top : top + block, left : left + block]
-                        part[:] = self._average(
-                            level, x + left * step_x, y + top * step_y, step_x, step_y, part.shape[:2]
-                        )
-        except SlideError:
-            unchanged(self.slide.path, self.opened.state)  # if it was changed, that is why
-            raise
-        unchanged(
-            self.slide.path, self.opened.state
-        )  # after the last byte was read: never pixels of two files
-        return out
+                return self._average(level, x, y, step_x, step_y, (rows, columns))
+            out = np.empty((rows, columns, 3), dtype=np.uint8)
+            for top in range(0, rows, block):
+                for left in range(0, columns, block):
+                    part = out[top : top + block, left : left + block]
+                    part[:] = self._average(
+                        level, x + left * step_x, y + top * step_y, step_x, step_y, part.shape[:2]
+                    )
+            return out
 
     def probe(self) -> None:
         """Read a few pixels at the corners of every level, so that a damaged slide shows now and not in a
         round."""
-        for level, (width, height) in enumerate(self.opened.sizes):
-            for x in (0, max(0, width - 8)):
-                for y in (0, max(0, height - 8)):
-                    self._pixels.read(level, x, y, 8, 8)
-        unchanged(self.slide.path, self.opened.state)
+        with self._one_file():
+            for level, (width, height) in enumerate(self.opened.sizes):
+                for x in (0, max(0, width - 8)):
+                    for y in (0, max(0, height - 8)):
+                        self._pixels.read(level, x, y, 8, 8)
 
     def close(self) -> None:
         """Give the file back, once the reads under way have ended. A later read raises ValueError."""
@@ -157,6 +151,14 @@ class SlideReader(AbstractContextManager["SlideReader"]):
 
     def __reduce__(self) -> tuple[object, ...]:
         return open_again, (self.opened,)
+
+    @contextmanager
+    def _one_file(self) -> Iterator[None]:
+        """What is read in here is the opened file's, to the last byte; else ChangedSlideError."""
+        try:
+            yield
+        finally:
+            unchanged(self.slide.path, self.opened.state)  # also the reason for an error, if it was changed
 
     def _level_for(self, downsample: float) -> int:
         """The coarsest level that is still at least as fine as asked."""
