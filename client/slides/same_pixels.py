@@ -14,7 +14,7 @@ from client.slides.tile_index import TiledLevel
 
 _WINDOW = 32  # pixels: side of a place that is looked at
 _DRAWN_SHIFTED = 4  # levels of 255: OpenSlide's drawing between pixels, rounded twice, against ours
-_EXACT = 1 / 256  # of a pixel: a smaller shift OpenSlide draws as none
+_EXACT = 1 / 1024  # of a pixel: a smaller shift OpenSlide draws as none
 
 Place = tuple[int, int, int, int]  # x, y, width, height in pixels of a level
 

@@ -49,6 +49,8 @@ class TiledPixels:
         out = np.empty((height, width, 3), np.uint8)
         if right - left < width or bottom - top < height:
             out[:] = 255
+        if right <= left or bottom <= top:
+            return out
         side_x, side_y = index.tile_width, index.tile_height
         for row in range(top // side_y, -(-bottom // side_y)):
             first_y = row * side_y

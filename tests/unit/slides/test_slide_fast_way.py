@@ -80,6 +80,18 @@ def test_every_form_is_read_as_openslide_reads_it(tmp_path: Path, name: str) -> 
             )
 
 
+@pytest.mark.parametrize("name", ["ycbcr-4:2:2", "lzw"])
+@pytest.mark.parametrize(
+    "away", [(WIDTH, 0), (WIDTH + 5, 20), (30, HEIGHT + 1), (-40, 10), (0, -30), (WIDTH, HEIGHT)]
+)
+def test_beside_the_slide_there_is_white_and_nothing_else(
+    tmp_path: Path, name: str, away: tuple[int, int]
+) -> None:
+    """Would catch what lies in the last tiles beyond the level's edge, and a rectangle turned inside out there."""
+    with open_slide(write_tiled(tmp_path / "a.tif", IMAGE, (FAST | SLOW)[name])) as reader:
+        assert (reader.read(*away, 30, 30, 0.5) == 255).all()
+
+
 @pytest.mark.parametrize("name", ["ycbcr-4:2:0", "jpeg2000-rgb", "tiles-not-square"])
 def test_a_coarse_level_is_its_own_pixels(tmp_path: Path, name: str) -> None:
     """Would catch a level read by the quotient of its rounded sizes, 203 / 102, which moves its far end."""
