@@ -7,7 +7,8 @@
     half-scale    224 px at 0.5 mpp from 0.25 mpp, by area averaging
     scan          all tiles of 512 px of a slide of 10,000 x 10,000 px, row by row, on the file's own grid
     jpeg2000-224  224 px at random places of a JPEG 2000 slide (Aperio's 33005)
-    two-threads, two-processes   ours alone, 512 px at random: seconds by the clock on two cores against one
+    cores         ours, 512 px at random, two threads and two processes against one, by the clock; beside them what two
+                  processes that only count get of the machine, which bounds what anyone can
 
 CPU seconds of one thread, medians of interleaved repeats with the least and the most; ratios are medians over the
 repeats. The floor is the decoder alone on exactly the tiles needed (`bench.peers.slide_reader.floor`). Places are the same
@@ -60,7 +61,8 @@ WORKS = {
     "scan": "scan",
     "jpeg2000-224": "jpeg2000",
 }
-TOGETHER = ("one-thread", "two-threads", "two-processes")
+PROCESSES = ("one-process", "two-processes")
+TOGETHER = {"ours": ("one-thread", "two-threads", *PROCESSES), "counting": PROCESSES}
 GOALS = {
     "random-224": {"ours_to_floor_most": 1.2, "openslide_to_ours_least": 1.8},
     "random-512": {"ours_to_floor_most": 1.2, "openslide_to_ours_least": 2.5},
@@ -149,16 +151,23 @@ def _parity(slides: Mapping[str, Path], pythons: Mapping[str, Path]) -> Figures:
 
 
 def _cores(slide: Path, repeats: int) -> Figures:
-    """Ours on two cores against one, by the clock: other work on the machine counts."""
+    """Ours on two cores against one, by the clock, and what two processes that only count get: other work on the machine
+    takes from both."""
     with ExitStack() as stack:
         works = {
-            work: stack.enter_context(Peer(Path(sys.executable), SCRIPT, "ours", work, slide)).seconds
-            for work in TOGETHER
+            (reader, work): stack.enter_context(
+                Peer(Path(sys.executable), SCRIPT, reader, work, slide)
+            ).seconds
+            for reader, works in TOGETHER.items()
+            for work in works
         }
-        took = interleaved(works, repeats)
-    found: Figures = {f"{work}_s": _spread(each) for work, each in took.items()}
-    for work in TOGETHER[1:]:
-        found[f"one_to_{work}"] = _ratio(took["one-thread"], took[work])
+        took = interleaved(
+            {f"{reader}_{work}": seconds for (reader, work), seconds in works.items()}, repeats
+        )
+    found: Figures = {f"{name}_s": _spread(each) for name, each in took.items()}
+    for kind in ("ours_{}-thread", "ours_{}-process", "counting_{}-process"):
+        one, two = kind.format("one"), kind.format("two") + ("es" if kind.endswith("process") else "s")
+        found[f"{one}_to_two"] = _ratio(took[one], took[two])
     return found | {"cores": os.cpu_count()}
 
 

@@ -27,10 +27,10 @@ _JPEG2000_LEVEL = 40  # decibels; about the bytes of a scanner's quality of 70
 
 
 def write_slides(folder: Path, *, quick: bool) -> dict[str, Path]:
-    """Makes the slides that are not there yet: "random" (20,000 px square), "scan" (10,000) and "jpeg2000" (4,096); tiny
+    """Makes the slides that are not there yet: "random" (20,000 px square), "scan" (10,000) and "jpeg2000" (12,288); tiny
     ones where quick."""
     wanted = {"random": (2048 if quick else 20_000, False), "scan": (1536 if quick else 10_000, False)}
-    wanted["jpeg2000"] = (1024 if quick else 4096, True)
+    wanted["jpeg2000"] = (1024 if quick else 12_288, True)
     folder.mkdir(parents=True, exist_ok=True)
     found = {name: folder / f"{name}-{side}-{TILE}-q{QUALITY}.svs" for name, (side, _) in wanted.items()}
     missing = [name for name, path in found.items() if not path.is_file()]

@@ -1,7 +1,7 @@
 """One reader at one work on one slide, as `bench.slides` has it: `slide_reader.py READER WORK SLIDE`.
 
 For every line on stdin the work is done once, at places of its own that are the same for all readers, and the CPU
-seconds are printed (seconds for works with `two` or `one` in their name). The work `parity` prints the greatest
+seconds are printed (seconds by the clock for works of one or two threads or processes). The work `parity` prints the greatest
 difference of any sample from OpenSlide's at level 0 instead.
 
 Every reader gives RGB uint8 [height, width, 3] in numpy, at level 0; what is then scaled is scaled by OpenCV's area
@@ -10,6 +10,7 @@ averaging, save ours, which scales itself. Readers that keep tiles are given 32 
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 import threading
@@ -34,6 +35,7 @@ RANDOM = {
     "parity": (300, 300, 12),
     "one-thread": (512, 512, 320),
     "two-threads": (512, 512, 320),
+    "one-process": (512, 512, 320),
     "two-processes": (512, 512, 320),
 }
 SCAN = 512
@@ -133,8 +135,12 @@ def cucim(path: Path) -> tuple[Read, tuple[int, int]]:
 
 def large_image(path: Path) -> tuple[Read, tuple[int, int]]:
     """large_image with OpenSlide as its source."""
+    import large_image
     import large_image_source_openslide as library
 
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    large_image.config.setConfig("cache_backend", "python")
+    large_image.config.setConfig("cache_python_memory_portion", memory // CACHE)
     source = library.open(str(path))
 
     def read(x: int, y: int, side: int, becomes: int) -> np.ndarray:
@@ -211,10 +217,11 @@ def alone(reader: str, work: str, path: Path) -> Iterator[float]:
 
 
 def together(reader: str, work: str, path: Path) -> Iterator[float]:
-    """Seconds of the work shared out to threads, or to forked processes."""
-    read, size = READERS[reader](path)
-    start: Callable[..., Any] = get_context("fork").Process if work == "two-processes" else threading.Thread
-    workers = 1 if work == "one-thread" else 2
+    """Seconds of the work shared out to threads, or to forked processes. The reader `counting` only counts: what two
+    processes get of this machine at all."""
+    read, size = (counting, (20_000, 20_000)) if reader == "counting" else READERS[reader](path)
+    start: Callable[..., Any] = threading.Thread if "thread" in work else get_context("fork").Process
+    workers = 2 if work.startswith("two") else 1
 
     def share(part: list[Place], go: Any) -> None:
         go.wait()
@@ -236,6 +243,12 @@ def together(reader: str, work: str, path: Path) -> Iterator[float]:
         turn += 1
 
 
+def counting(x: int, y: int, side: int, becomes: int) -> None:
+    """About as long as a read, and no memory."""
+    for _ in range(100_000):
+        pass
+
+
 def parity(reader: str, path: Path) -> Iterator[float]:
     """The greatest difference from OpenSlide's samples."""
     (read, size), (theirs, _) = READERS[reader](path), openslide(path)
@@ -255,7 +268,7 @@ def main() -> None:
         figures = floor(work, path)
     elif work == "parity":
         figures = parity(reader, path)
-    elif work in ("one-thread", "two-threads", "two-processes"):
+    elif work.startswith(("one-", "two-")):
         figures = together(reader, work, path)
     else:
         figures = alone(reader, work, path)

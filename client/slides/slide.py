@@ -106,7 +106,8 @@ class SlideReader(AbstractContextManager["SlideReader"]):
         least 1 x 1.
 
         Each pixel is the mean over the area that it covers, so a part of a picture is read as it is in the whole wherever
-        the output's pixels lie the same. Outside the slide, and where it has no data, it is white. Beside the output no
+        the output's pixels lie the same (coarse levels that OpenSlide draws between pixels excepted:
+        `OpenSlidePixels`). Outside the slide, and where it has no data, it is white. Beside the output no
         read takes more than some tens of megabytes.
 
         Raises DamagedRegionError if the data there can't be decoded (other regions can be read after that),
