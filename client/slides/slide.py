@@ -53,8 +53,8 @@ _INDEXED = frozenset(
 
 @dataclass(frozen=True)
 class Slide:
-    """What is kept of an opened slide: level-0 size in pixels, microns per level-0 pixel, each level's
-    downsample."""
+    """What is kept of an opened slide: level-0 size in pixels, microns per level-0 pixel, each level's downsample: the
+    whole factor that its size was rounded from, or where there is none, OpenSlide's quotient of the sizes."""
 
     name: str
     path: Path
