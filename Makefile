@@ -43,6 +43,7 @@ bench: $(READY)
 	$(BIN)/python -m bench.training
 	$(BIN)/python -m bench.tissue
 	$(BIN)/python -m bench.features
+	$(BIN)/python -m bench.slides
 
 base: $(READY)
 	$(BIN)/python -m demo.pretrain

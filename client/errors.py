@@ -5,8 +5,12 @@ code (`privacy.codes`), never one of these messages.
 
     ClientError
     +-- HomeError             a hospital's home that is not set up, or not as it should be
-    +-- SlideError            a slide that can't serve; `.reason` is one of four words
-    |   +-- EmptySlideError, UnreadableSlideError, TruncatedSlideError, MissingMppError
+    +-- SlideError            a slide that can't serve; `.reason` is one word of a closed set
+    |   +-- EmptySlideError, UnreadableSlideError, TruncatedSlideError, NoLevelsError
+    |   +-- MissingMppError
+    |   |   +-- AbsurdMppError
+    |   +-- DamagedRegionError, ChangedSlideError
+    |   +-- OtherDicomError, UnsupportedDicomError
     +-- SlideFolderError      the folder of slides can't be listed
     +-- AnswerError           an answer that no task could have
     +-- SampleError           a question that the method does not know
@@ -76,6 +80,59 @@ class MissingMppError(SlideError):
     reason = "no-mpp"
     what = "it states no usable pixel size (microns per pixel)"
     advice = "export it again with its resolution; the scale is never guessed"
+
+
+class AbsurdMppError(MissingMppError):
+    """A pixel size, stated by the file or by a person, that no slide has; as unusable as none."""
+
+    reason = "absurd-mpp"
+    what = "its stated pixel size is not that of a slide (0.01 to 100 microns, the same in both directions)"
+    advice = "find out its true pixel size and state that, or export it again; the scale is never guessed"
+
+
+class NoLevelsError(SlideError):
+    """A file that opens but holds no level of any size."""
+
+    reason = "no-levels"
+    what = "it holds no image of tissue, or one of no size"
+    advice = "check that it is the slide itself and not its label or a cover file, and export it again"
+
+
+class DamagedRegionError(SlideError):
+    """Image data somewhere inside the slide can't be decoded; other regions may be whole."""
+
+    reason = "damaged"
+    what = "the image data of a region can't be decoded"
+    advice = (
+        "copy the file again and compare checksums; if the original is damaged too, have it scanned again"
+    )
+
+
+class ChangedSlideError(SlideError):
+    """The file is no longer the one that was opened, so nothing more is read from it."""
+
+    reason = "changed"
+    what = "the file was changed, replaced or removed while it was in use"
+    advice = "let whatever writes it finish, and start again"
+
+
+class OtherDicomError(SlideError):
+    """A DICOM file of another kind: a CT, a report, a photograph."""
+
+    reason = "dicom-other"
+    what = "it is a DICOM file, but not a whole slide image (VL Whole Slide Microscopy Image Storage)"
+    advice = "leave it out of the folder of slides"
+
+
+class UnsupportedDicomError(SlideError):
+    """A DICOM whole slide image in a form that OpenSlide does not read."""
+
+    reason = "dicom-unsupported"
+    what = "it is a DICOM slide in a form that can't be read here, or incomplete"
+    advice = (
+        "keep all files of its series in one folder, with the levels' tiles whole; export it again as JPEG or JPEG 2000"
+        " tiles, full and not sparse, or as SVS or pyramidal TIFF"
+    )
 
 
 class SlideFolderError(ClientError):

@@ -21,7 +21,8 @@ class FeatureGrid:
 
     def pooled(self, most: int) -> Tensor:
         """At most `most` tokens [1..most, width], row by row: means over blocks of k x k cells, the smallest k that
-        fits, so that neighbours stay together; how far apart they lie is not kept (docs/adr/0020). Of the tokens' type; the means are taken in float64.
+        fits, so that neighbours stay together; how far apart they lie is not kept (docs/adr/0020). Of the tokens' type;
+        the means are taken in float64.
         """
         factor = max(1, math.ceil(math.sqrt(len(self.cells) / most)))  # no smaller one can fit
         while True:

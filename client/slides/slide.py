@@ -8,7 +8,8 @@ the pyramid only.
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -16,29 +17,44 @@ from types import TracebackType
 import numpy as np
 import openslide
 from numpy.typing import NDArray
-from PIL import Image
 
 from client.errors import (
+    AbsurdMppError,
+    ChangedSlideError,
     EmptySlideError,
     MissingMppError,
+    NoLevelsError,
     SlideError,
     TruncatedSlideError,
     UnreadableSlideError,
 )
 from client.slides.area import area_average
+from client.slides.dicom import dicom_error
+from client.slides.file_state import FileState, unchanged
+from client.slides.openslide_pixels import FAILURES, IMAGES, OpenSlidePixels
+from client.slides.pixels import Pixels
+from client.slides.same_pixels import same_pixels
 from client.slides.tiff import ends_early
+from client.slides.tile_cache import SHARED, TileCache
+from client.slides.tile_index import tiled_levels
+from client.slides.tiled_pixels import TiledPixels
 
-IMAGES = frozenset({".jpeg", ".jpg", ".png"})
+__all__ = ["IMAGES", "Opened", "Slide", "SlideReader", "open_slide"]
 
 _BLOCK = 2048  # pixels of a level decoded at once, along each side: bounds the memory that any read takes
 _SAME_SCALE = 1.01  # a level this close above the asked scale serves it
 _SQUARE = 1.05  # pixels whose sides differ by more have no one scale
+_LEAST_MPP, _MOST_MPP = 0.01, 100.0  # microns: no slide's pixels are as small or as large
+_CHECKED_BYTES = 16 << 20  # of tiles that the check at opening looks at more than once
+_INDEXED = frozenset(
+    {"aperio", "generic-tiff"}
+)  # OpenSlide's formats whose levels are plain grids of TIFF tiles
 
 
 @dataclass(frozen=True)
 class Slide:
-    """What is kept of an opened slide: level-0 size in pixels, microns per level-0 pixel, each level's
-    downsample."""
+    """What is kept of an opened slide: level-0 size in pixels, microns per level-0 pixel, each level's downsample: the
+    whole factor that its size was rounded from, or where there is none, OpenSlide's quotient of the sizes."""
 
     name: str
     path: Path
@@ -54,19 +70,48 @@ class Slide:
             raise ValueError(f"slide {self.name}: downsamples must rise from level 0 on")
 
 
-class SlideReader(AbstractContextManager["SlideReader"]):
-    """An open slide. Close it, or use it in a `with` block; reads may come from several threads."""
+@dataclass(frozen=True)
+class Opened:
+    """What an opening found: by it the same file is opened again without being looked through again, or is seen
+    to be another. `sizes` are the levels' (width, height) in pixels, `way` the way by which they are read."""
 
-    def __init__(self, slide: Slide, handle: openslide.AbstractSlide) -> None:
-        self.slide = slide
-        self._handle = handle
+    slide: Slide
+    state: FileState
+    sizes: tuple[tuple[int, int], ...]
+    way: str
+
+
+class SlideReader(AbstractContextManager["SlideReader"]):
+    """An open slide. Close it, or use it in a `with` block.
+
+    Reads may come from several threads, and they scale: decoding holds no lock. A forked child reads on; a reader that
+    is pickled is opened again where it arrives, and refused there if the file is not the same any more.
+
+    A read of a file on a network that has gone away waits as long as the system does; it holds up nobody but those who
+    read this slide.
+    """
+
+    def __init__(self, opened: Opened, pixels: Pixels) -> None:
+        self.slide = opened.slide
+        self.opened = opened
+        self._pixels = pixels
+
+    @property
+    def way(self) -> str:
+        """How the pixels come: "tiles" straight from the file, or through "openslide". They are the same."""
+        return self._pixels.way
 
     def read(self, x: int, y: int, width: int, height: int, mpp: float) -> NDArray[np.uint8]:
         """The level-0 rectangle at `mpp`, RGB [round(height * slide.mpp / mpp), round(width * ...), 3], at
         least 1 x 1.
 
-        Each pixel is the mean over the area that it covers. Outside the slide, and where it has no data, it
-        is white. Raises TruncatedSlideError or UnreadableSlideError if the data there can't be decoded.
+        Each pixel is the mean over the area that it covers, so a part of a picture is read as it is in the whole wherever
+        the output's pixels lie the same (coarse levels that OpenSlide draws between pixels excepted:
+        `OpenSlidePixels`). Outside the slide, and where it has no data, it is white. Beside the output no
+        read takes more than some tens of megabytes.
+
+        Raises DamagedRegionError if the data there can't be decoded (other regions can be read after that),
+        ChangedSlideError if the file is not the one that was opened, UnreadableSlideError if the system refuses it.
         """
         if width < 1 or height < 1 or not mpp > 0:
             raise ValueError(f"a read needs a positive width, height and mpp, not {width}, {height}, {mpp}")
@@ -75,31 +120,46 @@ class SlideReader(AbstractContextManager["SlideReader"]):
         step_y, step_x = height / rows, width / columns  # level-0 pixels an output pixel covers
         level = self._level_for(min(step_x, step_y))
         block = max(1, int(_BLOCK * self.slide.downsamples[level] / max(step_x, step_y)))
-        out = np.empty((rows, columns, 3), dtype=np.uint8)
-        for top in range(0, rows, block):
-            for left in range(0, columns, block):
-                part = out[top : top + block, left : left + block]
-                part[:] = self._average(
-                    level, x + left * step_x, y + top * step_y, step_x, step_y, part.shape[:2]
-                )
-        return out
+        with self._one_file():
+            if rows <= block and columns <= block:
+                return self._average(level, x, y, step_x, step_y, (rows, columns))
+            out = np.empty((rows, columns, 3), dtype=np.uint8)
+            for top in range(0, rows, block):
+                for left in range(0, columns, block):
+                    part = out[top : top + block, left : left + block]
+                    part[:] = self._average(
+                        level, x + left * step_x, y + top * step_y, step_x, step_y, part.shape[:2]
+                    )
+            return out
 
     def probe(self) -> None:
         """Read a few pixels at the corners of every level, so that a damaged slide shows now and not in a
         round."""
-        for level, downsample in enumerate(self.slide.downsamples):
-            for x in (0, self.slide.width - 8 * downsample):
-                for y in (0, self.slide.height - 8 * downsample):
-                    self._decode(level, max(0, int(x)), max(0, int(y)), 8, 8)
+        with self._one_file():
+            for level, (width, height) in enumerate(self.opened.sizes):
+                for x in (0, max(0, width - 8)):
+                    for y in (0, max(0, height - 8)):
+                        self._pixels.read(level, x, y, 8, 8)
 
     def close(self) -> None:
-        """Give the file back."""
-        self._handle.close()
+        """Give the file back, once the reads under way have ended. A later read raises ValueError."""
+        self._pixels.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return open_again, (self.opened,)
+
+    @contextmanager
+    def _one_file(self) -> Iterator[None]:
+        """What is read in here is the opened file's, to the last byte; else ChangedSlideError."""
+        try:
+            yield
+        finally:
+            unchanged(self.slide.path, self.opened.state)  # also the reason for an error, if it was changed
 
     def _level_for(self, downsample: float) -> int:
         """The coarsest level that is still at least as fine as asked."""
@@ -115,62 +175,110 @@ class SlideReader(AbstractContextManager["SlideReader"]):
         left, top = math.floor(x / downsample), math.floor(y / downsample)
         right = math.ceil((x + shape[1] * step_x) / downsample)
         bottom = math.ceil((y + shape[0] * step_y) / downsample)
-        source = self._decode(
-            level, round(left * downsample), round(top * downsample), right - left, bottom - top
-        )
         return area_average(
-            source,
+            self._pixels.read(level, left, top, right - left, bottom - top),
             origin=(y / downsample - top, x / downsample - left),
             step=(step_y / downsample, step_x / downsample),
             shape=shape,
         )
 
-    def _decode(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
-        """RGB [height, width, 3] of one level from level-0 point (x, y) on, laid over white."""
-        try:
-            rgba = np.asarray(self._handle.read_region((x, y), level, (width, height)))
-        except (openslide.OpenSlideError, OSError):
-            raise _damage(self.slide.path) from None
-        rgb, alpha = rgba[..., :3], rgba[..., 3:]
-        if (alpha == 255).all():
-            return rgb
-        return (rgb * (alpha / 255) + (255 - alpha) + 0.5).astype(np.uint8)
 
-
-def open_slide(path: Path, mpp: float | None = None) -> SlideReader:
+def open_slide(path: Path, mpp: float | None = None, cache: TileCache = SHARED) -> SlideReader:
     """Open a slide that can serve; `mpp` is what someone who knows says of its pixels, whatever the file states.
 
-    A plain image (PNG, JPEG) is a slide of one level that states no pixel size itself. Raises EmptySlideError,
-    UnreadableSlideError, TruncatedSlideError or MissingMppError; their messages name the file and nothing of its
-    content.
+    A plain image (PNG, JPEG) is a slide of one level that states no pixel size itself; a DICOM slide is opened by any
+    file of its series, the others beside it. Tiles that this reader decodes itself are kept in `cache`.
+
+    Raises EmptySlideError, UnreadableSlideError, TruncatedSlideError, NoLevelsError, MissingMppError, AbsurdMppError,
+    OtherDicomError, UnsupportedDicomError, or ChangedSlideError if the file changes meanwhile; their messages name
+    the file and nothing of its content.
     """
     try:
-        if path.stat().st_size == 0:
+        state = FileState.of(path.stat())
+        if state.size == 0:
             raise EmptySlideError(path.name)
-        plain = path.suffix.lower() in IMAGES
-        handle = openslide.ImageSlide(path) if plain else openslide.OpenSlide(path)
-    except (OSError, openslide.OpenSlideError, Image.DecompressionBombError):
+        general = OpenSlidePixels(path)
+    except FAILURES:
         raise _damage(path) from None
     try:
+        vendor = general.handle.properties.get(openslide.PROPERTY_NAME_VENDOR)
         # Hamamatsu's files stretch TIFF beyond 4 GiB in a way of their own; for them the probe has to do.
-        if handle.properties.get(openslide.PROPERTY_NAME_VENDOR) != "hamamatsu" and ends_early(path):
+        if vendor != "hamamatsu" and ends_early(path):
             raise TruncatedSlideError(path.name)
-        return SlideReader(_describe(path, handle, mpp), handle)
+        sizes = general.handle.level_dimensions
+        slide = _describe(path, general.handle, mpp)
+        fast = _fast_way(path, state, vendor, general, cache) if vendor in _INDEXED else None
+        unchanged(path, state)
+    except FAILURES:
+        general.close()
+        raise _damage(path) from None
     except SlideError:
-        handle.close()
+        general.close()
         raise
+    if fast is None:
+        return SlideReader(Opened(slide, state, sizes, general.way), general)
+    general.close()
+    return SlideReader(Opened(slide, state, sizes, fast.way), fast)
+
+
+def open_again(opened: Opened, cache: TileCache = SHARED) -> SlideReader:
+    """Open the file that was opened before, by what was found then. Raises ChangedSlideError if it is not the
+    same any more, UnreadableSlideError if it can't be read."""
+    path = opened.slide.path
+    unchanged(path, opened.state)
+    if opened.way == TiledPixels.way:
+        levels = tiled_levels(path, opened.sizes)
+        if levels is None:
+            raise ChangedSlideError(path.name)
+        return SlideReader(opened, TiledPixels(path, opened.state, levels, cache))
+    try:
+        return SlideReader(opened, OpenSlidePixels(path))
+    except FAILURES:
+        raise UnreadableSlideError(path.name) from None
+
+
+def _fast_way(
+    path: Path, state: FileState, vendor: str, general: OpenSlidePixels, cache: TileCache
+) -> TiledPixels | None:
+    """The slide by its own index of tiles, if that gives the same pixels; else None."""
+    levels = tiled_levels(path, general.handle.level_dimensions)
+    if levels is None:
+        return None
+    # Where a coarse level of Aperio's lacks tiles, or a finer one does, OpenSlide draws the finer level in their place.
+    if vendor == "aperio" and len(levels) > 1 and any((level.counts == 0).any() for level in levels):
+        return None
+    tried = TiledPixels(path, state, levels, TileCache(_CHECKED_BYTES))
+    same = same_pixels(tried, general, levels)
+    tried.close()
+    return TiledPixels(path, state, levels, cache) if same else None
 
 
 def _describe(path: Path, handle: openslide.AbstractSlide, mpp: float | None) -> Slide:
-    width, height = handle.dimensions
+    sizes = handle.level_dimensions
+    if not sizes or min(min(size) for size in sizes) < 1:
+        raise NoLevelsError(path.name)
     return Slide(
         name=path.name,
         path=path,
-        mpp=_mpp(path, handle) if mpp is None else mpp,
-        width=width,
-        height=height,
-        downsamples=tuple(float(downsample) for downsample in handle.level_downsamples),
+        mpp=_mpp(path, handle) if mpp is None else _usable(path, mpp),
+        width=sizes[0][0],
+        height=sizes[0][1],
+        downsamples=tuple(
+            _downsample(float(stated), sizes[0], size)
+            for stated, size in zip(handle.level_downsamples, sizes, strict=True)
+        ),
     )
+
+
+def _downsample(stated: float, whole: tuple[int, int], size: tuple[int, int]) -> float:
+    """OpenSlide's quotient of a level's sizes, or the whole factor from which the level's size was rounded.
+
+    4443 pixels averaged by twos make 2221, and 4443 / 2221 = 2.0005: read by that, the level's far end would lie half a
+    pixel off its place.
+    """
+    factor = round(stated)
+    fits = all(full // factor <= side <= -(-full // factor) for full, side in zip(whole, size, strict=True))
+    return float(factor) if fits else stated
 
 
 def _mpp(path: Path, handle: openslide.AbstractSlide) -> float:
@@ -180,14 +288,23 @@ def _mpp(path: Path, handle: openslide.AbstractSlide) -> float:
         down = float(handle.properties[openslide.PROPERTY_NAME_MPP_Y])
     except (KeyError, ValueError):
         raise MissingMppError(path.name) from None
-    if not (0 < across < math.inf and 0 < down < math.inf and 1 / _SQUARE <= across / down <= _SQUARE):
-        raise MissingMppError(path.name)
+    across, down = _usable(path, across), _usable(path, down)
+    if not 1 / _SQUARE <= across / down <= _SQUARE:
+        raise AbsurdMppError(path.name)
     return math.sqrt(across * down)
+
+
+def _usable(path: Path, mpp: float) -> float:
+    if not _LEAST_MPP < mpp < _MOST_MPP:
+        raise AbsurdMppError(path.name)
+    return mpp
 
 
 def _damage(path: Path) -> SlideError:
     """Why a file that OpenSlide refuses can't be read."""
     try:
-        return TruncatedSlideError(path.name) if ends_early(path) else UnreadableSlideError(path.name)
+        if ends_early(path):
+            return TruncatedSlideError(path.name)
+        return dicom_error(path) or UnreadableSlideError(path.name)
     except OSError:
         return UnreadableSlideError(path.name)

@@ -67,7 +67,7 @@ def test_a_slides_tokens_are_its_tiles_in_grid_order(tiny_base: Path, tmp_path: 
         torch.testing.assert_close(token, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_pooling_keeps_the_geometry_and_the_bound() -> None:
+def test_pooling_keeps_neighbours_together_and_the_bound() -> None:
     """Would catch more tokens than the base reads, neighbours that are none, or tokens in another order."""
     cells = torch.tensor([[r, c] for r in range(6) for c in range(8)])
     grid = FeatureGrid(cells.float() * 10, cells, cells[:0])

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import openslide
 import pytest
 import tifffile
+from PIL import Image
 
-from client.errors import SlideError, SlideFolderError
+from client.errors import NoLevelsError, SlideError, SlideFolderError
 from client.slides.index import index_slides
-from client.slides.slide import open_slide
+from client.slides.slide import _describe, open_slide
 from client.slides.tiff import ends_early
 from tests.aperio import IDENTIFIERS, picture, write_slide
 
@@ -74,8 +76,8 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "cut-near-end": (lambda path: _cut(path, 0.97), "truncated"),
     "cut-behind-directories": (_cut_behind_directories, "truncated"),
     "no-mpp": (_no_mpp, "no-mpp"),
-    "zero-mpp": (_zero_mpp, "no-mpp"),
-    "scrambled": (_scrambled_corner, "unreadable"),
+    "zero-mpp": (_zero_mpp, "absurd-mpp"),
+    "scrambled": (_scrambled_corner, "damaged"),
 }
 
 
@@ -182,3 +184,29 @@ def test_a_hostile_directory_costs_no_memory(tmp_path: Path) -> None:
     loop = (324).to_bytes(2, "little") + (4).to_bytes(2, "little") + b"\x01\0\0\0" + b"\x08\0\0\0"
     path.write_bytes(b"II*\0\x08\0\0\0" + b"\x01\0" + loop + b"\x08\0\0\0")
     assert not ends_early(path)
+
+
+class _Levelless(openslide.ImageSlide):
+    """What a library could hand out for a file of labels alone."""
+
+    level_dimensions = ()
+    level_downsamples = ()
+
+
+def _without_directories(path: Path) -> None:
+    path.write_bytes(b"II*\0\0\0\0\0")
+
+
+def _label_alone(path: Path) -> None:
+    tifffile.imwrite(path, picture(60, 40), description="Aperio x\r\nlabel 60x40", metadata=None)
+
+
+def test_a_file_without_levels_is_refused(tmp_path: Path) -> None:
+    """Would catch an error of our own arithmetic (a crash) where a pyramid is empty, by whoever's fault."""
+    for write in (_without_directories, _label_alone):
+        write(tmp_path / "a.svs")
+        with pytest.raises(SlideError) as caught:
+            open_slide(tmp_path / "a.svs", 0.5)
+        assert caught.value.reason == "unreadable"
+    with pytest.raises(NoLevelsError):
+        _describe(tmp_path / "a.svs", _Levelless(Image.new("RGB", (8, 8))), 0.5)
