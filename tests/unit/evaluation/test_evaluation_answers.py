@@ -40,6 +40,8 @@ def test_a_model_that_learnt_the_answers_scores_full_marks(
         Asking("direct", 40, task_experts=False),
         progress=lambda done, of: told.append(done),
     )
+    rows, further = [r for r in rows if not r.further], [r for r in rows if r.further]
+    assert {row.metric for row in further} == {"balanced accuracy"}
     assert [(row.scale, row.task, row.n) for row in rows] == [
         ("roi", "classification", 3),
         ("roi", "detection", 3),

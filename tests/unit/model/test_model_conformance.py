@@ -18,6 +18,7 @@ from client.model.errors import BaseModelError
 from client.model.experts import Experts
 from client.model.forward import Query, answer_logprobs, read
 from client.model.prompt_tokens import PromptBuilder
+from client.model.stop import Stop
 from client.model.visual import Visual, encode_images
 from client.tasks.prompt import direct
 from client.tasks.registry import TASKS
@@ -171,8 +172,8 @@ def test_greedy_answers_equal_the_models_own_generate(folder: Path, base: Base) 
     experts = fresh(base)
     queries = asked(base, experts)
     with experts.only("roi", "vqa"):
-        end = greedy(experts, queries, 16, end=-1)[0][5]
-        ours = greedy(experts, queries, 16, end)
+        end = greedy(experts, queries, 16, Stop(-1))[0][5]
+        ours = greedy(experts, queries, 16, Stop(end))
         for image, query, answer in zip(regions(), queries, ours, strict=True):
             ids = query.prompt.ids
             theirs = base.model.generate(
@@ -185,8 +186,8 @@ def test_greedy_answers_equal_the_models_own_generate(folder: Path, base: Base) 
             )[0, len(ids) :]
             assert answer == theirs.tolist()
         uniforms = torch.from_numpy(np.random.default_rng(0).random((4, 3, 8)))
-        together = sample(experts, queries, uniforms, end)
-        assert together[2] == sample(experts, queries[2:3], uniforms[2:3], end)[0]
+        together = sample(experts, queries, uniforms, Stop(end))
+        assert together[2] == sample(experts, queries[2:3], uniforms[2:3], Stop(end))[0]
 
 
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
@@ -296,7 +297,7 @@ def test_bfloat16(base: Base) -> None:
     with half.only("roi", "vqa"):
         queries = asked(base, half)
         assert read(half, queries).last.dtype == torch.bfloat16
-        assert len(greedy(half, queries, 4, -1)[0]) == 4
+        assert len(greedy(half, queries, 4, Stop(-1))[0]) == 4
 
 
 def test_the_decoder_takes_what_it_is_told_as_the_protocol_says(base: Base) -> None:

@@ -109,7 +109,7 @@ def test_sft_gradients_equal_one_patient_at_a_time(tiny_base: Path, performance:
                 asking = [query(experts, inputs, sample, thinking(sample) if think else direct(sample))]
                 with experts.only(sample.scale, None):
                     if think:
-                        closes = ids("</think>")[-1]
+                        closes = experts.prompts.stop("</think>")
                         said = greedy(experts, asking, sft.THOUGHT_TOKENS, closes)[0]
                         before, thought = ids("<think>"), ids(own_thought(experts.prompts.text(said)))
                         wanted = [*ids("</think><answer>"), *experts.prompts.answer(text + "</answer>")]

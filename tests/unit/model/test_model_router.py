@@ -97,7 +97,7 @@ def test_a_round_teaches_the_router_its_tasks(tiny_base: Path) -> None:
     base = Base.load(tiny_base)
     experts = attach(base, same_form(EXPERTS, 4, 8.0), 7)
     samples = [Sample(p, p, ROI, task, text, answer) for p in "abcdef" for task, text, answer in ASKED]
-    asked = plan(base.hash, "sft", Mechanism(1.0, 0.0, 1.0, 30, 5), ["router", "scale/roi"])
+    asked = plan(base.hash, "sft", Mechanism(1.0, 0.0, 1.0, 60, 5), ["router", "scale/roi"])
     asked = replace(asked, learning_rate=0.1)  # a random base says nearly the same of every question
     trained = ["router", "scale/roi"]
     deltas = train_round(
