@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
+from client.data import open_slides
 from client.expert_states import ExpertStates
 from client.home import Home
 from client.model.base import Base
 from client.model.inputs import InputLoader
 from client.model.slide_features import SlideFeatures
-from client.slides.index import index_slides
 from client.training.distributed import joined
 
 
@@ -26,7 +26,7 @@ def main(home: Home, rank: int, size: int) -> None:
     """Meet the agent, load the base on a GPU of its own, and work until the agent ends it or goes away."""
     with joined(home.meeting, rank, size) as team:
         base = Base.load(home.settings.base, f"cuda:{rank}" if torch.cuda.is_available() else "cpu")
-        index = index_slides(home.settings.slides)
+        index = open_slides(home)
         team.follow(
             ExpertStates(base).load, InputLoader(base, index.slides, SlideFeatures(base, home.features))
         )

@@ -5,20 +5,18 @@ Nothing here reserves, trains, signs or sends.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from client.data import open_data
 from client.errors import ClientError
 from client.expert_states import ExpertStates
 from client.home import Home
 from client.model.base import Base
 from client.model.experts import Experts
-from client.slides.index import index_slides
-from client.slides.slide import Slide
-from client.tasks.manifest import read_manifest
+from client.slides.index import SlideIndex
 from client.tasks.sample import Sample
 from client.withdrawn import read_withdrawn
 from privacy.errors import PlanRefused, WireError
@@ -40,11 +38,10 @@ class Model:
 
 @dataclass(frozen=True)
 class Questions:
-    """All that is asked here: samples of those who did not withdraw, their slides, and what was left out."""
+    """All that is asked here: samples of those who did not withdraw, and the slides, those left out among them."""
 
     samples: tuple[Sample, ...]
-    slides: Mapping[str, Slide]
-    skipped: Mapping[str, str]  # slide -> reason
+    index: SlideIndex
 
 
 def open_model(home: Home, folder: Path | None) -> Model:
@@ -77,12 +74,11 @@ def open_model(home: Home, folder: Path | None) -> Model:
 
 def open_questions(home: Home) -> Questions:
     """What the manifest asks, without patients who withdrew. Raises `EvaluationError` where nothing is left."""
-    settings = home.settings
-    index = index_slides(settings.slides)
-    manifest = read_manifest(settings.manifest, index.slides, index.skipped)
+    data = open_data(home)
     withdrawn = read_withdrawn(home.withdrawn)
-    samples = tuple(sample for sample in manifest.samples if sample.patient not in withdrawn)
+    samples = tuple(sample for sample in data.manifest.samples if sample.patient not in withdrawn)
     if not samples:
-        raise EvaluationError(f"{settings.manifest}: no question is left to ask: are its slides readable?")
-    skipped = {name: error.reason for name, error in index.skipped.items()}
-    return Questions(samples, index.slides, skipped)
+        raise EvaluationError(
+            f"{home.settings.manifest}: no question is left to ask: are its slides readable?"
+        )
+    return Questions(samples, data.index)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from client.errors import told_of
 from client.model.base import Base
 from client.model.slide_features import SlideFeatures
 from client.model.visual import Visual, encode_images
@@ -50,19 +51,21 @@ class InputLoader:
         found: dict[Key, Visual] = {}
         missing: dict[str, list[Region]] = {}
         for name, region in keys:
-            if region is None:
-                found[name, None] = self._features.load(self._slides[name])
-            elif (kept := self._features.cache.get(self._name(name, region))) is not None:
-                found[name, region] = kept.to(self._base.device)
-            else:
-                missing.setdefault(name, []).append(region)
+            with told_of(name):
+                if region is None:
+                    found[name, None] = self._features.load(self._slides[name])
+                elif (kept := self._features.cache.get(self._name(name, region))) is not None:
+                    found[name, region] = kept.to(self._base.device)
+                else:
+                    missing.setdefault(name, []).append(region)
         for name, regions in missing.items():
-            for region, image in zip(regions, self._read(name, regions), strict=True):
-                (visual,) = encode_images(
-                    self._base, [image]
-                )  # alone: what it becomes is its own, to the last bit
-                self._features.cache.put(self._name(name, region), visual)
-                found[name, region] = visual
+            with told_of(name):
+                for region, image in zip(regions, self._read(name, regions), strict=True):
+                    (visual,) = encode_images(
+                        self._base, [image]
+                    )  # alone: what it becomes is its own, to the last bit
+                    self._features.cache.put(self._name(name, region), visual)
+                    found[name, region] = visual
         return found
 
     def _name(self, name: str, region: Region) -> str:

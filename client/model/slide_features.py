@@ -7,7 +7,6 @@ tiles are pooled by the smallest whole factor that makes them fit, so that the s
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,11 +17,9 @@ from client.errors import UnreadableSlideError
 from client.model.base import Base
 from client.model.feature_cache import FeatureCache, feature_key
 from client.model.visual import IMAGES_A_PASS, Visual, encode_images
+from client.slides.fingerprint import fingerprint
 from client.slides.slide import Slide, SlideReader, open_slide
 from client.slides.tiles import Tile, tissue_tiles
-
-_BLOCK = 1 << 16
-_BLOCKS = 64
 
 
 class SlideFeatures:
@@ -97,19 +94,3 @@ def pool(tokens: np.ndarray, tiles: Sequence[Tile], most: int) -> np.ndarray:
     sums = np.zeros((owner.max() + 1, tokens.shape[1]), dtype=np.float64)
     np.add.at(sums, owner.reshape(-1), tokens)
     return (sums / np.bincount(owner.reshape(-1))[:, None]).astype(tokens.dtype)
-
-
-def fingerprint(path: Path) -> str:
-    """sha256 of a slide file's size and of blocks spread evenly over it, its first and last bytes among them.
-
-    A stand-in for the hash of gigabytes: another slide, another export or a longer copy differ; of a file
-    of up to 4 MiB it covers every byte.
-    """
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as stream:
-        last = max(0, size - _BLOCK)
-        for start in sorted({last * i // (_BLOCKS - 1) for i in range(_BLOCKS)}):
-            stream.seek(start)
-            digest.update(stream.read(_BLOCK))
-    return digest.hexdigest()

@@ -10,8 +10,9 @@ import torch
 from client.model import inputs, slide_features
 from client.model.base import Base
 from client.model.inputs import InputLoader
-from client.model.slide_features import SlideFeatures, fingerprint, pool
+from client.model.slide_features import SlideFeatures, pool
 from client.model.visual import Visual, encode_images
+from client.slides.fingerprint import fingerprint
 from client.slides.slide import Slide, open_slide
 from client.slides.tiles import Tile, tissue_tiles
 from client.tasks.sample import Label, Region, Sample
