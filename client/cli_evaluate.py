@@ -77,7 +77,7 @@ def evaluate(
             place.features,
             lambda done, of: shown.update(bar, completed=done, total=of),
         )
-        pictures = examples(report.answers, questions.index.slides)
+        pictures = examples(report.answers, questions.slides)
         page = write_report(folder, place.settings.name, report, pictures, datetime.now(UTC))
         told = values(place.settings.name, report)
     if as_json:

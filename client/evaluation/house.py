@@ -5,6 +5,7 @@ Nothing here reserves, trains, signs or sends.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from client.expert_states import ExpertStates
 from client.home import Home
 from client.model.base import Base
 from client.model.experts import Experts
-from client.slides.index import SlideIndex
+from client.slides.slide import Slide
 from client.tasks.sample import Sample
 from client.withdrawn import read_withdrawn
 from privacy.errors import PlanRefused, WireError
@@ -38,10 +39,12 @@ class Model:
 
 @dataclass(frozen=True)
 class Questions:
-    """All that is asked here: samples of those who did not withdraw, and the slides, those left out among them."""
+    """All that is asked here: samples of those who did not withdraw, their slides, and what was left out."""
 
     samples: tuple[Sample, ...]
-    index: SlideIndex
+    slides: Mapping[str, Slide]
+    skipped: Mapping[str, str]  # slide -> reason
+    prints: Mapping[str, str]  # slide -> fingerprint
 
 
 def open_model(home: Home, folder: Path | None) -> Model:
@@ -81,4 +84,6 @@ def open_questions(home: Home) -> Questions:
         raise EvaluationError(
             f"{home.settings.manifest}: no question is left to ask: are its slides readable?"
         )
-    return Questions(samples, data.index)
+    index = data.index
+    skipped = {name: error.reason for name, error in index.skipped.items()}
+    return Questions(samples, index.slides, skipped, index.prints)

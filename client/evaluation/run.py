@@ -50,11 +50,10 @@ def run(
     `EvaluationError` where nothing is left.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    base, index = model.experts.base, questions.index
-    inputs = InputLoader(base, index.slides, SlideFeatures(base, features))
-    skipped = {name: error.reason for name, error in index.skipped.items()}
-    samples = questions.samples
-    named = {id(sample): sample_name(sample, index.prints[sample.slide]) for sample in samples}
+    base = model.experts.base
+    inputs = InputLoader(base, questions.slides, SlideFeatures(base, features))
+    skipped, samples = dict(questions.skipped), questions.samples
+    named = {id(sample): sample_name(sample, questions.prints[sample.slide]) for sample in samples}
     with KeptAnswers(folder, subject(model.which, asking)) as kept:
         while left := [sample for sample in samples if named[id(sample)] not in kept.said]:
             try:

@@ -217,7 +217,7 @@ def test_experts_are_asked_as_they_were_trained() -> None:
 def test_nothing_that_a_manifest_says_is_markup(house: MakeHouse) -> None:
     """Catches a question or an answer that runs in the reader's browser."""
     place = house()
-    slides = open_questions(place.home).index.slides
+    slides = open_questions(place.home).slides
     bad = "<script>alert(1)</script>"
     sample = Sample(bad, next(iter(slides)), Region(0, 0, 32, 32), "classification", bad, Label("fat"))
     pairs = [(bad, sample)]

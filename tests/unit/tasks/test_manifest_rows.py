@@ -15,7 +15,20 @@ from client.slides.index import SlideIndex
 from client.slides.slide import Slide
 from client.tasks.manifest import Manifest, read_manifest, slide_patients
 
-COLUMNS = ["patient", "slide", "x", "y", "width", "height", "task", "question", "answer", "boxes", "polygons", "choices"]
+COLUMNS = [
+    "patient",
+    "slide",
+    "x",
+    "y",
+    "width",
+    "height",
+    "task",
+    "question",
+    "answer",
+    "boxes",
+    "polygons",
+    "choices",
+]
 NAMES = ("1/a.svs", "1/b.svs", "2/a.svs", "c.svs", "d.svs", "né.svs")
 
 
