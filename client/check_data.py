@@ -30,7 +30,9 @@ def data_findings(home: Home, looking: Looking) -> Iterator[Finding]:
     manifest: Manifest | None = None
     problems: tuple[Problem, ...] = ()
     try:
-        manifest = read_manifest(home.settings.manifest, inventory.index, policy is not None and policy.skip_bad_rows)
+        manifest = read_manifest(
+            home.settings.manifest, inventory.index, policy is not None and policy.skip_bad_rows
+        )
     except ManifestError as error:
         problems = error.problems
     yield from slide_findings(inventory, manifest.skipped_rows if manifest else None)

@@ -73,7 +73,7 @@ def _take_patients(catalogue: Catalogue, index: SlideIndex, place: Place) -> Man
         patients = slide_patients(place.manifest, index)
     except ManifestError as error:
         return error
-    whose = {name: place.pseudonyms.patient(patient) for name, patient in patients.items()}
+    whose = {name: patient and place.pseudonyms.patient(patient) for name, patient in patients.items()}
     entries = catalogue.entries().values()
     catalogue.put(replace(e, patient=whose.get(e.name)) for e in entries if e.patient != whose.get(e.name))
     catalogue.forget(e.name for e in entries if e.gone and e.name not in whose)

@@ -125,7 +125,8 @@ def refresh(catalogue: Catalogue, folder: Path, pseudonyms: Pseudonyms, looking:
         -(-len(to_open) // _FEW),
         looking,
     ):
-        catalogue.put([_looked_at(file, answer, known.get(file.name), pseudonyms)])
+        entry = _looked_at(file, answer, known.get(file.name), pseudonyms)
+        catalogue.put([entry] if entry != known.get(file.name) else [])
     entries = catalogue.entries()
     likely = _likely_copies(entries)
     for file, answer in _asked(

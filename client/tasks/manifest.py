@@ -78,19 +78,21 @@ def read_manifest(path: Path, index: SlideIndex, skip_bad_rows: bool = False) ->
     return Manifest(kept, dict(skipped), tuple(problems), rows - len(kept) - skipped.total())
 
 
-def slide_patients(path: Path, index: SlideIndex) -> dict[str, str]:
-    """Whose each slide is, by its name in the index; of the rows' other cells nothing is asked. A slide about which rows
-    contradict each other, or that nobody asks about, is left out.
+def slide_patients(path: Path, index: SlideIndex) -> dict[str, str | None]:
+    """Whose each slide is that the manifest asks about, by its name in the index; None where rows contradict each other.
+    Of the rows' other cells nothing is asked, and two names of one content are two slides here.
 
     Raises ManifestError for a file that can't be read, or has not these two columns.
     """
-    slides, owners = _Slides(index), Owners(index.copies, None)
+    slides, owners = _Slides(index), Owners({}, None)
     found: dict[str, str] = {}
     for row in read_rows(path, ("patient", "slide")):
         slide = slides.of(row)
-        if _whose(row, slide, owners) is None and isinstance(slide, str):
-            found[slide] = row.cells["patient"]
-    return {name: patient for name, patient in found.items() if not owners.suspect(patient, name)}
+        if isinstance(slide, str):
+            found.setdefault(slide, row.cells["patient"])
+        if _whose(row, slide, owners) is not None and isinstance(slide, str):
+            owners.doubt(slide)
+    return {name: None if owners.suspect(patient, name) else patient for name, patient in found.items()}
 
 
 class _Slides:

@@ -236,7 +236,9 @@ def test_whose_slides_are_is_told_of_a_manifest_that_is_not_ready_yet(tmp_path: 
         row("r", "d.svs"),
         row("s", "bad.svs"),
     )
-    assert slide_patients(path, INDEX) == {"c.svs": "p", "1/b.svs": "p", "bad.svs": "s"}
+    whose = {"c.svs": "p", "1/b.svs": "p", "d.svs": None, "bad.svs": "s"}
+    assert slide_patients(path, INDEX) == whose
+    assert slide_patients(path, SlideIndex(INDEX.slides, INDEX.skipped, copies={"1/b.svs": "c.svs"})) == whose
     path.write_text("slide,patient\nc.svs,p\n")
     assert slide_patients(path, INDEX) == {"c.svs": "p"}
     path.write_text("slide\nc.svs\n")
