@@ -16,8 +16,8 @@ import pytest
 from client.home import Settings, create
 from client.slides.catalogue import open_catalogue
 from client.tasks.manifest_row import COLUMNS
+from tests.drawn_tissue import tissue
 from tests.planted_slides import PLANTED, WORDS, plant
-from tests.unit.slides.test_slide_quality import tissue
 
 SERIES = "88.8159920"
 HIDDEN = (*WORDS, "JANE", "1957-03", "1957:03", SERIES)
