@@ -54,8 +54,11 @@ def index(
         typer.echo(plain(line))
     if found.unread is not None:
         typer.echo(f"whose the slides are is not known: {plain(str(found.unread))}", err=True)
-    words = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items())
-    typer.echo(plain(f"{words}; kept in {where.catalogue}"))
+    words = (
+        "{can_serve} slides can serve, {can_not_serve} can't, {gone} are gone; {flagged} are flagged, {copies} are copies "
+        "of others"
+    )
+    typer.echo(plain(f"{words.format(**counts)}; kept in {where.catalogue}"))
 
 
 def _place(place: Path, manifest: Path | None, home: Path | None) -> Place:
@@ -92,7 +95,7 @@ def _counts(found: Inventory) -> dict[str, int]:
     flagged = sum(bool(e.quality and e.quality.flags) for name, e in entries.items() if name in index.slides)
     return {
         "can_serve": len(index.slides),
-        "can_not": len(index.skipped) - gone,
+        "can_not_serve": len(index.skipped) - gone,
         "gone": gone,
         "flagged": flagged,
         "copies": len(index.copies),

@@ -58,33 +58,42 @@ class Entry:
 
 
 class Catalogue:
-    """The entries of one slide folder. One thread uses it; other processes may use the same file."""
+    """The entries of one slide folder. One thread uses it; other processes may use the same file, and what they write
+    meanwhile is seen when it is opened again.
+    """
 
     def __init__(self, path: Path | None, connection: sqlite3.Connection) -> None:
         self._path, self._connection = path, connection
+        with _told(path):
+            rows = connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM slides").fetchall()  # noqa: S608
+            entries = [_entry(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
+        self._entries = {entry.name: entry for entry in entries}
 
     def entries(self) -> dict[str, Entry]:
-        """All entries by name, in the order of their names' code points. Raises CatalogueError."""
-        with _told(self._path):
-            rows = self._connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM slides").fetchall()  # noqa: S608
-            entries = [_entry(dict(zip(_COLUMNS, row, strict=True))) for row in rows]
-        return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}
+        """All entries by name, in the order of their names' code points."""
+        return dict(sorted(self._entries.items()))
 
     def put(self, entries: Iterable[Entry]) -> None:
         """Keep entries, each in the place of what stood under its name. Whatever dies afterwards, they are kept.
 
         Raises CatalogueError.
         """
-        rows = [_row(entry) for entry in entries]
+        new = {entry.name: entry for entry in entries}
+        if not new:
+            return
         marks = ", ".join("?" * len(_COLUMNS))
         with _told(self._path), self._connection:
+            rows = map(_row, new.values())
             self._connection.executemany(f"INSERT OR REPLACE INTO slides VALUES ({marks})", rows)  # noqa: S608
+        self._entries |= new
 
     def forget(self, names: Iterable[str]) -> None:
         """Drop entries. Raises CatalogueError."""
         gone = [(name,) for name in names]
         with _told(self._path), self._connection:
             self._connection.executemany("DELETE FROM slides WHERE name = ?", gone)
+        for (name,) in gone:
+            self._entries.pop(name, None)
 
 
 @contextmanager

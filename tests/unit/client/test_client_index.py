@@ -94,7 +94,7 @@ def test_what_is_told_of_slides_patients_and_copies(data: Path) -> None:
         "aperio",
     )
     assert [finding["code"] for finding in found["findings"]][:2] == ["empty", "duplicate"]
-    assert (found["can_serve"], found["can_not"], found["copies"]) == (4, 1, 1)
+    assert (found["can_serve"], found["can_not_serve"], found["copies"]) == (4, 1, 1)
     assert not any(name in json.dumps(found) for name in ("anna", "Anna", "bert", "dora"))
 
 
@@ -135,7 +135,7 @@ def test_a_manifest_that_can_not_be_read_yet_leaves_the_slides_told(data: Path) 
     done = index(data / "slides", "--manifest", data / "labels.csv", "--home", data / "home")
     assert done.exit_code == 0
     assert "whose the slides are is not known" in done.stderr
-    assert "4 can serve, 1 can not" in done.stdout
+    assert "4 slides can serve, 1 can't" in done.stdout
     assert told(data / "slides", "--home", data / "home")["can_serve"] == 4
 
 
