@@ -63,7 +63,7 @@ def index(
 
 def _place(place: Path, manifest: Path | None, home: Path | None) -> Place:
     """Where to look and where to keep what was seen: as a home says, or as the command does. Raises `HomeError`."""
-    from client.errors import HomeError
+    from client.errors import HomeError, SlideFolderError
     from client.home import Home
     from client.inventory import Place
     from client.slides.scales import FILE, Scales, read_scales
@@ -74,6 +74,8 @@ def _place(place: Path, manifest: Path | None, home: Path | None) -> Place:
     keeper = Home(place if is_home else (home or Path()).absolute())
     joined = (keeper.folder / "hospital.toml").exists()
     slides = keeper.settings.slides if is_home else place
+    if not slides.is_dir():
+        raise SlideFolderError(slides)  # before anything is made for it
     if joined and slides.resolve() != keeper.settings.slides.resolve():
         raise HomeError(
             f"{keeper.folder}: is the home of {keeper.settings.slides}: give it alone, or another --home for {slides}"

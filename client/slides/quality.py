@@ -14,13 +14,14 @@ Measures, not verdicts: a slide is never left out for one. `flags` says which of
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from client.slides.slide import SlideReader
+from client.slides.slide import Slide, SlideReader
 from client.slides.tissue import MASK_MPP, tissue_mask
 
 BLUR_MPP = 0.5  # blur is measured at this scale; of a slide that is coarser by a quarter or more it is not
@@ -28,6 +29,9 @@ FIELD = 256  # pixels of a field's side
 FIELDS = 24  # at most
 _WINDOW = 9  # pixels of the further blur
 _COARSER = 1.25
+_MOST = (
+    1 << 25
+)  # pixels of an overview: what claims a larger area than any glass has must not fill the memory
 
 BLURRED, INKED = 0.6, 0.05  # above: flagged
 LEAST_TISSUE_MM2, LEAST_TISSUE_SHARE = 0.05, 0.1  # below both: blank
@@ -58,7 +62,7 @@ class Quality:
 def measure(reader: SlideReader) -> Quality:
     """Look at the whole slide once at MASK_MPP, and at a few fields. Raises SlideError as `SlideReader.read` does."""
     slide = reader.slide
-    overview = reader.read(0, 0, slide.width, slide.height, max(MASK_MPP, slide.mpp))
+    overview = reader.read(0, 0, slide.width, slide.height, overview_mpp(slide))
     ink = ink_mask(overview)
     tissue = tissue_mask(overview) & ~ink
     share = float(tissue.mean())
@@ -71,6 +75,11 @@ def measure(reader: SlideReader) -> Quality:
         ink=marked / max(1, marked + int(tissue.sum())),
         blur=_blur(reader, tissue),
     )
+
+
+def overview_mpp(slide: Slide) -> float:
+    """The scale at which a whole slide is looked at: MASK_MPP, or as coarse as the slide is, or as its size makes it."""
+    return max(MASK_MPP, slide.mpp, slide.mpp * math.sqrt(slide.width * slide.height / _MOST))
 
 
 def ink_mask(overview: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -80,6 +80,9 @@ def _row(number: int, line: int | None, text: Sequence[str], header: Sequence[st
 
 
 def _header_problems(header: Sequence[str], needed: Sequence[str]) -> list[Problem]:
+    """What is wrong with the columns. Where none is known the first row is no header, and is not quoted: it holds data."""
+    if header and not set(header) & set(_KNOWN):
+        return [Problem(HEADER, _KNOWN[0], "the first row names no column", f"begin with {','.join(_KNOWN)}")]
     problems = [
         Problem(HEADER, column, "the column is missing", "add it; its cells may be empty")
         for column in needed
@@ -149,9 +152,8 @@ def _parquet_records(path: Path, file: pq.ParquetFile) -> Iterator[_Raw]:
 
 
 def _unreadable(path: Path, why: str) -> ManifestError:
-    problem = Problem(
-        HEADER, "patient", f"the file can't be read ({why})", "give a UTF-8 .csv or a .parquet file"
-    )
+    advice = f"{why}: give a UTF-8 .csv or a .parquet file"  # advice stands in every message
+    problem = Problem(HEADER, _KNOWN[0], "the file can't be read", advice)
     return ManifestError(path.name, [problem])
 
 

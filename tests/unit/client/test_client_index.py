@@ -163,6 +163,14 @@ def test_a_wrong_command_is_told_what_to_do(data: Path, arguments: tuple[str, ..
     assert {path: path.stat().st_mtime_ns for path in (data / "slides").rglob("*")} == before
 
 
+def test_a_misspelt_folder_makes_nothing(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a home's path with a slip in it that turns the folder one stands in into a home."""
+    (data / "here").mkdir()
+    monkeypatch.chdir(data / "here")
+    assert index(data / "hom").exit_code == 1
+    assert list(Path().iterdir()) == []
+
+
 def test_standing_among_the_slides_nothing_is_written_there(
     data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from client.slides.quality import BLURRED, Quality, blur_effect, ink_mask, measure
-from client.slides.slide import open_slide
+from client.slides.quality import BLURRED, Quality, blur_effect, ink_mask, measure, overview_mpp
+from client.slides.slide import Slide, open_slide
 from tests.aperio import write_slide
 from tests.drawn_tissue import EOSIN, GLASS, tissue
 
@@ -90,6 +90,16 @@ def test_a_marked_and_a_blank_slide_are_flagged_with_what_was_measured(tmp_path:
     assert marked.flags == ("ink",)
     assert marked.ink == pytest.approx(0.25, abs=0.03)
     assert marked.tissue_mm2 == pytest.approx(0.75 * 0.256**2, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("mpp", "side", "scale"), [(0.25, 100_000, 8.0), (12.0, 5000, 12.0), (90.0, 200_000, 3107.4)]
+)
+def test_an_overview_has_a_bounded_number_of_pixels(mpp: float, side: int, scale: float) -> None:
+    """Catches a slide of a wrong scale, larger than any glass, whose overview fills the memory."""
+    slide = Slide("a.svs", Path("a.svs"), mpp, side, side, (1.0,))
+    assert overview_mpp(slide) == pytest.approx(scale, rel=1e-4)
+    assert (side * mpp / overview_mpp(slide)) ** 2 <= (1 << 25) * 1.001
 
 
 def real(shared_slides: Path) -> Iterator[tuple[Path, float | None]]:

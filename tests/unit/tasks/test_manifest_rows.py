@@ -244,3 +244,14 @@ def test_whose_slides_are_is_told_of_a_manifest_that_is_not_ready_yet(tmp_path: 
     path.write_text("slide\nc.svs\n")
     with pytest.raises(ManifestError, match="column patient"):
         slide_patients(path, INDEX)
+
+
+def test_a_file_without_a_header_or_without_a_file_is_told_and_not_quoted(tmp_path: Path) -> None:
+    """Catches a first row of data, patient and all, that becomes names of columns in a log."""
+    path = write(tmp_path, row("DOE^JANE", "c.svs"))
+    path.write_text("\n".join(path.read_text().splitlines()[1:]))
+    with pytest.raises(ManifestError, match="begin with patient,slide") as caught:
+        read_manifest(path, INDEX)
+    assert "DOE" not in str(caught.value) + str(caught.value.problems)
+    with pytest.raises(ManifestError, match="FileNotFoundError"):
+        read_manifest(tmp_path / "none.csv", INDEX)
