@@ -153,6 +153,7 @@ def test_a_manifest_that_can_not_be_read_yet_leaves_the_slides_told(data: Path) 
 def test_a_wrong_command_is_told_what_to_do(data: Path, arguments: tuple[str, ...], said: str) -> None:
     """Catches a file that is written among slides, and a home that keeps another folder's catalogue."""
     home_of(data, data / "HOME")
+    (data / "OTHER").mkdir()
     (data / "BADSCALES").mkdir()
     (data / "BADSCALES" / "mpp.csv").write_text("slide,mpp\na.svs,0\n")
     places = [word.replace("SLIDES", "slides") if "BAD" not in word else word for word in arguments]
