@@ -33,7 +33,7 @@ def home(tmp_path: Path) -> Home:
         ("good.svs", "blank.svs", "bare.svs", "gone.svs", "silent.svs", "told.svs")
     ):
         blank = np.full((4096, 4096, 3), GLASS, np.uint8)
-        image = blank if name == "blank.svs" else tissue(256, seed=number)
+        image = blank if name == "blank.svs" else tissue(512, seed=number)
         write_slide(slides / name, image, mpp=None if name == "bare.svs" else 0.5, downsamples=())
     shutil.copy(slides / "good.svs", slides / "copy.svs")
     (slides / "empty.svs").touch()
