@@ -70,8 +70,8 @@ class SlideIndex:
     """Slides by their path inside the folder, and the error of each slide that was skipped, likewise.
 
     `parts` names the slide that a further DICOM file belongs to; `copies` the first slide that has the same content, for
-    each of those that are there more than once; `keys` a pseudonym for each slide, for where its name must not stand.
-    `closed` are subfolders that can't be listed.
+    each of those that are there more than once; `keys` a pseudonym for each slide, for where its name must not stand;
+    `prints` the fingerprint of each that can serve. `closed` are subfolders that can't be listed.
     """
 
     slides: Mapping[str, Slide]
@@ -191,7 +191,7 @@ def index_of(entries: Mapping[str, Entry], listing: Listing, folder: Path, scale
         parts,
         copies,
         {name: entry.key for name, entry in entries.items()},
-        {name: entry.facts.fingerprint for name, entry in entries.items() if entry.facts},
+        {name: entry.facts.fingerprint for name, entry in entries.items() if name in slides and entry.facts},
         listing.closed,
     )
 

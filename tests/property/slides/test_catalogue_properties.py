@@ -56,9 +56,7 @@ def do(slides: Path, deed: str, one: Path, other: Path, shade: int) -> None:
 def now(index: SlideIndex) -> tuple[object, ...]:
     """All but what only a catalogue that was there before can know: slides that are gone."""
     reasons = {name: error.reason for name, error in index.skipped.items() if error.reason != "gone"}
-    there = index.slides.keys() | reasons.keys()
-    prints = {name: value for name, value in index.prints.items() if name in there}
-    return index.slides, reasons, index.copies, prints
+    return index.slides, reasons, index.copies, index.prints
 
 
 @settings(max_examples=15, deadline=None)
