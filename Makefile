@@ -39,6 +39,7 @@ study-real: $(READY)
 bench: $(READY)
 	$(BIN)/python -m bench.round_overhead
 	$(BIN)/python -m bench.ledger
+	$(BIN)/python -m bench.catalogue
 	$(BIN)/python -m bench.privacy
 	$(BIN)/python -m bench.training
 	$(BIN)/python -m bench.tissue

@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import torch
 
+from client.data import open_data
 from client.errors import SlideError
 from client.evaluation.answers import Asking
 from client.evaluation.scores import evaluate
@@ -37,10 +38,10 @@ from client.reservations import Reservations
 from client.reward_curve import RewardCurve
 from client.rpc import LIMIT
 from client.selftest_word import selftest_word
-from client.slides.index import index_slides
+from client.slides.index import Looking
 from client.step_checkpoints import StepCheckpoints
-from client.tasks.manifest import read_manifest
 from client.tasks.patient import identity
+from client.tasks.sample import without_slide
 from client.tasks.segmenter import use_segmenter
 from client.training import memory
 from client.training.batch import Performance
@@ -66,6 +67,7 @@ from privacy.sealed_counts import CountsExpectation, seal_counts
 _LOG = logging.getLogger("fedpath.agent")
 
 _T = TypeVar("_T")
+_TOLD_EVERY = 500  # slides
 
 
 class Agent:
@@ -84,8 +86,9 @@ class Agent:
         self._code_hash = code_hash()
         self._description = Description.of(self._policy, self._code_hash).to_bytes()
         self._random: RandomSource = random or SecureRandom()
-        index = index_slides(self._settings.slides)
-        manifest = read_manifest(self._settings.manifest, index.slides, index.skipped)
+        data = open_data(home, Looking(tell=_said_in_the_log))
+        index, manifest = data.index, data.manifest
+        self._slide_keys = index.keys
         self._samples = manifest.samples
         self._empty = not manifest.samples  # for good: who withdraws later, or can't be read, must not show
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -93,7 +96,7 @@ class Agent:
         require_askable(self._base, self._samples)
         segmenter = self._settings.segmenter
         self._set_aside = 0 if segmenter is None else use_segmenter(segmenter, index.slides, device)
-        self._inputs = InputLoader(self._base, index.slides, SlideFeatures(self._base, home.features))
+        self._inputs = InputLoader(index.slides, SlideFeatures(self._base, home.features))
         self._experts = ExpertStates(self._base)
         self._performance = Performance()
         self._ledger = Ledger(home.ledger, self._key)
@@ -113,6 +116,7 @@ class Agent:
             slides=len(index.slides),
             skipped={name: error.reason for name, error in index.skipped.items()},
             skipped_rows=dict(manifest.skipped_rows),
+            rows_left_out=manifest.left_out,
             samples=len(self._samples),
             epsilon_budget=self._policy.epsilon_budget,
             delta=self._policy.delta,
@@ -280,8 +284,9 @@ class Agent:
             try:
                 return work()
             except SlideError as error:
-                _LOG.warning("skipped from now on: %s", error)
-                self._samples = tuple(sample for sample in self._samples if sample.slide != error.name)
+                key = self._slide_keys.get(error.name, "?")  # a file's name may be a person's: not in a log
+                _LOG.warning("slide %s is skipped from now on: %s", key, error.reason)
+                self._samples = without_slide(self._samples, error)
                 self.progress.skip(error.name, error.reason)
 
     def _leave_out_withdrawn(self) -> None:
@@ -346,3 +351,9 @@ class Agent:
 
     def _count(self) -> None:
         self.progress.epsilon = self._ledger.epsilon(self._policy.delta)
+
+
+def _said_in_the_log(what: str, done: int, of: int) -> None:
+    """So that a first start over many slides shows that it goes on."""
+    if done in (0, of) or done % _TOLD_EVERY == 0:
+        _LOG.info("%s: %d of %d", what, done, of)

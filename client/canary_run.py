@@ -20,13 +20,12 @@ from client.canary import (
     linear,
     trained_experts,
 )
+from client.data import open_data
 from client.home import Home
 from client.model.base import Base
 from client.model.experts import Experts, attach
 from client.model.inputs import InputLoader
 from client.model.slide_features import SlideFeatures
-from client.slides.index import index_slides
-from client.tasks.manifest import read_manifest
 from client.tasks.sample import Sample
 from client.withdrawn import read_withdrawn
 from privacy.experts import EXPERTS, same_form
@@ -66,10 +65,9 @@ def run(home: Home, training: Training, tell: Callable[[int, int], None]) -> Rep
         training.steps,
         policy.maximum_samples_per_patient,
     )
-    index = index_slides(settings.slides)
-    manifest = read_manifest(settings.manifest, index.slides, index.skipped)
+    data = open_data(home)
     withdrawn = read_withdrawn(home.withdrawn)
-    samples = [sample for sample in manifest.samples if sample.patient not in withdrawn]
+    samples = [sample for sample in data.manifest.samples if sample.patient not in withdrawn]
     if not samples:
         raise CanaryError(f"{settings.manifest}: no patient is left to train on: give a home with data")
     base = Base.load(settings.base, "cuda" if torch.cuda.is_available() else "cpu")
@@ -79,7 +77,7 @@ def run(home: Home, training: Training, tell: Callable[[int, int], None]) -> Rep
     if training.kind == "gradient":
         learning_rate, nominal_patients = linear(mechanism, STEP)
     with tempfile.TemporaryDirectory(prefix="fedpath-canary-") as folder:
-        inputs = InputLoader(base, index.slides, SlideFeatures(base, Path(folder)))
+        inputs = InputLoader(data.index.slides, SlideFeatures(base, Path(folder)))
         return audit(
             experts,
             samples,

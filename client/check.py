@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
 import torch
 
+from client.check_data import data_findings
 from client.errors import ClientError
+from client.findings import Finding
 from client.home import Home
 from client.model.base import Base
 from client.model.errors import ModelError
 from client.selftest_word import selftest_word
-from client.slides.index import index_slides
-from client.tasks.manifest import read_manifest
+from client.slides.index import Looking
 from client.tasks.segmenter import SamSegmenter
 from client.training import memory
 from client.withdrawn import read_withdrawn
@@ -25,40 +26,60 @@ from privacy.ledger.store import Ledger
 RANK, ROLLOUTS, ANSWER_TOKENS = 16, 8, 256  # of the round that memory is reckoned for
 
 
-def findings(home: Home) -> tuple[list[str], list[str]]:
+@dataclass(frozen=True)
+class Findings:
     """Problems that keep the hospital from taking part, and notes on what will be left out."""
-    problems: list[str] = []
-    notes: list[str] = []
 
-    @contextmanager
-    def trying() -> Iterator[None]:
-        try:
-            yield
-        except (ClientError, PrivacyError, ModelError) as error:
-            problems.append(str(error))
+    problems: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
 
-    def selftested() -> None:
-        ledger = Ledger(home.ledger, keys.load(home.release_key))
-        found = ledger.last_selftest(code_hash())
-        (notes if found is None or found.passed else problems).append(selftest_word(found))
 
-    looks: tuple[Callable[[], object], ...] = (
-        lambda: home.policy,
-        lambda: keys.load(home.release_key),
-        lambda: home.coordinator,
-        selftested,
-        lambda: notes.append(f"{len(read_withdrawn(home.withdrawn))} patients have withdrawn"),
-        lambda: notes.append(_memory(home)),
-        lambda: (segmenter := home.settings.segmenter) and SamSegmenter.load(segmenter),
-        lambda: notes.extend(_data(home)),
+def findings(home: Home, looking: Looking | None = None) -> Findings:
+    """Look at everything that a round needs; what one look stumbles over keeps no other from being taken."""
+    looks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
+        ("policy", lambda: _said(home.policy)),
+        ("release-key", lambda: _said(keys.load(home.release_key))),
+        ("coordinator", lambda: _said(home.coordinator)),
+        ("selftest", lambda: _selftest(home)),
+        ("withdrawn", lambda: _withdrawn(home)),
+        ("memory", lambda: _memory(home)),
+        ("segmenter", lambda: _segmenter(home)),
+        ("data", lambda: data_findings(home, looking or Looking())),
     )
-    for look in looks:
-        with trying():
-            look()
-    return list(dict.fromkeys(problems)), notes
+    found: list[Finding] = []
+    for code, look in looks:
+        try:
+            found.extend(look())
+        except (ClientError, PrivacyError, ModelError) as error:
+            found.append(Finding(code, str(error), grave=True))
+    problems: dict[tuple[str, str], Finding] = {}  # one cause may stop several looks
+    for finding in found:
+        if finding.grave:
+            problems.setdefault((finding.where, finding.what), finding)
+    return Findings(tuple(problems.values()), tuple(finding for finding in found if not finding.grave))
 
 
-def _memory(home: Home) -> str:
+def _said(what: object) -> Iterable[Finding]:
+    """Nothing is said of what could be read."""
+    return ()
+
+
+def _selftest(home: Home) -> Iterator[Finding]:
+    found = Ledger(home.ledger, keys.load(home.release_key)).last_selftest(code_hash())
+    yield Finding("selftest", selftest_word(found), grave=found is not None and not found.passed)
+
+
+def _withdrawn(home: Home) -> Iterator[Finding]:
+    yield Finding("withdrawn", f"{len(read_withdrawn(home.withdrawn))} patients have withdrawn")
+
+
+def _segmenter(home: Home) -> Iterable[Finding]:
+    if (segmenter := home.settings.segmenter) is not None:
+        SamSegmenter.load(segmenter)
+    return ()
+
+
+def _memory(home: Home) -> Iterator[Finding]:
     """What a usual round of all the policy's experts needs of the device. Raises `DeviceMemoryError`."""
     base = Base.load(home.settings.base, "cuda" if torch.cuda.is_available() else "cpu")
     free = memory.free_bytes(base.device)
@@ -70,18 +91,8 @@ def _memory(home: Home) -> str:
         ROLLOUTS,
         ANSWER_TOKENS,
     )
-    return (
+    yield Finding(
+        "memory",
         f"training needs up to {need}; {memory.gibibytes(free)} are free on {base.device}. Reckoned for a round of GRPO "
-        f"at rank {RANK}, with {ROLLOUTS} rollouts of {ANSWER_TOKENS} tokens; each plan is judged by its own"
+        f"at rank {RANK}, with {ROLLOUTS} rollouts of {ANSWER_TOKENS} tokens; each plan is judged by its own",
     )
-
-
-def _data(home: Home) -> Iterator[str]:
-    settings = home.settings
-    index = index_slides(settings.slides)
-    yield f"{len(index.slides)} slides can serve"
-    for error in index.skipped.values():
-        yield f"skipped: {error}"
-    manifest = read_manifest(settings.manifest, index.slides, index.skipped)
-    left_out = sum(manifest.skipped_rows.values())
-    yield f"{len(manifest.samples)} questions; {left_out} more went with the skipped slides"

@@ -17,17 +17,19 @@ from typing import Annotated, Any
 import typer
 
 from client.cli_ask import ask
+from client.cli_check import check
 from client.cli_curve import curve
 from client.cli_errors import told_plainly as _told_plainly
 from client.cli_evaluate import evaluate
 from client.cli_features import features
 from client.cli_import import imports
+from client.cli_index import index
 from client.cli_selftest import selftest
 from client.cli_slide import slide
 
 app = typer.Typer(help="Run a hospital of a FedPath consortium.", no_args_is_help=True, add_completion=False)
 
-for command in (selftest, features, evaluate, ask, curve):
+for command in (index, check, selftest, features, evaluate, ask, curve):
     app.command()(command)
 app.add_typer(imports, name="import")
 app.add_typer(slide, name="slide")
@@ -68,24 +70,6 @@ def join(home: HomeArgument, kit: Annotated[Path, typer.Argument(help="the coord
     with _told_plainly():
         homes.join(homes.Home(home.absolute()), kit)
     typer.echo("joined: run `fedpath-hospital check`, then the agent and the courier")
-
-
-@app.command()
-def check(home: HomeArgument, as_json: JsonOption = False) -> None:
-    """Name everything that is wrong with settings, policy, keys, base, slides and manifest."""
-    from client.check import findings
-    from client.home import Home
-
-    problems, notes = findings(Home(home.absolute()))
-    if as_json:
-        typer.echo(json.dumps({"problems": problems, "notes": notes}))
-    else:
-        for note in notes:
-            typer.echo(f"note: {note}")
-        for problem in problems:
-            typer.echo(f"PROBLEM: {problem}")
-        typer.echo("ready" if not problems else f"{len(problems)} problem(s) to mend")
-    raise typer.Exit(1 if problems else 0)
 
 
 @app.command()
@@ -215,9 +199,8 @@ def withdraw(home: HomeArgument) -> None:
     """Leave patients out of every later draw: reads their keys from standard input, one a line."""
     import sys
 
+    from client.data import open_data
     from client.home import Home
-    from client.slides.index import index_slides
-    from client.tasks.manifest import read_manifest
     from client.withdrawn import add_withdrawn
     from privacy import keys
     from privacy.ledger.store import Ledger
@@ -225,8 +208,7 @@ def withdraw(home: HomeArgument) -> None:
     with _told_plainly():
         place = Home(home.absolute())
         asked = {line.strip() for line in sys.stdin if line.strip()}
-        index = index_slides(place.settings.slides)
-        manifest = read_manifest(place.settings.manifest, index.slides, index.skipped)
+        manifest = open_data(place).manifest
         out = add_withdrawn(place.withdrawn, asked)
         Ledger(place.ledger, keys.load(place.release_key)).withdrawn(len(out))
     left_out = sum(sample.patient in asked for sample in manifest.samples)

@@ -41,14 +41,15 @@ def ask(
 ) -> None:
     """Ask about a slide, a region of it, or an image: the answer, where its shapes lie, and which experts served."""
     from client.evaluation.answers import default_mode
-    from client.evaluation.ask import Asked, open_asked, region_of
+    from client.evaluation.ask import Asked, find_asked, open_asked, region_of
     from client.evaluation.ask import ask as answered
     from client.evaluation.house import EvaluationError, open_model
     from client.home import Home
 
     with told_plainly():
         place = Home(home.absolute())
-        path = slide if slide.exists() else place.settings.slides / slide
+        path, scale = find_asked(place, slide)
+        mpp = scale if mpp is None else mpp
         found = open_asked(path, mpp)
         where = region_of(found, region)
         if draw is not None and where is None:

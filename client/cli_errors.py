@@ -14,10 +14,16 @@ def told_plainly() -> Iterator[None]:
     from client.errors import ClientError
     from client.rpc import AgentUnreachableError
     from privacy.errors import PrivacyError
-    from privacy.printable import printable
 
     try:
         yield
     except (ClientError, PrivacyError, AgentUnreachableError) as error:
-        typer.echo(f"error: {printable(str(error))}", err=True)
+        typer.echo(f"error: {plain(str(error))}", err=True)
         raise typer.Exit(1) from None
+
+
+def plain(text: str) -> str:
+    """Lines of text, fit for a terminal: names of files and cells of tables are anyone's bytes."""
+    from privacy.printable import printable
+
+    return "\n".join(map(printable, text.split("\n")))

@@ -18,13 +18,13 @@ imports = typer.Typer(
     help="Write a manifest from COCO, QuPath or a table of slide labels.", no_args_is_help=True
 )
 
-Slides = Annotated[Path, typer.Option(help="the folder of slides that the labels are about")]
+Slides = Annotated[Path, typer.Option(help="a home, or a folder of slides, that the labels are about")]
 Out = Annotated[Path, typer.Option(help="the manifest to write, .csv; it must not be there yet")]
 Table = Annotated[Path | None, typer.Option("--patients", help="CSV with columns slide and patient")]
 Pattern = Annotated[
     str | None,
     typer.Option(
-        "--patient-pattern", help="regular expression: its first group in the slide's name is the patient"
+        "--patient-pattern", help="regular expression: its first group in the slide's path is the patient"
     ),
 ]
 Templates = Annotated[
@@ -58,7 +58,7 @@ def coco(
         asking = _asking(known, patients, patient_pattern, questions, field, only_present)
         return import_coco(file, known, asking, out, skip)
 
-    _run(work, slides, as_json)
+    _run(work, slides, out, as_json)
 
 
 @imports.command()
@@ -82,7 +82,7 @@ def qupath(
         asking = _asking(known, patients, patient_pattern, questions, field, only_present)
         return import_qupath(place, regions, known, asking, out, skip)
 
-    _run(work, slides, as_json)
+    _run(work, slides, out, as_json)
 
 
 @imports.command()
@@ -97,7 +97,7 @@ def csv(
     """Labels of whole slides."""
     from client.imports.run import import_labels
 
-    _run(lambda known: import_labels(file, mapping, known, out, skip), slides, as_json)
+    _run(lambda known: import_labels(file, mapping, known, out, skip), slides, out, as_json)
 
 
 def _asking(
@@ -125,14 +125,14 @@ def _asking(
     return Asking(read_questions(questions) if questions else Questions(), patients, side, only_present)
 
 
-def _run(work: Callable[[SlideNames], Imported], slides: Path, as_json: bool) -> None:
+def _run(work: Callable[[SlideNames], Imported], slides: Path, out: Path, as_json: bool) -> None:
     """Tell what was written, or everything that is wrong and exit with 1."""
     from client.errors import ClientError
     from client.imports.found import ImportSourceError
     from client.imports.run import open_slides
 
     try:
-        done = work(open_slides(slides))
+        done = work(open_slides(slides, out))
     except ClientError as error:
         problems = error.problems if isinstance(error, ImportSourceError) else ()
         if as_json:

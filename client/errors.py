@@ -11,7 +11,9 @@ code (`privacy.codes`), never one of these messages.
     |   |   +-- AbsurdMppError
     |   +-- DamagedRegionError, ChangedSlideError
     |   +-- OtherDicomError, UnsupportedDicomError
-    +-- SlideFolderError      the folder of slides can't be listed
+    |   +-- OutsideSlideError, OddNameError, VanishedSlideError, CrashingSlideError, SlowSlideError
+    +-- SlideFolderError      the folder of slides can't be listed, or holds nothing any more
+    +-- ScalesError           every problem of mpp.csv, by row
     +-- AnswerError           an answer that no task could have
     +-- SampleError           a question that the method does not know
     +-- ManifestError         every problem of a manifest file, by row and column
@@ -20,7 +22,8 @@ code (`privacy.codes`), never one of these messages.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -48,6 +51,13 @@ class SlideError(ClientError):
     def __init__(self, name: str) -> None:
         super().__init__(f"slide {name}: {self.what}; {self.advice}")
         self.name = name
+
+    def about(self, name: str) -> SlideError:
+        """The same error, of the slide of this name: a reader knows a file's name only, an index its place."""
+        other = type(self).__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        SlideError.__init__(other, name)
+        return other
 
 
 class EmptySlideError(SlideError):
@@ -79,7 +89,69 @@ class MissingMppError(SlideError):
 
     reason = "no-mpp"
     what = "it states no usable pixel size (microns per pixel)"
-    advice = "export it again with its resolution; the scale is never guessed"
+    advice = "export it again with its resolution, or state it in mpp.csv; it is never guessed"
+
+
+class OutsideSlideError(SlideError):
+    """A link, or a file that the slide is made of, that leads out of the slide folder."""
+
+    reason = "outside"
+    what = "it leads out of the slide folder"
+    advice = "put the file itself into the slide folder, or mount the folder that it lies in"
+
+
+class OddNameError(SlideError):
+    """The file's name is no text, so no manifest can name it."""
+
+    reason = "odd-name"
+    what = "its name is not UTF-8"
+    advice = "rename it"
+
+
+class VanishedSlideError(SlideError):
+    """The catalogue knows the slide, and its file is not there any more."""
+
+    reason = "gone"
+    what = "it was in the slide folder and is not there any more"
+    advice = "bring it back, or take its rows out of the manifest"
+
+
+class CrashingSlideError(SlideError):
+    """The process that looked at the slide died of it, twice."""
+
+    reason = "crashes"
+    what = "the process that read it died"
+    advice = "copy or export it again, then run `fedpath-hospital index` again"
+
+
+class SlowSlideError(SlideError):
+    """The slide was not read in the time that a slide is given: its decoder hangs, or its storage does."""
+
+    reason = "slow"
+    what = "it was not read in the time that a slide is given"
+    advice = "see that its storage answers, then run `fedpath-hospital index` again"
+
+
+def slide_error(reason: str, name: str) -> SlideError:
+    """The error that has this reason; of a reason that nobody knows, that the slide can't be read."""
+    kinds = {kind.reason: kind for kind in _below(SlideError)}
+    return kinds.get(reason, UnreadableSlideError)(name)
+
+
+def _below(kind: type[SlideError]) -> Iterator[type[SlideError]]:
+    for sub in kind.__subclasses__():
+        if hasattr(sub, "reason"):
+            yield sub
+        yield from _below(sub)
+
+
+@contextmanager
+def told_of(name: str) -> Iterator[None]:
+    """Errors of a slide that is read in this block bear the name that the index gives it."""
+    try:
+        yield
+    except SlideError as error:
+        raise error.about(name) from None
 
 
 class AbsurdMppError(MissingMppError):
@@ -136,10 +208,16 @@ class UnsupportedDicomError(SlideError):
 
 
 class SlideFolderError(ClientError):
-    """The folder of slides can't be listed."""
+    """The folder of slides can't be listed, or holds none of the slides that were there."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(f"slide folder {folder}: it can't be listed; name a folder that this user may read")
+    def __init__(
+        self, folder: Path, what: str = "it can't be listed; name a folder that this user may read"
+    ) -> None:
+        super().__init__(f"slide folder {folder}: {what}")
+
+
+class ScalesError(ClientError):
+    """A file of pixel sizes that can't be used; the message holds every problem, by row."""
 
 
 class AnswerError(ClientError, ValueError):
@@ -152,26 +230,51 @@ class SampleError(ClientError, ValueError):
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a manifest: `row` counts as a spreadsheet does (the header is row 1)."""
+    """One thing wrong with a manifest: `row` counts as a spreadsheet does (the header is row 1), `line` as an editor,
+    and is stated where it is another number: cells may hold line ends.
+
+    It quotes cells, for whoever mends the file, and never a patient's key.
+    """
 
     row: int
     column: str
     what: str
     advice: str
+    line: int | None = None
 
     def __str__(self) -> str:
-        return f"row {self.row}, column {self.column}: {self.what}; {self.advice}"
+        return f"{self.where}, column {self.column}: {self.what}; {self.advice}"
+
+    @property
+    def where(self) -> str:
+        """The row, and its line where that differs."""
+        return f"row {self.row}" if self.line in (None, self.row) else f"row {self.row} (line {self.line})"
 
 
 class ManifestError(ClientError):
-    """A manifest that can't be used; `.problems` holds all that was found, the message the first twenty."""
+    """A manifest that can't be used; `.problems` holds all that was found.
 
-    SHOWN: ClassVar[int] = 20
+    The message sums them up by kind and quotes no cell, so that it may stand in a log.
+    """
+
+    ROWS: ClassVar[int] = 5  # that the message names of each kind
 
     def __init__(self, file: str, problems: Sequence[Problem]) -> None:
-        lines = [f"manifest {file}: nothing was read, {len(problems)} problem(s):"]
-        lines += [f"  {problem}" for problem in problems[: self.SHOWN]]
-        if len(problems) > self.SHOWN:
-            lines.append(f"  and {len(problems) - self.SHOWN} more")
+        rows = len({problem.row for problem in problems})
+        lines = [f"manifest {file}: nothing was read, {len(problems)} problem(s) in {rows} row(s):"]
+        lines += [f"  {line}" for line in summed_up(problems, self.ROWS)]
+        lines.append("`fedpath-hospital check` shows them one by one, and with --json all of them")
         super().__init__("\n".join(lines))
         self.problems = tuple(problems)
+
+
+def summed_up(problems: Sequence[Problem], rows: int) -> list[str]:
+    """One line for each kind of problem, the most frequent first: its column, its first rows, what to do."""
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for problem in problems:
+        kinds.setdefault((problem.column, problem.advice), []).append(problem.where.removeprefix("row "))
+    found = sorted(kinds.items(), key=lambda kind: -len(kind[1]))
+    return [
+        f"column {column}: {len(where)} (row {', '.join(where[:rows])}{', ...' if len(where) > rows else ''}): {advice}"
+        for (column, advice), where in found
+    ]

@@ -4,9 +4,11 @@
     policy.toml            what the hospital allows
     keys/release.key       signs releases and ledger
     keys/ledger.pgpass     the password of a ledger in PostgreSQL, where it takes one
+    keys/pseudonyms.key    the secret of the pseudonyms in the catalogue
     withdrawn.txt          patients who withdrew their consent, one a line
     trust/                 the coordinator's kit: who may sign plans
     ledger.db              what was spent and what left
+    catalogue.db           what is known of the slides: client/slides/catalogue.py
     features/              cached visual features of slides and regions; in grids/, those that slides are pooled from
     checkpoints/           the round under way, after its last step
     experts/               the experts that were received last, for local evaluation
@@ -43,6 +45,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from client.errors import HomeError
 from client.ledger_place import ledger_place
+from client.pseudonyms import Pseudonyms
 from privacy import durable, keys
 from privacy.policy import Policy
 
@@ -149,6 +152,16 @@ class Home:
         return self.folder / "withdrawn.txt"
 
     @property
+    def catalogue(self) -> Path:
+        """What is known of the slides."""
+        return self.folder / "catalogue.db"
+
+    @property
+    def pseudonyms(self) -> Pseudonyms:
+        """Pseudonyms under this hospital's secret, which is made where there is none (`HomeError`)."""
+        return Pseudonyms.of_file(self.folder / "keys" / "pseudonyms.key")
+
+    @property
     def features(self) -> Path:
         """The cache of visual features."""
         return self.folder / "features"
@@ -241,6 +254,7 @@ def create(folder: Path, settings: Settings) -> Home:
         _folder(path, 0o700)
     values = {key: getattr(settings, key) for key in Settings.__dataclass_fields__}
     lines = [f"{key} = {json.dumps(str(value))}\n" for key, value in values.items() if value is not None]
+    home.pseudonyms  # noqa: B018 - makes their secret, or keeps that of an `index` that came first
     release = keys.generate(home.release_key)
     supernode = _supernode_key(home.courier)
     durable.replace(home.folder / "policy.toml", _POLICY.format(name=settings.name).encode())

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
+from client.data import open_slides
 from client.expert_states import ExpertStates
 from client.home import Home
 from client.model.base import Base
 from client.model.inputs import InputLoader
 from client.model.slide_features import SlideFeatures
-from client.slides.index import index_slides
 from client.tasks.segmenter import use_segmenter
 from client.training.distributed import joined
 
@@ -28,12 +28,10 @@ def main(home: Home, rank: int, size: int) -> None:
     with joined(home.meeting, rank, size) as team:
         device = f"cuda:{rank}" if torch.cuda.is_available() else "cpu"
         base = Base.load(home.settings.base, device)
-        index = index_slides(home.settings.slides)
+        index = open_slides(home)
         if home.settings.segmenter is not None:
             use_segmenter(home.settings.segmenter, index.slides, device)
-        team.follow(
-            ExpertStates(base).load, InputLoader(base, index.slides, SlideFeatures(base, home.features))
-        )
+        team.follow(ExpertStates(base).load, InputLoader(index.slides, SlideFeatures(base, home.features)))
 
 
 if __name__ == "__main__":

@@ -179,7 +179,7 @@ def gathered(out: Path, dealt: Mapping[str, int]) -> tuple[list[Sample], dict[st
 
 def _samples(data: Path) -> Sequence[Sample]:
     index = index_slides(data / "slides")
-    return read_manifest(data / MANIFEST, index.slides, index.skipped).samples
+    return read_manifest(data / MANIFEST, index).samples
 
 
 def prepare(source: Path, out: Path) -> list[RealImage]:

@@ -19,7 +19,13 @@ from privacy.experts import ROUTER, SCALES, TASKS
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
 
-_OPTIONAL = ("public_data", "epsilon_per_campaign", "epsilon_per_day", "minimum_evaluation_noise")
+_OPTIONAL = (
+    "public_data",
+    "epsilon_per_campaign",
+    "epsilon_per_day",
+    "minimum_evaluation_noise",
+    "skip_bad_rows",
+)
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LEAST_DELTA = 1e-12
 _MOST = 10**12  # of patients, steps, samples: beyond any hospital's
@@ -35,6 +41,9 @@ class Policy:
     `maximum_steps` is per round.  `campaigns = ["*"]` allows any campaign of the pinned coordinator.
     `public_data = true` (the consortium's evaluator) lets metrics leave as they are, and refuses to train.
     `minimum_evaluation_noise` offers noised evaluations, of that noise multiplier at least; None offers none.
+    `skip_bad_rows = true` uses a manifest without its bad rows, and without all rows of patients and slides about which
+    it contradicts itself; false uses it whole or not at all.  It stands here, and so in the ledger, because such a
+    contradiction takes one patient's rows out for another's: an auditor should know that nobody resolved them.
     """
 
     hospital: str
@@ -52,6 +61,7 @@ class Policy:
     epsilon_per_campaign: float | None = None
     epsilon_per_day: float | None = None
     minimum_evaluation_noise: float | None = None
+    skip_bad_rows: bool = False
 
     def __post_init__(self) -> None:
         if not is_hospital(self.hospital):
@@ -63,8 +73,9 @@ class Policy:
             _count(name, getattr(self, name))
         for name, known in (("tasks", tuple(TASKS)), ("scales", SCALES), ("campaigns", None)):
             object.__setattr__(self, name, _names(name, getattr(self, name), known))
-        if not isinstance(self.public_data, bool):
-            raise PolicyError(f"public_data = {self.public_data!r}: use true or false")
+        for name in ("public_data", "skip_bad_rows"):
+            if not isinstance(value := getattr(self, name), bool):
+                raise PolicyError(f"{name} = {value!r}: use true or false")
         if self.delta < _LEAST_DELTA:
             raise PolicyError(
                 f"delta = {self.delta}: must be at least {_LEAST_DELTA:g}: accountants can't compute below that"

@@ -8,15 +8,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
+from client.data import open_scales
 from client.errors import MissingMppError
 from client.evaluation.answers import Mode, answer_in, ends
 from client.evaluation.drawing import Outline, at_level_0, outlines
 from client.evaluation.house import EvaluationError
+from client.home import Home
 from client.model import router
 from client.model.experts import Experts
 from client.model.forward import Query
 from client.model.inputs import InputLoader
 from client.model.slide_features import SlideFeatures
+from client.slides.files import list_slides
+from client.slides.names import FileNames
 from client.slides.slide import IMAGES, Slide, open_slide
 from client.tasks.prompt import asked_to_think, direct
 from client.tasks.registry import TASKS
@@ -69,6 +73,30 @@ class Reply:
         return before.replace("<think>", "").strip() if end else None
 
 
+def find_asked(home: Home, written: Path) -> tuple[Path, float | None]:
+    """The file that is meant, by a path or by a name as in the manifest, and what `mpp.csv` says of its pixels, if
+    anything. Raises `EvaluationError` for a name that several slides bear, and `ClientError`.
+    """
+    folder = home.settings.slides
+    inside = written.resolve().is_relative_to(folder.resolve())
+    if written.exists() and not inside:
+        return written, None
+    listing = list_slides(folder)
+    names = [file.name for file in listing.files]
+    name = written.resolve().relative_to(folder.resolve()).as_posix() if inside else written.as_posix()
+    meant = FileNames([*names, *listing.refused]).find(name)
+    if len(meant) > 1:
+        raise EvaluationError(
+            f"{written}: may be any of {', '.join(meant)}: give its path in the slide folder"
+        )
+    for refused in meant:
+        if refused in listing.refused:
+            raise listing.refused[refused]
+    if not meant:
+        return written if written.exists() else folder / written, None
+    return folder / meant[0], open_scales(home).of(names).get(meant[0])
+
+
 def open_asked(path: Path, mpp: float | None) -> Slide:
     """The slide or image to ask about; `mpp` says what its pixels measure, whatever it states.
 
@@ -115,9 +143,7 @@ def ask(experts: Experts, slide: Slide, asked: Asked, features: Path, mode: Mode
         possible = ", ".join(tasks_at(asked.scale))
         raise EvaluationError(f"--task {asked.task}: can't be asked at scale {asked.scale}; {possible} can")
     question = cast("Sample", asked)  # inputs and prompts look at place, task and question alone
-    (visual,) = InputLoader(experts.base, {slide.name: slide}, SlideFeatures(experts.base, features))(
-        [question]
-    )
+    (visual,) = InputLoader({slide.name: slide}, SlideFeatures(experts.base, features))([question])
     words = asked.question if asked.task is None else direct(question)
     if mode == "thinking":
         words = asked_to_think(words)

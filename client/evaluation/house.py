@@ -11,14 +11,13 @@ from pathlib import Path
 
 import torch
 
+from client.data import open_data
 from client.errors import ClientError
 from client.expert_states import ExpertStates
 from client.home import Home
 from client.model.base import Base
 from client.model.experts import Experts
-from client.slides.index import index_slides
 from client.slides.slide import Slide
-from client.tasks.manifest import read_manifest
 from client.tasks.sample import Sample
 from client.withdrawn import read_withdrawn
 from privacy.errors import PlanRefused, WireError
@@ -45,6 +44,7 @@ class Questions:
     samples: tuple[Sample, ...]
     slides: Mapping[str, Slide]
     skipped: Mapping[str, str]  # slide -> reason
+    prints: Mapping[str, str]  # slide -> fingerprint
 
 
 def open_model(home: Home, folder: Path | None) -> Model:
@@ -77,12 +77,13 @@ def open_model(home: Home, folder: Path | None) -> Model:
 
 def open_questions(home: Home) -> Questions:
     """What the manifest asks, without patients who withdrew. Raises `EvaluationError` where nothing is left."""
-    settings = home.settings
-    index = index_slides(settings.slides)
-    manifest = read_manifest(settings.manifest, index.slides, index.skipped)
+    data = open_data(home)
     withdrawn = read_withdrawn(home.withdrawn)
-    samples = tuple(sample for sample in manifest.samples if sample.patient not in withdrawn)
+    samples = tuple(sample for sample in data.manifest.samples if sample.patient not in withdrawn)
     if not samples:
-        raise EvaluationError(f"{settings.manifest}: no question is left to ask: are its slides readable?")
+        raise EvaluationError(
+            f"{home.settings.manifest}: no question is left to ask: are its slides readable?"
+        )
+    index = data.index
     skipped = {name: error.reason for name, error in index.skipped.items()}
-    return Questions(samples, index.slides, skipped)
+    return Questions(samples, index.slides, skipped, index.prints)

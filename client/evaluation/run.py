@@ -15,8 +15,8 @@ from client.evaluation.house import EvaluationError, Model, Questions
 from client.evaluation.kept import KeptAnswers
 from client.evaluation.scores import Answered, Score, further_scores, scores
 from client.model.inputs import InputLoader
-from client.model.slide_features import SlideFeatures, fingerprint
-from client.tasks.sample import Sample
+from client.model.slide_features import SlideFeatures
+from client.tasks.sample import Sample, without_slide
 from privacy import canonical
 from privacy.code_hash import code_hash
 from privacy.evaluation import Evaluation
@@ -50,11 +50,10 @@ def run(
     `EvaluationError` where nothing is left.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    base, slides = model.experts.base, dict(questions.slides)
-    inputs = InputLoader(base, slides, SlideFeatures(base, features))
-    skipped, samples = dict(questions.skipped), list(questions.samples)
-    prints = {name: fingerprint(slides[name].path) for name in {sample.slide for sample in samples}}
-    named = {id(sample): sample_name(sample, prints[sample.slide]) for sample in samples}
+    base = model.experts.base
+    inputs = InputLoader(questions.slides, SlideFeatures(base, features))
+    skipped, samples = dict(questions.skipped), questions.samples
+    named = {id(sample): sample_name(sample, questions.prints[sample.slide]) for sample in samples}
     with KeptAnswers(folder, subject(model.which, asking)) as kept:
         while left := [sample for sample in samples if named[id(sample)] not in kept.said]:
             try:
@@ -63,7 +62,7 @@ def run(
                     progress(sum(named[id(s)] in kept.said for s in samples), len(samples))
             except SlideError as error:
                 skipped[error.name] = error.reason
-                samples = [sample for sample in samples if sample.slide != error.name]
+                samples = without_slide(samples, error)
         answers = [(answer_in(kept.said[named[id(s)]], asking.mode), s) for s in samples]
     if not answers:
         raise EvaluationError("no slide can be read any more: check the slide folder")

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from client import data
+from client.home import Home
 from client.imports.coco import read_coco
 from client.imports.found import Found, ImportProblem, ImportSourceError
 from client.imports.labels_csv import label_rows, read_mapping
@@ -19,6 +21,7 @@ from client.imports.qupath import read_qupath
 from client.imports.rows import Draft, Row, checked, question_rows
 from client.imports.slides import Patients, SlideNames, read_csv
 from client.slides.index import index_slides
+from client.slides.scales import FILE, read_scales
 from client.tasks.manifest_row import COLUMNS, OPTIONAL
 from privacy import durable
 
@@ -46,9 +49,15 @@ class Asking:
     only_present: bool
 
 
-def open_slides(folder: Path) -> SlideNames:
-    """The slides of a folder, those that can't serve apart."""
-    index = index_slides(folder)
+def open_slides(place: Path, out: Path) -> SlideNames:
+    """The slides of a home, or of a folder of slides, those that can't serve apart. Raises `ClientError`.
+
+    A home's are known from its catalogue; a folder's scales may stand in `mpp.csv` beside the manifest to be written.
+    """
+    if (place / "hospital.toml").exists():
+        index = data.open_slides(Home(place.absolute()))
+    else:
+        index = index_slides(place, scales=read_scales(out.with_name(FILE)))
     return SlideNames(index.slides, index.skipped)
 
 

@@ -6,29 +6,30 @@ import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from client.errors import SlideError
 from client.imports.found import ImportProblem, ImportSourceError
+from client.slides.names import FileNames
 from client.slides.slide import Slide
 
 
 @dataclass(frozen=True)
 class SlideNames:
-    """The slides that can serve, and those that can't, by file name."""
+    """The slides that can serve, and those that can't, by their path inside the slide folder."""
 
     slides: Mapping[str, Slide]
     skipped: Mapping[str, SlideError] = field(default_factory=dict)
 
     def find(self, name: str) -> Slide | str:
-        """The slide of this file name, or of the same name with another suffix or none; else why not.
+        """The slide of this path or file name, or of the same name with another suffix or none; else why not.
 
-        Folders in `name` don't count. A name without its suffix that two slides bear is nobody's.
+        Folders in `name` that are not the slide folder's don't count. A name that two slides bear is nobody's.
         """
-        name = re.split(r"[/\\]", name)[-1]
-        known = [*self.slides, *self.skipped]
-        stems = {name, Path(name).stem}
-        found = [name] if name in known else [slide for slide in known if Path(slide).stem in stems]
+        path = name.replace("\\", "/")
+        name = path.rpartition("/")[2]
+        found = self._names.find(path) or self._names.find(name) or self._of_stem(name)
         if not found:
             return f"there is no slide {name!r}"
         if len(found) > 1:
@@ -36,6 +37,23 @@ class SlideNames:
         if found[0] in self.skipped:
             return f"slide {found[0]!r} can't serve: {self.skipped[found[0]].what}"
         return self.slides[found[0]]
+
+    @cached_property
+    def _names(self) -> FileNames:
+        return FileNames([*self.slides, *self.skipped])
+
+    @cached_property
+    def _stems(self) -> Mapping[str, tuple[str, ...]]:
+        stems: dict[str, tuple[str, ...]] = {}
+        for slide in (*self.slides, *self.skipped):
+            stem = Path(slide).stem
+            stems[stem] = (*stems.get(stem, ()), slide)
+        return stems
+
+    def _of_stem(self, name: str) -> tuple[str, ...]:
+        return tuple(
+            dict.fromkeys(slide for stem in (name, Path(name).stem) for slide in self._stems.get(stem, ()))
+        )
 
 
 class Patients:
@@ -53,7 +71,7 @@ class Patients:
 
 
 def patients_by_pattern(pattern: str) -> Patients:
-    """The first group of a regular expression that is searched for in the slide's file name.
+    """The first group of a regular expression that is searched for in the slide's path inside the slide folder.
 
     Raises ImportSourceError for a pattern that is none or has no group.
     """

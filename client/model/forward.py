@@ -62,7 +62,9 @@ class Prefix:
 
 
 def read(experts: Experts, queries: Sequence[Query]) -> Prefix:
-    """Run the prompts of queries of one scale through the active experts; query i is request i."""
+    """Run the prompts of queries of one scale through the active experts; query i is request i. Visual inputs may lie on
+    any device: only those of this batch come to the model's.
+    """
     base = experts.base
     prompts = [query.prompt for query in queries]
     lengths = torch.tensor([len(prompt) for prompt in prompts])
@@ -71,7 +73,7 @@ def read(experts: Experts, queries: Sequence[Query]) -> Prefix:
     seen = pad_sequence([prompt.visual for prompt in prompts], batch_first=True).to(base.device)
     embeds = base.language_model.embed_tokens(ids)
     embeds = embeds.masked_scatter(seen[..., None], _visual_tokens(experts, queries).to(embeds.dtype))
-    layers = len(queries[0].visual.deepstack)
+    deepstack = zip(*(query.visual.deepstack for query in queries), strict=True)
     cache = DynamicCache()
     requests = torch.arange(len(queries), device=base.device)
     with experts.serving(requests):
@@ -80,7 +82,7 @@ def read(experts: Experts, queries: Sequence[Query]) -> Prefix:
             positions.to(base.device),
             cache,
             seen=seen,
-            deepstack=[torch.cat([query.visual.deepstack[i] for query in queries]) for i in range(layers)],
+            deepstack=[torch.cat(layer).to(base.device) for layer in deepstack],
         )
     padded = bool((lengths != ids.shape[1]).any())
     return Prefix(
@@ -139,7 +141,7 @@ def _instructions(hidden: Tensor, prompts: Sequence[Prompt]) -> Tensor:
 
 
 def _visual_tokens(experts: Experts, queries: Sequence[Query]) -> Tensor:
-    tokens = [query.visual.tokens for query in queries]
+    tokens = [query.visual.tokens.to(experts.base.device) for query in queries]
     if queries[0].visual.scale == "roi":
         return torch.cat(tokens)
     padded = pad_sequence(tokens, batch_first=True)  # [P, S, width]

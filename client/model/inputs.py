@@ -8,8 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 
-from client.errors import SlideError
-from client.model.base import Base
+from client.errors import SlideError, told_of
 from client.model.slide_features import SlideFeatures
 from client.model.visual import Visual
 from client.slides.slide import Slide
@@ -23,10 +22,7 @@ class InputLoader:
     held.
     """
 
-    def __init__(
-        self, base: Base, slides: Mapping[str, Slide], features: SlideFeatures, memory: int = 1 << 30
-    ) -> None:
-        self._device = base.device
+    def __init__(self, slides: Mapping[str, Slide], features: SlideFeatures, memory: int = 1 << 30) -> None:
         self._slides = slides
         self._features = features
         self._memory = memory
@@ -34,7 +30,7 @@ class InputLoader:
         self._bytes = 0
 
     def __call__(self, samples: Sequence[Sample]) -> list[Visual]:
-        """One visual input a sample, in order; distinct regions go through the vision tower once.
+        """One visual input a sample, in order, on the CPU; distinct regions go through the vision tower once.
 
         Raises SlideError where a slide can't be read any more.
         """
@@ -49,14 +45,18 @@ class InputLoader:
         found: dict[Key, Visual] = {}
         missing: dict[str, list[Region]] = {}
         for name, region in keys:
-            if region is None:
-                found[name, None] = self._features.load(self._slides[name])
-            elif (kept := self._features.region(self._slides[name], region)) is not None:
-                found[name, region] = kept.to(self._device)
-            else:
-                missing.setdefault(name, []).append(region)
+            with told_of(name):
+                if region is None:
+                    found[name, None] = self._features.load(self._slides[name])
+                elif (kept := self._features.region(self._slides[name], region)) is not None:
+                    found[name, region] = kept
+                else:
+                    missing.setdefault(name, []).append(region)
         for name, regions in missing.items():
-            with closing(self._features.encode_regions(self._slides[name], regions)) as encoded:
+            with (
+                told_of(name),
+                closing(self._features.encode_regions(self._slides[name], regions)) as encoded,
+            ):
                 for region, visual in encoded:
                     if isinstance(visual, SlideError):
                         raise visual

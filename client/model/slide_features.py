@@ -8,7 +8,6 @@ are the same to the bit wherever it was stopped, for a tile always meets the sam
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Callable, Generator, Sequence
@@ -26,6 +25,7 @@ from client.model.base import Base
 from client.model.feature_cache import FeatureCache, feature_key
 from client.model.feature_grid import FeatureGrid
 from client.model.visual import IMAGES_A_PASS, Visual, encode_images
+from client.slides.fingerprint import fingerprint
 from client.slides.read_ahead import picture_or_error, read_ahead
 from client.slides.slide import Slide, SlideReader, open_slide
 from client.slides.tiles import Cells, Grid, Tile, grid_over, tissue_cells
@@ -34,8 +34,6 @@ from client.tasks.sample import Region
 
 _AHEAD = 2 * IMAGES_A_PASS  # pictures read beyond those that the tower is at work on
 _LOG = logging.getLogger("fedpath.features")
-_BLOCK = 1 << 16
-_BLOCKS = 64
 
 Picture = NDArray[np.uint8]
 Tell = Callable[[int, int, int], None]  # tiles encoded just now, tiles found kept, tiles in all
@@ -68,13 +66,13 @@ class SlideFeatures:
         self._prints: dict[Path, tuple[tuple[int, int], str]] = {}
 
     def load(self, slide: Slide) -> Visual:
-        """The slide's tokens [1..wsi_max_tokens, width], from the cache where they have been computed before.
+        """The slide's tokens [1..wsi_max_tokens, features], on the CPU, from the cache where they were computed before.
 
         Tiles that can't be read are left out, and the log says so. Raises SlideError where none can, or the slide
         can't.
         """
         if (kept := self._cache.get(self._slide_key(slide))) is not None:
-            return Visual.from_tensors(kept).to(self._base.device)
+            return Visual.from_tensors(kept)
         return self.pool(slide, self.grid(slide))
 
     def has(self, slide: Slide) -> bool:
@@ -86,7 +84,7 @@ class SlideFeatures:
         visual = Visual(grid.pooled(self._base.scales.wsi_max_tokens))
         if not len(grid.missing):
             self._cache.put(self._slide_key(slide), visual.to_tensors())
-        return visual.to(self._base.device)
+        return visual
 
     def grid(self, slide: Slide) -> FeatureGrid:
         """The slide's grid of features, on the CPU: from the cache, or computed. Raises SlideError."""
@@ -172,7 +170,7 @@ class SlideFeatures:
                 if isinstance(picture, SlideError):
                     yield region, picture
                     continue
-                (visual,) = encode_images(self._base, [picture])
+                visual = encode_images(self._base, [picture])[0].to(torch.device("cpu"))
                 self._require_same(slide, found)
                 self._cache.put(self._region_key(slide, region), visual.to_tensors())
                 yield region, visual
@@ -241,19 +239,3 @@ class SlideFeatures:
         except OSError:
             raise UnreadableSlideError(path.name) from None
         return self._prints[path][1]
-
-
-def fingerprint(path: Path) -> str:
-    """sha256 of a slide file's size and of blocks spread evenly over it, its first and last bytes among them.
-
-    A stand-in for the hash of gigabytes: another slide, another export or a longer copy differ; of a file
-    of up to 4 MiB it covers every byte.
-    """
-    size = path.stat().st_size
-    digest = hashlib.sha256(str(size).encode())
-    with path.open("rb") as stream:
-        last = max(0, size - _BLOCK)
-        for start in sorted({last * i // (_BLOCKS - 1) for i in range(_BLOCKS)}):
-            stream.seek(start)
-            digest.update(stream.read(_BLOCK))
-    return digest.hexdigest()

@@ -104,7 +104,7 @@ class Spoilt:
 
 def open_inputs(base: Base, slides: Path, features: Path) -> InputLoader:
     """What reads these slides for a base, as at a hospital."""
-    return InputLoader(base, index_slides(slides).slides, SlideFeatures(base, features))
+    return InputLoader(index_slides(slides).slides, SlideFeatures(base, features))
 
 
 def _times(visual: Visual, factor: float) -> Visual:

@@ -7,9 +7,10 @@ converts once, at the edge.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from client.errors import AnswerError, SampleError
+from client.errors import AnswerError, SampleError, SlideError
 from privacy.experts import TASKS, tasks_at
 
 FRAME = 1000
@@ -153,3 +154,13 @@ class Sample:
     def kind(self) -> tuple[str, str]:
         """Scale and task."""
         return self.scale, self.task
+
+
+def without_slide(samples: Sequence[Sample], error: SlideError) -> tuple[Sample, ...]:
+    """The samples of all other slides. Raises the error again where none is of the slide that it names: then leaving
+    out would change nothing, and whoever tries again would do so for ever.
+    """
+    left = tuple(sample for sample in samples if sample.slide != error.name)
+    if len(left) == len(samples):
+        raise error
+    return left

@@ -20,7 +20,7 @@ from transformers import SamModel
 from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPil
 from transformers.utils.logging import disable_progress_bar
 
-from client.errors import ClientError
+from client.errors import ClientError, told_of
 from client.slides.slide import Slide, open_slide
 from client.tasks import segmentation
 from client.tasks.overlap import MASK_SIDE
@@ -153,7 +153,7 @@ class RegionMasks:
 
     def _read(self, slide: Slide, region: Region) -> NDArray[np.uint8]:
         mpp = slide.mpp * max(1.0, max(region.width, region.height) / _LONGEST)
-        with open_slide(slide.path) as reader:
+        with told_of(slide.name), open_slide(slide.path, slide.mpp) as reader:
             return reader.read(region.x, region.y, region.width, region.height, mpp)
 
 

@@ -111,7 +111,8 @@ def test_a_region_and_the_whole_of_each_slide_are_answered(home: Home, tmp_path:
     """
     checked = told("check", home.folder)
     assert checked["problems"] == []
-    assert [note for note in checked["notes"] if TCGA in note], "a slide without mpp is left out by name"
+    told_of = {note["code"]: note["where"] for note in checked["notes"]}
+    assert told_of["no-mpp"] == f"slide {TCGA}", "a slide without mpp is left out by name"
     for slide in SLIDES:
         about = (home.folder, slide.name, *slide.given)
         whole = told("ask", *about[:2], "Is there fat?", "--task", "vqa", *slide.given)

@@ -193,7 +193,7 @@ def test_an_agent_whose_code_failed_its_selftest_reserves_nothing_and_says_so(ho
     """Catches training on an installation that is known to be broken, and a silence about one never tested."""
     place = house(noised=2.0)
     agent = place.agent()
-    assert NEVER in findings(place.home)[1]
+    assert NEVER in [note.what for note in findings(place.home).notes]
     assert json.loads(agent.local_methods["status"](b""))["selftest"] == NEVER
     place.ledger().selftest(False, code_hash(), ["noise-scale"])
     for method, request in (
@@ -201,10 +201,10 @@ def test_an_agent_whose_code_failed_its_selftest_reserves_nothing_and_says_so(ho
         ("evaluate_noised", place.evaluation_request(place.evaluation())),
     ):
         assert code(ask(agent, method, request)) == Refusal.SELFTEST_FAILED
-    (problem,) = findings(place.home)[0]
-    assert "FAILED its self-test" in problem
+    (problem,) = findings(place.home).problems
+    assert "FAILED its self-test" in problem.what
     assert "noise-scale" in json.loads(agent.local_methods["status"](b""))["selftest"]
     assert place.ledger().summary().events == ()
     place.ledger().selftest(True, code_hash(), [])
-    assert findings(place.home)[0] == []
+    assert findings(place.home).problems == ()
     assert "release/scale/roi" in ask(agent, "train", place.request(place.plan()))

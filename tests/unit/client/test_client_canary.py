@@ -21,6 +21,7 @@ from client.canary import (
     trained_experts,
 )
 from client.cli_audit import app
+from client.data import open_slides
 from client.home import Home
 from client.model.base import Base
 from client.model.experts import Experts
@@ -159,6 +160,7 @@ def test_only_scale_experts_with_samples_are_trained() -> None:
 def test_the_command_leaves_the_home_as_it_was(house: Callable[..., object]) -> None:
     """Catches an audit that writes to ledger, features or experts of the home that it copies."""
     home: Home = house().home  # type: ignore[attr-defined]
+    open_slides(home)  # its catalogue is up to date, as an agent leaves it
     before = {path: path.stat().st_mtime_ns for path in home.folder.rglob("*")}
     options = ["--canaries", "40", "--rounds", "1", "--steps", "2", "--json"]
     result = CliRunner().invoke(app, ["canary", str(home.folder), *options])

@@ -119,12 +119,12 @@ def test_the_policy_must_be_this_hospitals(house: MakeHouse) -> None:
 def test_check_names_everything_that_is_wrong_at_once(house: MakeHouse, tmp_path: Path) -> None:
     """Catches a check that stops at the first problem, or passes a home that no agent could open."""
     home = house().home
-    assert findings(home)[0] == []
+    assert findings(home).problems == ()
     home.release_key.chmod(0o644)
     (home.folder / "trust" / "coordinator.pub").unlink()
     policy = home.folder / "policy.toml"
     policy.write_text(policy.read_text() + "epsilon = 3\n")
-    problems, _ = findings(home)
+    problems = [problem.what for problem in findings(home).problems]
     assert len(problems) == 3
     for word in ("chmod 600", "coordinator.pub", "epsilon"):
         assert any(word in problem for problem in problems), word

@@ -13,11 +13,11 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from client.cli import app
+from client.data import open_data
 from client.errors import HomeError
 from client.home import Home, Settings, create
 from client.key_rotation import rotate_key
 from client.ledger_place import ledger_place
-from client.tasks.manifest import read_manifest
 from client.withdrawn import add_withdrawn, read_withdrawn
 from privacy import keys
 from privacy.codes import Refusal
@@ -103,10 +103,7 @@ def test_withdraw_reads_patients_from_standard_input(house: MakeHouse) -> None:
 
 
 def _samples(place: House) -> tuple[object, ...]:
-    from client.slides.index import index_slides
-
-    index = index_slides(place.home.settings.slides)
-    return read_manifest(place.home.settings.manifest, index.slides, index.skipped).samples  # type: ignore[return-value]
+    return open_data(place.home).manifest.samples
 
 
 def test_a_new_key_takes_the_old_ones_place(home: Home) -> None:
@@ -125,6 +122,7 @@ def test_a_new_key_takes_the_old_ones_place(home: Home) -> None:
     assert successors([handover], "north", old.public) == (handover,)
     assert handover.new == new.public
     assert sorted(path.name for path in home.release_key.parent.iterdir()) == [
+        "pseudonyms.key",
         "release.key",
         "release.key.pub",
     ]

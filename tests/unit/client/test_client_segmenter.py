@@ -24,11 +24,11 @@ def test_the_agent_takes_up_the_segmenter(
     place = house()
     settings = place.home.folder / "hospital.toml"
     settings.write_text(settings.read_text() + f'segmenter = "{tmp_path}"\n')
-    assert any("segmenter folder" in problem for problem in findings(place.home)[0])
+    assert any("segmenter folder" in problem.what for problem in findings(place.home).problems)
     with pytest.raises(SegmenterError, match="segmenter folder"):
         place.agent()
     assert segmentation.TASK.box_masks is None
     write_tiny_sam(tmp_path)
-    assert not any("segmenter" in problem for problem in findings(place.home)[0])
+    assert not any("segmenter" in problem.what for problem in findings(place.home).problems)
     place.agent()
     assert isinstance(segmentation.TASK.box_masks, RegionMasks)

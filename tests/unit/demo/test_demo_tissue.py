@@ -117,7 +117,7 @@ def test_a_cohort_is_read_back_whole_and_written_once(tmp_path):
     cohort = Cohort(tmp_path / "coast", (SITES[2],), patients=6, regions_a_patient=4, seed=5)
     write_cohort(cohort, 1, lambda done, of: None)
     index = index_slides(cohort.folder / "slides")
-    manifest = read_manifest(cohort.folder / MANIFEST, index.slides, index.skipped)
+    manifest = read_manifest(cohort.folder / MANIFEST, index)
     assert len({s.patient for s in manifest.samples}) == 6
     assert not index.skipped
     assert {s.task for s in manifest.samples} == {

@@ -170,7 +170,7 @@ def test_the_manifest_of_every_image_is_read(images: list[RealImage], tmp_path: 
     """Catches a degenerate outline or a region off the slide: one bad row makes the reader refuse all."""
     write(tmp_path, images)
     index = index_slides(tmp_path / "slides")
-    manifest = read_manifest(tmp_path / MANIFEST, index.slides, index.skipped)
+    manifest = read_manifest(tmp_path / MANIFEST, index)
     assert {sample.patient for sample in manifest.samples} == {image.name for image in images}
     assert len(manifest.samples) == sum(len(rows(image)) for image in images)
 

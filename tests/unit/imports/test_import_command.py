@@ -60,7 +60,7 @@ def test_coco_to_a_manifest(tmp_path: Path, slides: Path) -> None:
         "written": True, "rows": 4, "patients": 2, "slides": 2, "tasks": {"detection": 2, "vqa": 2}, "problems": [],
     }  # fmt: skip
     assert stat.S_IMODE(out.stat().st_mode) == 0o600
-    samples = read_manifest(out, index_slides(slides).slides).samples
+    samples = read_manifest(out, index_slides(slides)).samples
     assert [(s.patient, s.task) for s in samples] == [
         ("p1", "detection"), ("p1", "vqa"), ("p2", "detection"), ("p2", "vqa"),
     ]  # fmt: skip
@@ -115,7 +115,7 @@ def test_a_table_of_patients(tmp_path: Path, slides: Path) -> None:
     assert "'patient' is missing" in call(*words)[2]
     table.write_text("slide,patient\np1-a,anna\np2-a.tif,bert\nelsewhere.svs,dora\n")
     assert call(*words)[0] == 0
-    assert {s.patient for s in read_manifest(out, index_slides(slides).slides).samples} == {"anna", "bert"}
+    assert {s.patient for s in read_manifest(out, index_slides(slides)).samples} == {"anna", "bert"}
 
 
 def test_qupath_to_a_manifest(tmp_path: Path, slides: Path) -> None:
@@ -137,7 +137,7 @@ def test_qupath_to_a_manifest(tmp_path: Path, slides: Path) -> None:
     words = ("qupath", folder, "--slides", slides, "--out", out, "--patient-pattern", "^(p.)")
     code, told, _ = call(*words, "--questions", questions, "--field", 128)
     assert (code, told) == (0, "4 questions (2 detection, 2 segmentation) about 2 slides of 2 patients\n")
-    samples = read_manifest(out, index_slides(slides).slides).samples
+    samples = read_manifest(out, index_slides(slides)).samples
     assert {s.question for s in samples} == {"Outline the tumour.", "Where is tumour?"}
     assert {s.region for s in samples} == {Region(0, 0, 128, 128)}
     (folder / "p1-a.geojson").write_text("{")
@@ -203,7 +203,7 @@ def test_a_table_of_slide_labels(tmp_path: Path, slides: Path) -> None:
     mapping.write_text(MAPPING)
     words = ("csv", table, "--mapping", mapping, "--slides", slides, "--out")
     assert call(*words, out)[0] == 0
-    samples = read_manifest(out, index_slides(slides).slides).samples
+    samples = read_manifest(out, index_slides(slides)).samples
     assert [(s.patient, s.answer, s.choices) for s in samples] == [
         ("anna", Label("carcinoma"), ("carcinoma", "adenoma")),
         ("anna", Label("high"), ("high",)),

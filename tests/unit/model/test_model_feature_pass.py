@@ -242,10 +242,10 @@ def test_the_pass_makes_what_training_looks_up(
     features = SlideFeatures(base, tmp_path / "f")
     encode_all(features, work, lambda tally: None)
     seen = counted(monkeypatch)
-    visuals = InputLoader(base, index, features)(samples)
+    visuals = InputLoader(index, features)(samples)
     assert seen == []
     assert [visual.scale for visual in visuals] == ["roi", "roi", "wsi", "roi"]
-    fresh = InputLoader(base, index, SlideFeatures(base, tmp_path / "g"))(samples)
+    fresh = InputLoader(index, SlideFeatures(base, tmp_path / "g"))(samples)
     assert all(map(same, visuals, fresh))
     assert seen == [9, 1, 1]
 

@@ -11,8 +11,9 @@ from client.model import slide_features
 from client.model.base import Base
 from client.model.feature_grid import FeatureGrid
 from client.model.inputs import InputLoader
-from client.model.slide_features import SlideFeatures, fingerprint
+from client.model.slide_features import SlideFeatures
 from client.model.visual import Visual, encode_images
+from client.slides.fingerprint import fingerprint
 from client.slides.slide import Slide, open_slide
 from client.slides.tiles import tissue_tiles
 from client.tasks.sample import Label, Region, Sample
@@ -97,7 +98,7 @@ def test_regions_are_encoded_once_and_in_the_samples_order(
     its place.
     """
     base = Base.load(tiny_base)
-    loader = InputLoader(base, {"one.svs": slide}, SlideFeatures(base, tmp_path / "cache"))
+    loader = InputLoader({"one.svs": slide}, SlideFeatures(base, tmp_path / "cache"))
     wide, small, far = Region(0, 0, 256, 128), Region(128, 128, 128, 128), Region(256, 256, 128, 128)
     regions = [far, wide, None, small, far, wide]
     visuals = loader([ask(region) for region in regions])
@@ -122,7 +123,7 @@ def test_regions_are_encoded_once_for_all_processes(
     asked = [ask(region) for region in regions]
 
     def loader(base: Base = base) -> InputLoader:
-        return InputLoader(base, {"one.svs": slide}, SlideFeatures(base, tmp_path / "cache"))
+        return InputLoader({"one.svs": slide}, SlideFeatures(base, tmp_path / "cache"))
 
     first = loader()(asked)
     seen: list[int] = []
@@ -145,8 +146,8 @@ def test_the_least_recently_used_inputs_leave_first(tiny_base: Path, tmp_path: P
     base = Base.load(tiny_base)
     regions = [Region(i * 32, 0, 128, 128) for i in range(3)]
     features = SlideFeatures(base, tmp_path / "cache")
-    one = InputLoader(base, {"one.svs": slide}, features)([ask(regions[0])])[0].nbytes
-    loader = InputLoader(base, {"one.svs": slide}, features, memory=2 * one)
+    one = InputLoader({"one.svs": slide}, features)([ask(regions[0])])[0].nbytes
+    loader = InputLoader({"one.svs": slide}, features, memory=2 * one)
     first = loader([ask(regions[0])])[0]
     second = loader([ask(regions[1])])[0]
     assert loader([ask(regions[0])])[0] is first

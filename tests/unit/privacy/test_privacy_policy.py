@@ -73,6 +73,7 @@ def test_limits_on_a_part_of_the_budget_are_read_and_may_be_left_out(tmp_path: P
         ('hospital = "north"', 'hospital = "St. North"', "hospital"),
         ('hospital = "north"', "hospital = north", "not TOML"),
         ("delta = 1e-5", "delta = 1e-5\npublic_data = 1", "public_data"),
+        ("delta = 1e-5", 'delta = 1e-5\nskip_bad_rows = "yes"', "skip_bad_rows = 'yes'"),
         ("delta = 1e-5", "delta = 1e-5\nepsilon_per_day = 0", "epsilon_per_day = 0"),
         ("delta = 1e-5", 'delta = 1e-5\nepsilon_per_campaign = "4"', "epsilon_per_campaign = '4'"),
         ("delta = 1e-5", "delta = 1e-5\nminimum_evaluation_noise = 0", "minimum_evaluation_noise = 0"),

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from client.errors import ManifestError
+from client.errors import EmptySlideError, ManifestError
+from client.slides.index import SlideIndex
 from client.slides.slide import Slide
 from client.tasks.manifest import Manifest, read_manifest
 from client.tasks.sample import Box, Boxes, Label, Polygon, Polygons, Region, Sample, Text
@@ -28,7 +29,7 @@ COLUMNS = [
     "polygons",
     "choices",
 ]
-SLIDES = {name: Slide(name, Path(name), 0.5, 2000, 1000, (1.0,)) for name in ("n1.svs", "n2.svs")}
+SLIDES = SlideIndex({name: Slide(name, Path(name), 0.5, 2000, 1000, (1.0,)) for name in ("n1.svs", "n2.svs")})
 ROI = {"x": "100", "y": "200", "width": "400", "height": "200"}
 CLASSIFY = {
     "patient": "p1", "slide": "n1.svs", **ROI, "task": "classification", "question": "Which tissue?",
@@ -163,17 +164,22 @@ def test_a_bad_cell_is_named_by_row_and_column(
     assert problems(write(tmp_path, [ASK, good, {**good, **change}, ASK])) == [(4, column)]
 
 
-def test_all_problems_are_told_at_once_and_the_first_twenty_shown(tmp_path: Path) -> None:
-    """Would catch a reader that stops at the first problem, or a message of a thousand lines."""
+def test_all_problems_are_kept_and_the_message_sums_them_up_without_quoting_a_cell(tmp_path: Path) -> None:
+    """Would catch a reader that stops at the first problem, a message of a thousand lines, and one that carries
+    patients, names of files or words of answers into a log.
+    """
     rows = [{**ASK, "task": f"t{i}"} for i in range(25)]
+    rows += [{**ASK, "patient": " "}, {**ASK, "slide": "DOE-JANE.svs"}, {**ASK, "patient": "DOE^JANE"}]
     with pytest.raises(ManifestError) as caught:
         read_manifest(write(tmp_path, rows), SLIDES)
-    assert len(caught.value.problems) == 25
+    assert len(caught.value.problems) == 28
     message = str(caught.value)
-    assert "manifest.csv" in message
-    assert "row 21, column task: unknown task 't19'" in message
-    assert "t20" not in message
-    assert "and 5 more" in message
+    assert "manifest.csv: nothing was read, 28 problem(s) in 28 row(s)" in message
+    assert "column task: 25 (row 2, 3, 4, 5, 6, ...): write one of classification, detection" in message
+    assert "column slide: 1 (row 28)" in message
+    assert "column patient: 1 (row 29): a slide has one patient" in message
+    assert not any(word in message for word in ("t19", "DOE"))
+    assert not any("DOE^JANE" in str(problem) for problem in caught.value.problems)
 
 
 def test_blank_rows_and_line_breaks_in_cells_do_not_shift_the_row_number(tmp_path: Path) -> None:
@@ -226,7 +232,8 @@ def test_rows_of_a_skipped_slide_are_skipped_and_counted(tmp_path: Path) -> None
         {**ASK, "slide": "bad.svs", "patient": "p7"},
         {**DETECT, "slide": "bad.svs", "patient": "p7"},
     ]
-    manifest = read_manifest(write(tmp_path, rows), SLIDES, skipped={"bad.svs", "other.svs"})
+    skipped = {name: EmptySlideError(name) for name in ("bad.svs", "other.svs")}
+    manifest = read_manifest(write(tmp_path, rows), SlideIndex(SLIDES.slides, skipped))
     assert [sample.slide for sample in manifest.samples] == ["n2.svs"]
     assert manifest.skipped_rows == {"bad.svs": 2}
 
@@ -272,10 +279,9 @@ def test_the_documented_example_is_a_manifest(tmp_path: Path) -> None:
     document = (Path(__file__).parents[3] / "docs" / "manifest.md").read_text(encoding="utf-8")
     path = tmp_path / "manifest.csv"
     path.write_text(document.split("```csv\n")[1].split("```")[0], encoding="utf-8")
-    slides = {
-        name: Slide(name, Path(name), 0.5, 2000, 1000, (1.0,)) for name in ("n-0017a.svs", "n-0018a.svs")
-    }
-    samples = read_manifest(path, slides).samples
+    names = ("n-0017a.svs", "n-0018a.svs")
+    slides = {name: Slide(name, Path(name), 0.5, 2000, 1000, (1.0,)) for name in names}
+    samples = read_manifest(path, SlideIndex(slides)).samples
     assert [(sample.scale, sample.task) for sample in samples] == [
         ("roi", "classification"),
         ("roi", "detection"),

@@ -1,0 +1,39 @@
+"""`fedpath-hospital check`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from client.cli_errors import plain
+from client.cli_progress import shown
+
+
+def check(
+    home: Annotated[Path, typer.Argument(help="the hospital's home folder")],
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object, with all of it")] = False,
+) -> None:
+    """Name everything that is wrong with settings, policy, keys, base, slides and manifest.
+
+    Exit status 1 where anything keeps the hospital from taking part.
+    """
+    from client.check import findings
+    from client.findings import in_short
+    from client.home import Home
+    from client.slides.index import Looking
+
+    with shown() as tell:
+        found = findings(Home(home.absolute()), Looking(tell=tell))
+    if as_json:
+        kinds = {"problems": found.problems, "notes": found.notes}
+        typer.echo(json.dumps({kind: [f.to_dict() for f in said] for kind, said in kinds.items()}))
+    else:
+        for note in in_short(found.notes):
+            typer.echo(f"note: {plain(note)}")
+        for problem in in_short(found.problems):
+            typer.echo(f"PROBLEM: {plain(problem)}")
+        typer.echo("ready" if not found.problems else f"{len(found.problems)} problem(s) to mend")
+    raise typer.Exit(1 if found.problems else 0)
