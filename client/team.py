@@ -32,7 +32,7 @@ def team_of(home: Home, size: int, ended: Callable[[], None]) -> Iterator[Team |
             "the agent as root, or with --gpus 1"
         ) from None
     home.meeting.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "client.worker", str(home.folder)]
+    command = [sys.executable, "-P", "-m", "client.worker", str(home.folder)]
     workers = [subprocess.Popen([*command, str(rank), str(size)]) for rank in range(1, size)]
 
     def watch(worker: subprocess.Popen[bytes]) -> None:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from client.errors import ClientError, CrashingSlideError, SlowSlideError
 
-COMMAND = (sys.executable, "-m", "client.slides.examine")
+COMMAND = (sys.executable, "-P", "-m", "client.slides.examine")  # -P: never a module of the working folder
 _START_S = 120.0  # for a process to import what it needs, on a machine that is busy
 _ATTEMPTS = 2  # the first death may be an accident: memory, an administrator
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # they run beside each other

@@ -17,7 +17,7 @@ from client.errors import SlideFolderError
 from client.pseudonyms import Pseudonyms
 from client.slides.catalogue import Entry, open_catalogue
 from client.slides.examine import Facts
-from client.slides.examiners import ExaminerError
+from client.slides.examiners import COMMAND, ExaminerError
 from client.slides.files import Listing
 from client.slides.index import Looking, SlideIndex, index_of, index_slides, measure_quality, refresh
 from client.slides.scales import Scales
@@ -167,6 +167,16 @@ def test_examiners_that_can_not_start_are_no_slides_fault(folder: Folder) -> Non
     with pytest.raises(ExaminerError, match="can't be started"):
         folder.index(command=(sys.executable, "-c", "raise SystemExit(3)"))
     assert folder.entries() == {}
+
+
+def test_a_module_that_lies_among_the_slides_is_not_run(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches code of a mounted folder that runs as the agent's user, where IT happens to stand in that folder."""
+    folder.write("a.svs")
+    (folder.slides / "openslide.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(folder.slides)
+    assert list(folder.index(command=COMMAND).slides) == ["a.svs"]
 
 
 KILLED = """
