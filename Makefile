@@ -16,11 +16,13 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 demo: $(READY)
 	$(BIN)/python -m demo
 
+# Tests that start whole federations have the machine to themselves; the others share its cores, a file each.
 test: lint
-	$(BIN)/python -m pytest -m "not nightly"
+	$(BIN)/python -m pytest -m "not nightly and not e2e" -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -m "e2e and not nightly"
 
-nightly: $(READY)
-	$(BIN)/python -m pytest
+nightly: test
+	$(BIN)/python -m pytest -m nightly
 
 lint: $(READY)
 	$(BIN)/ruff check .
