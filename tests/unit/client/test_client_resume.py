@@ -244,6 +244,8 @@ def test_a_slide_that_goes_bad_in_mid_round_costs_no_step_that_was_taken(
     """Catches a round begun again from half-trained weights: steps that are in the release and were not paid for."""
     shutil.copytree(data / "slides", tmp_path / "slides")
     place = house(slides=tmp_path / "slides")
+    policy = place.home.folder / "policy.toml"
+    policy.write_text(policy.read_text().replace("sampling_rate = 0.8", "sampling_rate = 1.0"))
     agent = place.agent()
     bad = sorted((tmp_path / "slides").iterdir())[0]
     steps: list[int] = []
@@ -262,7 +264,7 @@ def test_a_slide_that_goes_bad_in_mid_round_costs_no_step_that_was_taken(
 
     monkeypatch.setattr(agents, "train_round", watched)
     monkeypatch.setattr(agent.progress, "step", step)
-    everyone = place.plan(mechanism=Mechanism(1.0, 20.0, 0.8, 4, 4))
+    everyone = place.plan(mechanism=Mechanism(1.0, 20.0, 1.0, 4, 4))
     assert "release/scale/roi" in ask(agent, "train", place.request(everyone))
     assert steps == [1, 2, 3, 4]
     assert len(seen) == 2

@@ -10,6 +10,7 @@ import pytest
 
 from client.selftest import sampling
 from client.training import round as rounds
+from client.training.batch import by_kind
 from privacy.clip import Clipped, add
 from privacy.noise import add_noise
 from privacy.sampling import draw_patients
@@ -56,13 +57,7 @@ def kept_for_two_steps(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_slide_for_a_patient(patch: pytest.MonkeyPatch) -> None:
-    def by_slide(samples: Any, trained: Any) -> dict[str, list[Any]]:
-        grouped: dict[str, list[Any]] = {}
-        for sample in samples:
-            grouped.setdefault(sample.slide, []).append(sample)
-        return grouped
-
-    patch.setattr(rounds, "_by_patient", by_slide)
+    patch.setattr(rounds, "by_kind", lambda samples, kind: by_kind(samples, lambda sample: sample.slide))
 
 
 def all_of_a_patients_samples(patch: pytest.MonkeyPatch) -> None:
