@@ -21,7 +21,6 @@ import torch
 from client.data import open_data
 from client.errors import SlideError
 from client.evaluation.answers import Asking
-from client.evaluation.scores import evaluate
 from client.expert_states import Asked, ExpertStates
 from client.home import Home
 from client.incoming import Parts, Refused, part, signed
@@ -33,6 +32,7 @@ from client.model.slide_features import SlideFeatures
 from client.network import Network
 from client.noised_evaluation import noised_evaluation
 from client.progress import Progress
+from client.public_evaluation import evaluate_public
 from client.received import keep_received
 from client.reservations import Reservations
 from client.reward_curve import RewardCurve
@@ -40,14 +40,13 @@ from client.rpc import LIMIT
 from client.selftest_word import selftest_word
 from client.slides.index import Looking
 from client.step_checkpoints import StepCheckpoints
-from client.tasks.patient import identity
 from client.tasks.sample import without_slide
 from client.tasks.segmenter import use_segmenter
 from client.training import memory
 from client.training.batch import Performance
 from client.training.distributed import Team
 from client.training.round import stage_gradients, train_round
-from client.withdrawn import read_withdrawn
+from client.withdrawn import read_withdrawn, staying
 from privacy import canonical, egress, envelope, keys
 from privacy.code_hash import code_hash
 from privacy.codes import Refusal
@@ -88,14 +87,13 @@ class Agent:
         self._random: RandomSource = random or SecureRandom()
         data = open_data(home, Looking(tell=_said_in_the_log))
         index, manifest = data.index, data.manifest
-        self._slide_keys = index.keys
+        self._index = index
         self._samples = manifest.samples
         self._empty = not manifest.samples  # for good: who withdraws later, or can't be read, must not show
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._base = Base.load(self._settings.base, device)
         require_askable(self._base, self._samples)
-        segmenter = self._settings.segmenter
-        self._set_aside = 0 if segmenter is None else use_segmenter(segmenter, index.slides, device)
+        self._set_aside = use_segmenter(self._settings.segmenter, index.slides, device)
         self._inputs = InputLoader(index.slides, SlideFeatures(self._base, home.features))
         self._experts = ExpertStates(self._base)
         self._performance = Performance()
@@ -106,6 +104,7 @@ class Agent:
         )
         voided, interrupted = self._reservations.settle()
         self._withdrawn, self._received, self._rewards = home.withdrawn, home.experts, home.rewards
+        self._evaluation = home.evaluation
         self._leave_out_withdrawn()
         self._busy = threading.Lock()
         self.progress = Progress(
@@ -284,7 +283,7 @@ class Agent:
             try:
                 return work()
             except SlideError as error:
-                key = self._slide_keys.get(error.name, "?")  # a file's name may be a person's: not in a log
+                key = self._index.keys.get(error.name, "?")  # a file's name may be a person's: not in a log
                 _LOG.warning("slide %s is skipped from now on: %s", key, error.reason)
                 self._samples = without_slide(self._samples, error)
                 self.progress.skip(error.name, error.reason)
@@ -292,8 +291,7 @@ class Agent:
     def _leave_out_withdrawn(self) -> None:
         """From now on nothing is drawn from a patient who has withdrawn; the ledger says how many those are."""
         withdrawn = read_withdrawn(self._withdrawn)
-        who = {identity(patient) for patient in withdrawn}
-        self._samples = tuple(sample for sample in self._samples if identity(sample.patient) not in who)
+        self._samples = staying(self._samples, withdrawn)
         self._ledger.withdrawn(len(withdrawn))
 
     def _evaluate(self, parts: Parts) -> bytes:
@@ -308,11 +306,14 @@ class Agent:
                 experts = self._take_in(asked, parts)
             except PlanRefused as error:
                 raise Refused(error.code, str(error)) from error
-            scores = evaluate(
+            scores = evaluate_public(
+                self._policy.hospital,
                 experts,
+                asked,
                 self._samples,
+                self._index,
                 self._inputs,
-                Asking.of(asked),
+                self._evaluation,
                 self.progress.step,
             )
             return self._reply({egress.METRICS: canonical.encode([asdict(score) for score in scores])})

@@ -27,7 +27,7 @@ from client.model.experts import Experts, attach
 from client.model.inputs import InputLoader
 from client.model.slide_features import SlideFeatures
 from client.tasks.sample import Sample
-from client.withdrawn import read_withdrawn
+from client.withdrawn import read_withdrawn, staying
 from privacy.experts import EXPERTS, same_form
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
@@ -66,8 +66,7 @@ def run(home: Home, training: Training, tell: Callable[[int, int], None]) -> Rep
         policy.maximum_samples_per_patient,
     )
     data = open_data(home)
-    withdrawn = read_withdrawn(home.withdrawn)
-    samples = [sample for sample in data.manifest.samples if sample.patient not in withdrawn]
+    samples = staying(data.manifest.samples, read_withdrawn(home.withdrawn))
     if not samples:
         raise CanaryError(f"{settings.manifest}: no patient is left to train on: give a home with data")
     base = Base.load(settings.base, "cuda" if torch.cuda.is_available() else "cpu")

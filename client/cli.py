@@ -201,7 +201,8 @@ def withdraw(home: HomeArgument) -> None:
 
     from client.data import open_data
     from client.home import Home
-    from client.withdrawn import add_withdrawn
+    from client.tasks.patient import identity
+    from client.withdrawn import add_withdrawn, staying
     from privacy import keys
     from privacy.ledger.store import Ledger
 
@@ -211,9 +212,9 @@ def withdraw(home: HomeArgument) -> None:
         manifest = open_data(place).manifest
         out = add_withdrawn(place.withdrawn, asked)
         Ledger(place.ledger, keys.load(place.release_key)).withdrawn(len(out))
-    left_out = sum(sample.patient in asked for sample in manifest.samples)
+    left_out = len(manifest.samples) - len(staying(manifest.samples, asked))
     typer.echo(f"{left_out} questions are left out from the next round on; {len(out)} withdrawn in all")
-    if unknown := len(asked - {sample.patient for sample in manifest.samples}):
+    if unknown := len({identity(p) for p in asked} - {identity(s.patient) for s in manifest.samples}):
         typer.echo(f"of {unknown} the manifest has no question: is the spelling the manifest's?", err=True)
 
 

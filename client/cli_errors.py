@@ -10,7 +10,7 @@ import typer
 
 @contextmanager
 def told_plainly() -> Iterator[None]:
-    """An error of ours ends the command with its message alone."""
+    """An error of ours, or a file that can't be read or written, ends the command with its message alone."""
     from client.errors import ClientError
     from client.rpc import AgentUnreachableError
     from privacy.errors import PrivacyError
@@ -19,6 +19,11 @@ def told_plainly() -> Iterator[None]:
         yield
     except (ClientError, PrivacyError, AgentUnreachableError) as error:
         typer.echo(f"error: {plain(str(error))}", err=True)
+        raise typer.Exit(1) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        typer.echo(f"error: {plain(str(error.filename))}: {error.strerror}", err=True)
         raise typer.Exit(1) from None
 
 

@@ -61,12 +61,17 @@ def evaluate(
     from client.evaluation.page import write_report
     from client.evaluation.run import run
     from client.home import Home
+    from client.model.inputs import InputLoader
+    from client.model.slide_features import SlideFeatures
+    from client.tasks.segmenter import use_segmenter
 
     with told_plainly(), Progress(console=Console(stderr=True), transient=True) as shown:
         bar = shown.add_task("reading slides", total=None)
         place = Home(home.absolute())
         questions = open_questions(place)
         model = open_model(place, experts)
+        base = model.experts.base
+        use_segmenter(place.settings.segmenter, questions.slides, str(base.device))
         folder = (out or place.evaluation).absolute()
         shown.update(bar, description="asking", total=len(questions.samples))
         report = run(
@@ -74,7 +79,7 @@ def evaluate(
             questions,
             Asking.of(model.which, mode.value if mode else None),
             folder,
-            place.features,
+            InputLoader(questions.slides, SlideFeatures(base, place.features)),
             lambda done, of: shown.update(bar, completed=done, total=of),
         )
         pictures = examples(report.answers, questions.slides)

@@ -1,4 +1,4 @@
-"""Patients who withdrew their consent: `withdrawn.txt` in the home, one patient a line, as the manifest writes them.
+"""Patients who withdrew their consent: `withdrawn.txt` in the home, one patient a line, in any spelling of their key.
 
 A line ends in a line feed, and in nothing else: a patient's name may hold other letters that some call line ends.
 
@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from client.errors import HomeError
+from client.tasks.patient import identity
+from client.tasks.sample import Sample
 
 
 def read_withdrawn(path: Path) -> frozenset[str]:
@@ -35,6 +37,12 @@ def read_withdrawn(path: Path) -> frozenset[str]:
             "until then"
         )
     return patients
+
+
+def staying(samples: Iterable[Sample], withdrawn: Iterable[str]) -> tuple[Sample, ...]:
+    """The samples of all patients but these, in whatever spelling either stands."""
+    gone = {identity(patient) for patient in withdrawn}
+    return tuple(sample for sample in samples if identity(sample.patient) not in gone)
 
 
 def add_withdrawn(path: Path, patients: Iterable[str]) -> frozenset[str]:

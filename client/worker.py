@@ -29,8 +29,7 @@ def main(home: Home, rank: int, size: int) -> None:
         device = f"cuda:{rank}" if torch.cuda.is_available() else "cpu"
         base = Base.load(home.settings.base, device)
         index = open_slides(home)
-        if home.settings.segmenter is not None:
-            use_segmenter(home.settings.segmenter, index.slides, device)
+        use_segmenter(home.settings.segmenter, index.slides, device)
         team.follow(ExpertStates(base).load, InputLoader(index.slides, SlideFeatures(base, home.features)))
 
 

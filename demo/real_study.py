@@ -2,7 +2,7 @@
 
     make study-real DATA=path/to/dsb2018_stained      # every finished run stands under build/study-real/runs/
 
-Arms, each without privacy and at each epsilon of `EPSILONS`, after SFT (thirty patients a step are too few for GRPO:
+Arms, each without privacy and at each epsilon of `EPSILONS`, after SFT (thirteen patients a step are too few for GRPO:
 docs/study-real.md):
 
     constant    the most frequent answer, without looking; base: nothing trained

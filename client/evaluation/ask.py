@@ -139,6 +139,8 @@ def ask(experts: Experts, slide: Slide, asked: Asked, features: Path, mode: Mode
     Slide features are cached in `features`. Raises `EvaluationError` for a task that
     can't be asked at this scale, `SlideError` where the slide can't be read.
     """
+    if not asked.question.strip():
+        raise EvaluationError("the question is empty: ask something, as a manifest would")
     if asked.task is not None and asked.task not in tasks_at(asked.scale):
         possible = ", ".join(tasks_at(asked.scale))
         raise EvaluationError(f"--task {asked.task}: can't be asked at scale {asked.scale}; {possible} can")

@@ -19,7 +19,7 @@ from client.model.base import Base
 from client.model.experts import Experts
 from client.slides.slide import Slide
 from client.tasks.sample import Sample
-from client.withdrawn import read_withdrawn
+from client.withdrawn import read_withdrawn, staying
 from privacy.errors import PlanRefused, WireError
 from privacy.evaluation import Evaluation
 from privacy.expert_folder import read_experts
@@ -78,8 +78,7 @@ def open_model(home: Home, folder: Path | None) -> Model:
 def open_questions(home: Home) -> Questions:
     """What the manifest asks, without patients who withdrew. Raises `EvaluationError` where nothing is left."""
     data = open_data(home)
-    withdrawn = read_withdrawn(home.withdrawn)
-    samples = tuple(sample for sample in data.manifest.samples if sample.patient not in withdrawn)
+    samples = staying(data.manifest.samples, read_withdrawn(home.withdrawn))
     if not samples:
         raise EvaluationError(
             f"{home.settings.manifest}: no question is left to ask: are its slides readable?"

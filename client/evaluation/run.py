@@ -14,9 +14,8 @@ from client.evaluation.answers import Asking, Mode, answer_in, said
 from client.evaluation.house import EvaluationError, Model, Questions
 from client.evaluation.kept import KeptAnswers
 from client.evaluation.scores import Answered, Score, further_scores, scores
-from client.model.inputs import InputLoader
-from client.model.slide_features import SlideFeatures
 from client.tasks.sample import Sample, without_slide
+from client.training.batch import LoadInputs
 from privacy import canonical
 from privacy.code_hash import code_hash
 from privacy.evaluation import Evaluation
@@ -41,7 +40,7 @@ def run(
     questions: Questions,
     asking: Asking,
     folder: Path,
-    features: Path,
+    inputs: LoadInputs,
     progress: Progress,
 ) -> Report:
     """Ask everything that `folder` holds no answer to yet, and score all.
@@ -50,8 +49,6 @@ def run(
     `EvaluationError` where nothing is left.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    base = model.experts.base
-    inputs = InputLoader(questions.slides, SlideFeatures(base, features))
     skipped, samples = dict(questions.skipped), questions.samples
     named = {id(sample): sample_name(sample, questions.prints[sample.slide]) for sample in samples}
     with KeptAnswers(folder, subject(model.which, asking)) as kept:

@@ -157,11 +157,15 @@ class RegionMasks:
             return reader.read(region.x, region.y, region.width, region.height, mpp)
 
 
-def use_segmenter(folder: Path, slides: Mapping[str, Slide], device: str) -> int:
-    """From now on, in this process, a box in a segmentation answer covers what the segmenter finds in it.
+def use_segmenter(folder: Path | None, slides: Mapping[str, Slide], device: str) -> int:
+    """From now on, in this process, a box in a segmentation answer covers what the segmenter finds in it; itself alone
+    where there is none (`folder` None).
 
     Returns the bytes of the device that it works in, beside its weights. Raises SegmenterError.
     """
+    if folder is None:
+        segmentation.TASK.box_masks = None
+        return 0
     segmenter = SamSegmenter.load(folder, device)
     segmentation.TASK.box_masks = RegionMasks(segmenter, slides)
     return segmenter.working_bytes

@@ -329,6 +329,9 @@ def test_private_metrics_never_leave_and_public_ones_do(
     assert {row["scale"] for row in rows} == {"roi", "wsi"}
     assert set(rows[0]) == {"scale", "task", "metric", "mean", "ci95", "n", "further"}
     assert "balanced accuracy" in {row["metric"] for row in rows if row["further"]}
+    page = public.home.evaluation / "sft" / "report.html"  # the pictures stay with the evaluator
+    assert "data:image/jpeg" in page.read_text()
+    assert page.stat().st_mode & 0o777 == 0o600
     spoiled = evaluation(public, "sft") | {"expert/scale/roi": b""}
     assert code(ask(agent, "evaluate", spoiled)) == Refusal.EXPERTS_MISMATCH
 

@@ -139,6 +139,7 @@ def test_an_open_question_is_served_by_the_experts_that_the_router_chooses(
         (("--region", "-1,0,10,10"), "must lie in"),
         (("--task", "vqa", "--draw", "x.png"), "--draw needs a --region"),
         (("--task", "vqa", "--mpp", "0"), "--mpp 0"),
+        (("--region", "0,0,64,64", "--draw", "no/folder/x.png"), "no/folder/x.png: No such file"),
     ],
     ids=str,
 )
@@ -150,6 +151,7 @@ def test_what_can_not_be_asked_is_refused_in_words(
     done = command(home.folder, slide, "What is it?", *arguments)
     assert done.exit_code == 1, done.output
     assert words in done.output
+    assert "the question is empty" in command(home.folder, slide, " ").output
 
 
 def test_the_scale_is_given_or_refused_and_never_guessed(tmp_path: Path, image: Path) -> None:

@@ -22,6 +22,8 @@ from client.evaluation.kept import FILE, KeptAnswers
 from client.evaluation.page import html
 from client.evaluation.run import Report, run
 from client.evaluation.scores import scores
+from client.model.inputs import InputLoader
+from client.model.slide_features import SlideFeatures
 from client.tasks.sample import Label, Region, Sample
 from client.training import rollout
 from client.withdrawn import add_withdrawn
@@ -54,7 +56,8 @@ def opened(place: House) -> tuple[Model, Questions]:
 def evaluated(place: House, model: Model, questions: Questions, folder: Path, **extra: Any) -> Report:
     progress = extra.pop("progress", lambda done, of: None)
     asking = replace(Asking.of(model.which), most_tokens=MOST)
-    return run(model, questions, asking, folder, place.home.features, progress, **extra)
+    inputs = InputLoader(questions.slides, SlideFeatures(model.experts.base, place.home.features))
+    return run(model, questions, asking, folder, inputs, progress, **extra)
 
 
 @pytest.fixture
@@ -96,13 +99,15 @@ def test_local_figures_are_what_the_evaluator_would_say_of_the_same_data(house: 
     done = command("evaluate", place.home.folder, "--json")
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
-    assert told["scores"] == rows
+    assert [*told["scores"], *told["further"]] == rows
     assert told["experts"] == dict(which.experts_hash)
     assert {row["metric"] for row in told["further"]} == {"balanced accuracy"}
     folder = place.home.evaluation
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert {path.name for path in folder.iterdir()} == {FILE, "figures.svg", "report.html", "report.json"}
-    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
+    for written in (folder, folder / "sft"):  # by the command, and by the agent
+        files = [path for path in written.iterdir() if path.is_file()]
+        assert {path.name for path in files} == {FILE, "figures.svg", "report.html", "report.json"}
+        assert {path.stat().st_mode & 0o777 for path in files} == {0o600}
     page = (folder / "report.html").read_text()
     assert "http" not in page.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
 
@@ -159,13 +164,26 @@ def test_patients_who_withdrew_are_not_asked_about(house: MakeHouse) -> None:
     place = house()
     everyone = {sample.patient for sample in open_questions(place.home).samples}
     leaver = min(everyone)
-    add_withdrawn(place.home.withdrawn, [leaver])
+    asked = CliRunner().invoke(app, ["withdraw", str(place.home.folder)], input=f"{leaver.upper()} \n")
+    assert "0 questions" not in asked.output  # another spelling is the same person, here as in training
+    assert "spelling" not in asked.output
     assert {sample.patient for sample in open_questions(place.home).samples} == everyone - {leaver}
     add_withdrawn(place.home.withdrawn, everyone)
     received(place)
     done = command("evaluate", place.home.folder)
     assert done.exit_code == 1
     assert "error: " in done.output
+
+
+def test_a_file_that_can_not_be_written_is_said_plainly(house: MakeHouse, tmp_path: Path) -> None:
+    """Catches a traceback, where a folder is a file."""
+    place = house()
+    received(place)
+    (tmp_path / "file").write_text("")
+    done = command("evaluate", place.home.folder, "--out", tmp_path / "file")
+    assert done.exit_code == 1
+    assert isinstance(done.exception, SystemExit)
+    assert f"{tmp_path / 'file'}: " in done.output.replace("\n", "")
 
 
 def test_a_slide_that_goes_bad_is_left_out_and_named(house: MakeHouse, data: Path, tmp_path: Path) -> None:
