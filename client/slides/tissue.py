@@ -19,9 +19,7 @@ MASK_MPP = 8.0  # the scale at which tissue is looked for: lengths and areas bel
 
 Mask = NDArray[np.bool_]
 
-_BLOCK = (
-    256  # rows told apart at once: they stay in the processor's cache, and a large slide takes little memory
-)
+_BLOCK = 256  # rows told apart at once: they stay in the processor's cache
 _SAMPLE = 1 << 20  # pixels that tell the colour of glass
 _STROKE = 5  # a pen's stroke is wider
 _EDGE = 25  # around it, half as far, its thin edge is looked for

@@ -15,9 +15,8 @@ from client.slides.read_ahead import picture_or_error
 from client.slides.slide import Slide, SlideReader
 from client.slides.tissue import MASK_MPP, Overview, overview
 
-_MOST = (
-    1 << 25
-)  # pixels of an overview: a whole object slide has fewer, and what claims more must not fill the memory
+# Pixels of an overview: a whole object slide has fewer, and what claims more must not fill the memory.
+_MOST = 1 << 25
 _BLOCK = 64  # pixels of an overview
 
 
@@ -43,15 +42,18 @@ class TissueMap:
         return np.clip(inside / (side * down * side * across), 0, 1)
 
 
+def overview_mpp(slide: Slide) -> float:
+    """The scale at which a whole slide is looked at: MASK_MPP, or as coarse as the slide is, or as its size makes it."""
+    return max(MASK_MPP, slide.mpp, slide.mpp * math.sqrt(slide.width * slide.height / _MOST))
+
+
 def tissue_map(reader: SlideReader) -> TissueMap:
     """Read the slide at MASK_MPP (coarser where it is coarser itself, or larger than any glass), and find its tissue.
 
     What can't be read counts as tissue, in blocks of half a millimetre: whoever reads its tiles will see. Raises
     SlideError where nothing can be read.
     """
-    slide = reader.slide
-    within = slide.mpp * math.sqrt(slide.width * slide.height / _MOST)
-    mpp = max(MASK_MPP, slide.mpp, within)
+    slide, mpp = reader.slide, overview_mpp(reader.slide)
     try:
         picture = reader.read(0, 0, slide.width, slide.height, mpp)
         return TissueMap(slide, picture, overview(picture))

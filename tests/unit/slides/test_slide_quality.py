@@ -10,8 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from client.slides.quality import BLURRED, Quality, blur_effect, ink_mask, measure, overview_mpp
+from client.slides.quality import BLURRED, Quality, blur_effect, measure
 from client.slides.slide import Slide, open_slide
+from client.slides.tissue import overview
+from client.slides.tissue_map import overview_mpp
 from tests.aperio import write_slide
 from tests.drawn_tissue import EOSIN, GLASS, tissue
 
@@ -30,7 +32,6 @@ STAINS = {
     "haematoxylin": (110, 80, 160),
     "blue haematoxylin": (140, 140, 205),
     "dark nuclei": (75, 45, 110),
-    "erythrocytes": (200, 90, 90),
     "DAB": (150, 100, 60),
 }
 
@@ -68,15 +69,23 @@ def test_an_even_image_and_a_coarse_slide_are_not_judged(tmp_path: Path) -> None
 @pytest.mark.parametrize("pen", PENS)
 def test_pens_of_all_colours_are_ink(pen: str) -> None:
     """Catches a pen that no threshold sees."""
-    overview = np.full((60, 60, 3), GLASS, np.uint8)
-    overview[20:30, 5:55] = PENS[pen]
-    assert ink_mask(overview).sum() == 500
+    picture = np.full((60, 60, 3), GLASS, np.uint8)
+    picture[20:30, 5:55] = PENS[pen]
+    assert overview(picture).ink.sum() == pytest.approx(500, rel=0.05)
 
 
 @pytest.mark.parametrize("stain", STAINS)
 def test_stains_are_no_ink(stain: str) -> None:
     """Catches blood or blue nuclei flagged on every slide, so that nobody reads the flags any more."""
-    assert not ink_mask(np.full((60, 60, 3), STAINS[stain], np.uint8)).any()
+    assert not overview(np.full((60, 60, 3), STAINS[stain], np.uint8)).ink.any()
+
+
+def test_blood_in_small_vessels_is_no_ink() -> None:
+    """Catches red cells flagged on every slide. A pool of them, wider than a pen's stroke, is (docs/tissue.md)."""
+    picture = np.full((60, 60, 3), EOSIN, np.uint8)
+    for top, left in np.ndindex(6, 6):
+        picture[10 * top : 10 * top + 4, 10 * left : 10 * left + 4] = (200, 90, 90)
+    assert not overview(picture).ink.any()
 
 
 def test_a_marked_and_a_blank_slide_are_flagged_with_what_was_measured(tmp_path: Path) -> None:
