@@ -24,12 +24,14 @@ def show(
     home: HomeArgument,
     name: Annotated[
         Path,
-        typer.Argument(metavar="SLIDE", help="a slide: a path, or the name of a file in the slide folder"),
+        typer.Argument(metavar="SLIDE", help="a slide: its name as in the manifest, or a path"),
     ],
     out: Annotated[Path, typer.Option(help="the PNG to write")],
     mpp: Annotated[
         float | None,
-        typer.Option(help="microns per level-0 pixel, where the file states none (or a wrong one)"),
+        typer.Option(
+            help="microns per level-0 pixel, where neither the file nor mpp.csv states them (or wrongly)"
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -39,14 +41,15 @@ def show(
     """
     from rich.console import Console
 
-    from client.evaluation.ask import open_asked
+    from client.evaluation.ask import find_asked, open_asked
     from client.evaluation.slide_look import asked_about, look, write_picture
     from client.home import Home
     from client.model.base import Scales
 
     with told_plainly(), Console(stderr=True).status("looking at the slide"):
         place = Home(home.absolute())
-        found = open_asked(name if name.exists() else place.settings.slides / name, mpp)
+        path, scale = find_asked(place, name)
+        found = open_asked(path, scale if mpp is None else mpp)
         samples, note = asked_about(place, found)
         shown = look(found, Scales.read(place.settings.base / "fedpath.json"), samples)
         write_picture(out, shown)

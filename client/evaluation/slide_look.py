@@ -13,7 +13,7 @@ from client.home import Home
 from client.model.base import Scales
 from client.slides.slide import Slide, open_slide
 from client.slides.tiles import grid_over, tissue_cells
-from client.slides.tissue_map import tissue_map
+from client.slides.tissue_map import tissue_map, whole_slide
 from client.tasks.sample import Sample
 from privacy import durable
 
@@ -28,18 +28,18 @@ def asked_about(home: Home, slide: Slide) -> tuple[tuple[Sample, ...], str | Non
             (),
             "the manifest can't be read as it is: `fedpath-hospital check` says why; nothing of it is drawn",
         )
-    known = questions.slides.get(slide.name)
-    if known is None or not known.path.samefile(slide.path):
-        return (), "it is no slide that the manifest could ask about"
-    return tuple(sample for sample in questions.samples if sample.slide == slide.name), None
+    for name, known in questions.slides.items():
+        if known.path.name == slide.path.name and known.path.samefile(slide.path):
+            return tuple(sample for sample in questions.samples if sample.slide == name), None
+    return (), "it is no slide that the manifest could ask about"
 
 
 def look(slide: Slide, scales: Scales, samples: Sequence[Sample]) -> Shown:
-    """Read the slide, find its tissue, cut it. Raises SlideError."""
+    """Read the slide, find its tissue, cut it; what can't be read is white. Raises SlideError."""
     with open_slide(slide.path, slide.mpp) as reader:
         tissue = tissue_map(reader)
         scale = max(1.0, max(slide.width, slide.height) / (2 * SIDE))
-        image = reader.read(0, 0, slide.width, slide.height, slide.mpp * scale)
+        image, _ = whole_slide(reader, slide.mpp * scale)
     grid = grid_over(slide, scales.wsi_mpp, scales.roi_pixels)
     return Shown(image, tissue, grid, tissue_cells(tissue, grid), marks_of(samples))
 

@@ -25,9 +25,11 @@ from client.model.base import Base
 from client.model.feature_cache import FeatureCache, feature_key
 from client.model.feature_grid import FeatureGrid
 from client.model.visual import IMAGES_A_PASS, Visual, encode_images
-from client.slides.fingerprint import fingerprint
+from client.slides.file_state import FileState
+from client.slides.fingerprint import COVERED, fingerprint
+from client.slides.openings import Openings
 from client.slides.read_ahead import picture_or_error, read_ahead
-from client.slides.slide import Slide, SlideReader, open_slide
+from client.slides.slide import Slide, SlideReader
 from client.slides.tiles import Cells, Grid, Tile, grid_over, tissue_cells
 from client.slides.tissue_map import tissue_map
 from client.tasks.sample import Region
@@ -63,7 +65,8 @@ class SlideFeatures:
         self._cache = FeatureCache(folder)
         self._grids = FeatureCache(folder / "grids")
         self._threads = 1 if base.device.type == "cpu" else min(8, os.cpu_count() or 1)
-        self._prints: dict[Path, tuple[tuple[int, int], str]] = {}
+        self._openings = Openings()
+        self._prints: dict[Path, tuple[FileState, str]] = {}
 
     def load(self, slide: Slide) -> Visual:
         """The slide's tokens [1..wsi_max_tokens, features], on the CPU, from the cache where they were computed before.
@@ -98,7 +101,7 @@ class SlideFeatures:
     def cut(self, slide: Slide) -> CutSlide:
         """Open the slide and find its tiles of tissue; `encode` closes it. Raises SlideError."""
         scales, found = self._base.scales, self._print(slide.path)
-        reader = open_slide(slide.path, slide.mpp)
+        reader = self._openings.open(slide)
         try:
             grid = grid_over(reader.slide, scales.wsi_mpp, scales.roi_pixels)
             return CutSlide(slide, reader, grid, tissue_cells(tissue_map(reader), grid), found)
@@ -138,7 +141,8 @@ class SlideFeatures:
         cells, missing = torch.from_numpy(cut.cells), torch.tensor([error is not None for error in errors])
         grid = FeatureGrid(torch.cat(tokens), cells[~missing], cells[missing])
         if bad := [error for error in errors if error is not None]:
-            _LOG.warning("slide %s: %d of %d tiles can't be read", cut.slide.name, len(bad), len(errors))
+            # Which slide that is stands in no log: its name may be a person's. `fedpath-hospital features` names it.
+            _LOG.warning("%d of %d tiles of a slide can't be read", len(bad), len(errors))
             if len(bad) == len(errors):
                 raise bad[0]
             return grid
@@ -165,7 +169,7 @@ class SlideFeatures:
         """
         found = self._print(slide.path)
         tiles = [Tile(region.x, region.y, region.width, region.height) for region in regions]
-        with open_slide(slide.path, slide.mpp) as reader, closing(self._pictures(reader, tiles)) as pictures:
+        with self._openings.open(slide) as reader, closing(self._pictures(reader, tiles)) as pictures:
             for region, picture in zip(regions, pictures, strict=True):
                 if isinstance(picture, SlideError):
                     yield region, picture
@@ -230,12 +234,13 @@ class SlideFeatures:
             raise UnreadableSlideError(slide.name)
 
     def _print(self, path: Path) -> str:
-        """`fingerprint`, taken anew where the file's size or time has changed. Raises SlideError."""
+        """`fingerprint`, and when the file was written last where that does not see every byte (a slide that was mended
+        is another one); taken anew where the file has changed. Raises SlideError."""
         try:
-            status = path.stat()
-            now = (status.st_size, status.st_mtime_ns)
+            now = FileState.of(path.stat())
             if path not in self._prints or self._prints[path][0] != now:
-                self._prints[path] = now, fingerprint(path)
+                written = f" {now.modified_ns}" if now.size > COVERED else ""
+                self._prints[path] = now, fingerprint(path) + written
         except OSError:
             raise UnreadableSlideError(path.name) from None
         return self._prints[path][1]

@@ -9,13 +9,14 @@ from pathlib import Path
 _BLOCK = 1 << 16
 _BLOCKS = 64
 _CHUNK = 1 << 20
+COVERED = _BLOCK * _BLOCKS  # bytes of a file up to which `fingerprint` sees all
 
 
 def fingerprint(path: Path) -> str:
     """sha256 of a slide file's size and of blocks spread evenly over it, its first and last bytes among them.
 
     A stand-in for the hash of gigabytes: another slide, another export or a longer copy differ; of a file
-    of up to 4 MiB it covers every byte.
+    of up to COVERED bytes it sees every one.
     """
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.errors import SlideError
-from client.slides.slide import SlideReader, open_slide
+from client.slides.slide import SlideReader, open_again
 
 _Item = TypeVar("_Item")
 _Read = TypeVar("_Read")
@@ -50,7 +50,7 @@ def picture_or_error(
     try:
         return reader.read(x, y, width, height, mpp)
     except SlideError:
-        with open_slide(reader.slide.path, reader.slide.mpp) as again:
+        with open_again(reader.opened) as again:
             try:
                 return again.read(x, y, width, height, mpp)
             except SlideError as error:

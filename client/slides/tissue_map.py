@@ -53,18 +53,25 @@ def tissue_map(reader: SlideReader) -> TissueMap:
     What can't be read counts as tissue, in blocks of half a millimetre: whoever reads its tiles will see. Raises
     SlideError where nothing can be read.
     """
-    slide, mpp = reader.slide, overview_mpp(reader.slide)
+    picture, unread = whole_slide(reader, overview_mpp(reader.slide))
+    seen = overview(picture)
+    return TissueMap(reader.slide, picture, Overview(seen.tissue | unread, seen.ink & ~unread))
+
+
+def whole_slide(reader: SlideReader, mpp: float) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+    """The whole slide at `mpp`, RGB [H, W, 3], white in blocks that can't be read; and where these are, [H, W].
+
+    Raises SlideError where that is everywhere.
+    """
+    slide = reader.slide
     try:
         picture = reader.read(0, 0, slide.width, slide.height, mpp)
-        return TissueMap(slide, picture, overview(picture))
+        return picture, np.zeros(picture.shape[:2], dtype=np.bool_)
     except SlideError:
-        picture, unread = _in_blocks(reader, mpp)
-    seen = overview(picture)
-    return TissueMap(slide, picture, Overview(seen.tissue | unread, seen.ink & ~unread))
+        return _in_blocks(reader, mpp)
 
 
 def _in_blocks(reader: SlideReader, mpp: float) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """The whole slide, white where it can't be read, and where that is. Raises SlideError where that is everywhere."""
     slide = reader.slide
     shape = max(1, round(slide.height * slide.mpp / mpp)), max(1, round(slide.width * slide.mpp / mpp))
     picture = np.full((*shape, 3), 255, dtype=np.uint8)

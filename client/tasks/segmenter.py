@@ -21,7 +21,8 @@ from transformers.models.sam.image_processing_pil_sam import SamImageProcessorPi
 from transformers.utils.logging import disable_progress_bar
 
 from client.errors import ClientError, told_of
-from client.slides.slide import Slide, open_slide
+from client.slides.openings import Openings
+from client.slides.slide import Slide
 from client.tasks import segmentation
 from client.tasks.overlap import MASK_SIDE
 from client.tasks.sample import FRAME, Box, Region, Sample
@@ -129,6 +130,7 @@ class RegionMasks:
     def __init__(self, segmenter: Segmenter, slides: Mapping[str, Slide]) -> None:
         self._segmenter, self._slides = segmenter, slides
         self._held: OrderedDict[tuple[str, Region], Look] = OrderedDict()
+        self._openings = Openings()
 
     def __call__(self, sample: Sample, boxes: Sequence[Box]) -> NDArray[np.bool_]:
         """The union of the boxes' masks in the sample's region, [MASK_SIDE, MASK_SIDE].
@@ -153,7 +155,7 @@ class RegionMasks:
 
     def _read(self, slide: Slide, region: Region) -> NDArray[np.uint8]:
         mpp = slide.mpp * max(1.0, max(region.width, region.height) / _LONGEST)
-        with told_of(slide.name), open_slide(slide.path, slide.mpp) as reader:
+        with told_of(slide.name), self._openings.open(slide) as reader:
             return reader.read(region.x, region.y, region.width, region.height, mpp)
 
 

@@ -18,6 +18,8 @@ from client.evaluation.slide_picture import SIDE, marks_of
 from client.home import Home, Settings, create
 from client.tasks.sample import Boxes, Label, Region, Sample
 from tests.aperio import IDENTIFIERS, write_slide
+from tests.damaged import scramble
+from tests.drawn_tissue import tissue
 
 GLASS, EOSIN = (244, 243, 245), (214, 140, 190)
 WIDTH, HEIGHT = 1600, 1200  # at 2 microns, as wide as the picture
@@ -98,6 +100,31 @@ def test_the_picture_tells_nothing_of_whose_slide_it_is(
     with Image.open(first) as picture:
         assert picture.info == {}
     assert not any(word in shown.output for word in IDENTIFIERS)
+
+
+def test_a_slide_is_the_one_that_the_manifest_means(home: Home, tmp_path: Path) -> None:
+    """Catches a slide of a subfolder that has no questions in the picture, and one shown at a scale that mpp.csv
+    overrules: the person would check what the model does not see."""
+    slides, labels = home.settings.slides, home.settings.manifest
+    (slides / "2024").mkdir()
+    (slides / "one.svs").rename(slides / "2024" / "one.svs")
+    labels.write_text(labels.read_text().replace(",one.svs", ",2024/one.svs"))
+    labels.with_name("mpp.csv").write_text("slide,mpp\n2024/,1.0\n")
+    for name in ("2024/one.svs", "one.svs", slides / "2024" / "one.svs"):
+        done = command(home.folder, name, "--out", tmp_path / "one.png", "--json")
+        assert done.exit_code == 0, done.output
+        told = json.loads(done.stdout)
+        assert (told["questions"], told["regions"], told["note"]) == (2, 1, None)
+        assert told["tiles"] == 13 * 10, "128 microns are 128 pixels"
+
+
+def test_a_corrupt_tile_costs_no_picture(home: Home, tmp_path: Path) -> None:
+    """Catches a slide that serves, and that nobody can look at."""
+    path = write_slide(tmp_path / "bad.svs", tissue(1536), downsamples=())
+    scramble(path, 0, 15)
+    done = command(home.folder, path, "--out", tmp_path / "bad.png", "--json")
+    assert done.exit_code == 0, done.output
+    assert (pixels(tmp_path / "bad.png") < 200).any()
 
 
 def test_who_withdrew_is_not_asked_about(home: Home, tmp_path: Path) -> None:

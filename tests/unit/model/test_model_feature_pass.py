@@ -27,6 +27,7 @@ from client.model.feature_pass import Tally, Work, encode_all, work_of
 from client.model.inputs import InputLoader
 from client.model.slide_features import SlideFeatures
 from client.model.visual import Visual, encode_images
+from client.slides.fingerprint import COVERED, fingerprint
 from client.slides.index import index_slides
 from client.slides.slide import Slide, open_slide
 from client.tasks.sample import Label, Region, Sample
@@ -189,6 +190,7 @@ def test_a_bad_tile_is_left_out_and_named_and_tried_again(
     assert 1 <= bad <= 4
     assert (done.slides_encoded, done.regions_encoded, done.failed) == (1, 1, {})
     assert f"{bad} of 36 tiles" in caplog.text
+    assert "a.svs" not in caplog.text, "a file's name may be a person's"
     assert len(features.load(slide).tokens) == 36 - bad
     path.write_bytes(good)
     os.utime(path, ns=(1, 1))
@@ -209,6 +211,24 @@ def test_bad_slides_are_named_and_stop_nothing(base: Base, slides: Path, tmp_pat
     assert done.failed == {"c.svs": "unreadable", "e.svs": "truncated", "g.svs": "truncated"}
     assert (done.slides_encoded, done.regions_encoded, done.finished) == (1, 1, 5)
     assert done.slides_kept == 1, "the same content under another name is the same slide"
+
+
+def test_a_large_slide_that_was_mended_is_encoded_anew(base: Base, tmp_path: Path) -> None:
+    """Catches features of tiles that a broken copy had, where its size and the blocks that a fingerprint reads are those
+    of the good one."""
+    path = write_slide(
+        tmp_path / "a.svs", np.random.default_rng(1).integers(0, 255, (2600, 2600, 3), np.uint8)
+    )
+    assert path.stat().st_size > 1.5 * COVERED
+    slide, features = opened(path), SlideFeatures(base, tmp_path / "f")
+    first, before = features._region_key(slide, Region(0, 0, 64, 64)), fingerprint(path)
+    with path.open("r+b") as file:
+        file.seek((path.stat().st_size - (1 << 16)) // 63 - 1000)  # between the first two blocks
+        file.write(bytes(range(100)))
+    assert fingerprint(path) == before
+    assert features._region_key(slide, Region(0, 0, 64, 64)) != first
+    again = SlideFeatures(base, tmp_path / "f")
+    assert again._region_key(slide, Region(0, 0, 64, 64)) != first, "in another process too"
 
 
 def test_nothing_of_two_files_is_kept_as_one(

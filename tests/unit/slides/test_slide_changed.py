@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from client.errors import ChangedSlideError, SlideError
-from client.slides.pool import ReaderPool
 from client.slides.slide import open_slide
 from tests.tiled_slides import RGB, Form, texture, write_tiled
 
@@ -84,24 +83,6 @@ def test_a_change_is_seen_at_the_next_read(tmp_path: Path, way: str, change: str
             reader.probe()
     with pytest.raises(ChangedSlideError):
         pickle.loads(kept)
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_pool_does_not_open_the_other_file_in_its_place(tmp_path: Path, way: str) -> None:
-    """Would catch a loop that reads one patient's slide before and another's after its place was given up."""
-    paths = [write_tiled(tmp_path / f"{k}.tif", texture(200, 200, seed=k), WAYS[way]) for k in range(2)]
-    slides = []
-    for path in paths:
-        with open_slide(path) as reader:
-            slides.append(reader.slide)
-    pool = ReaderPool(most_open=1)
-    pool.read(slides[0], 0, 0, 64, 64, 0.5)
-    pool.read(slides[1], 0, 0, 64, 64, 0.5)
-    write_tiled(paths[0], texture(200, 200, seed=9), WAYS[way])
-    for _ in range(2):
-        with pytest.raises(ChangedSlideError):
-            pool.read(slides[0], 0, 0, 64, 64, 0.5)
-    assert pool.read(slides[1], 0, 0, 64, 64, 0.5).shape == (64, 64, 3)
 
 
 @pytest.mark.parametrize("way", WAYS)

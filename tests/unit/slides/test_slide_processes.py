@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from client.slides.pool import ReaderPool
-from client.slides.slide import Slide, SlideReader, open_slide
+from client.slides.slide import SlideReader, open_slide
 from client.slides.tile_cache import SHARED
 from tests.tiled_slides import RGB, Form, texture, write_tiled
 
@@ -109,16 +108,10 @@ def _inherited_sums() -> list[int]:
     return sums(_reader, SPOTS)
 
 
-def test_spawned_workers_take_readers_and_pools(tmp_path: Path) -> None:
-    """Would catch a reader or a pool that can't be handed to a fresh process."""
+def test_spawned_workers_take_readers(tmp_path: Path) -> None:
+    """Would catch a reader that can't be handed to a fresh process."""
     path = write_tiled(tmp_path / "a.tif", texture(600, 600), WAYS["tiles"])
     with open_slide(path) as reader:
         truth = sums(reader, SPOTS)
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as workers:
             assert workers.submit(sums, reader, SPOTS).result() == truth
-            pool = ReaderPool(most_open=3)
-            assert workers.submit(_pool_sums, pool, reader.slide, SPOTS).result() == truth
-
-
-def _pool_sums(pool: ReaderPool, slide: Slide, spots: list[tuple[int, int]]) -> list[int]:
-    return [int(pool.read(slide, x, y, 100, 100, 0.5).astype(np.int64).sum()) for x, y in spots]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -255,3 +257,16 @@ def test_a_file_without_a_header_or_without_a_file_is_told_and_not_quoted(tmp_pa
     assert "DOE" not in str(caught.value) + str(caught.value.problems)
     with pytest.raises(ManifestError, match="FileNotFoundError"):
         read_manifest(tmp_path / "none.csv", INDEX)
+
+
+def test_an_outline_of_many_points_is_read(tmp_path: Path) -> None:
+    """Catches the csv module's own limit of a cell, which takes the rows after it along."""
+    turns = np.linspace(0, 2 * np.pi, 9000, endpoint=False)
+    line = np.stack([1000 + 400 * np.cos(turns), 500 + 400 * np.sin(turns)], axis=1).round(2)
+    asked = {"x": "500", "y": "0", "width": "1000", "height": "1000", "task": "segmentation", "answer": ""}
+    outlined = row("p1", "1/a.svs", **asked, polygons=json.dumps([line.tolist()]))
+    assert len(outlined["polygons"]) > 131_072
+    assert who(read_manifest(write(tmp_path, outlined, row("p2", "c.svs")), INDEX)) == [
+        ("p1", "1/a.svs"),
+        ("p2", "c.svs"),
+    ]
