@@ -10,9 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from client.cli_errors import plain
+from client.cli_progress import shown
+
 if TYPE_CHECKING:
-    from client.imports.run import Asking, Imported
+    from client.imports.manifest_file import Imported
+    from client.imports.run import Asking
     from client.imports.slides import SlideNames
+    from client.slides.index import Tell
 
 imports = typer.Typer(
     help="Write a manifest from COCO, QuPath or a table of slide labels.", no_args_is_help=True
@@ -54,9 +59,9 @@ def coco(
     """Boxes, polygons and masks of COCO JSON; each image is a slide."""
     from client.imports.run import import_coco
 
-    def work(known: SlideNames) -> Imported:
+    def work(known: SlideNames, tell: Tell) -> Imported:
         asking = _asking(known, patients, patient_pattern, questions, field, only_present)
-        return import_coco(file, known, asking, out, skip)
+        return import_coco(file, known, asking, out, skip, tell)
 
     _run(work, slides, out, as_json)
 
@@ -78,9 +83,9 @@ def qupath(
     """Annotations and detections of QuPath's GeoJSON."""
     from client.imports.run import import_qupath
 
-    def work(known: SlideNames) -> Imported:
+    def work(known: SlideNames, tell: Tell) -> Imported:
         asking = _asking(known, patients, patient_pattern, questions, field, only_present)
-        return import_qupath(place, regions, known, asking, out, skip)
+        return import_qupath(place, regions, known, asking, out, skip, tell)
 
     _run(work, slides, out, as_json)
 
@@ -97,7 +102,7 @@ def csv(
     """Labels of whole slides."""
     from client.imports.run import import_labels
 
-    _run(lambda known: import_labels(file, mapping, known, out, skip), slides, out, as_json)
+    _run(lambda known, tell: import_labels(file, mapping, known, out, skip, tell), slides, out, as_json)
 
 
 def _asking(
@@ -125,26 +130,27 @@ def _asking(
     return Asking(read_questions(questions) if questions else Questions(), patients, side, only_present)
 
 
-def _run(work: Callable[[SlideNames], Imported], slides: Path, out: Path, as_json: bool) -> None:
+def _run(work: Callable[[SlideNames, Tell], Imported], slides: Path, out: Path, as_json: bool) -> None:
     """Tell what was written, or everything that is wrong and exit with 1."""
     from client.errors import ClientError
-    from client.imports.found import ImportSourceError
+    from client.imports.found import ImportProblem, ImportSourceError
     from client.imports.run import open_slides
 
     try:
-        done = work(open_slides(slides, out))
+        with shown() as tell:
+            done = work(open_slides(slides, out, tell), tell)
     except ClientError as error:
-        problems = error.problems if isinstance(error, ImportSourceError) else ()
         if as_json:
-            told = [asdict(problem) for problem in problems] or [{"what": str(error)}]
-            typer.echo(json.dumps({"written": False, "problems": told}))
+            told = ImportProblem("", str(error), "")
+            problems = error.problems if isinstance(error, ImportSourceError) else (told,)
+            typer.echo(json.dumps({"written": False, "problems": [*map(asdict, problems)]}))
         else:
-            typer.echo(f"error: {error}", err=True)
+            typer.echo(f"error: {plain(str(error))}", err=True)
         raise typer.Exit(1) from None
     if as_json:
         typer.echo(json.dumps({"written": True} | asdict(done)))
         return
     for problem in done.problems:
-        typer.echo(f"left out: {problem}", err=True)
+        typer.echo(f"left out: {plain(str(problem))}", err=True)
     tasks = ", ".join(f"{count} {task}" for task, count in done.tasks.items())
     typer.echo(f"{done.rows} questions ({tasks}) about {done.slides} slides of {done.patients} patients")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from client.errors import ClientError
-from client.imports.shapes import Rectangle, Shape
+from client.imports.shapes import Part, Rectangle, Shape
 from client.tasks.sample import Region
 
 
@@ -51,21 +51,29 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Field:
-    """A part of a slide in which every object of the asked classes is annotated."""
+    """A part of a slide in which every object of the asked classes is annotated.
+
+    `outline` None: it is the region. Otherwise nothing is known of what lies in the region and outside the outline.
+    `whole`: the whole slide, for want of a better: only its annotated parts are worth asking about.
+    """
 
     slide: str
     region: Region
     where: str
-    whole: bool = (
-        False  # the whole slide for want of a better: only its annotated parts are worth asking about
-    )
+    outline: Part | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True)
 class Found:
-    """All that a source says, and what is wrong with it. `labels`: the classes that it knows, in its order."""
+    """All that a source says, and what is wrong with it. `labels`: the classes that it knows, in its order.
+
+    `unread` names each slide and class (None: any class) of which an object could not be read: how many there are, and
+    where, is not known.
+    """
 
     fields: tuple[Field, ...]
     annotations: tuple[Annotation, ...]
     labels: tuple[str, ...]
     problems: tuple[ImportProblem, ...]
+    unread: frozenset[tuple[str, str | None]] = frozenset()

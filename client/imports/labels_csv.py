@@ -11,6 +11,7 @@ from typing import Any
 from client.imports.found import ImportProblem, ImportSourceError
 from client.imports.rows import Draft
 from client.imports.slides import SlideNames
+from client.imports.table import TableRow
 from client.imports.toml_file import ADVICE, read_toml
 from client.slides.slide import Slide
 from client.tasks.manifest_row import COLUMNS, OPTIONAL
@@ -77,27 +78,19 @@ def read_mapping(path: Path) -> ColumnMapping:
 
 
 def label_rows(
-    rows: Sequence[tuple[int, Mapping[str, str]]], name: str, mapping: ColumnMapping, slides: SlideNames
+    rows: Sequence[TableRow], mapping: ColumnMapping, slides: SlideNames
 ) -> tuple[list[Draft], list[ImportProblem]]:
-    """The questions that the table's rows answer; an empty cell answers none. `name` is the table's file."""
+    """The questions that the table's rows answer; an empty cell answers none. Rows that say the same of a slide are one;
+    of a slide about which rows say different things nothing is asked."""
     drafts: list[Draft] = []
     problems: list[ImportProblem] = []
-    first: dict[str, int] = {}
     asked_for = [(asked, _choices(asked, rows)) for asked in mapping.asked]
-    for number, row in rows:
-        where = f"{name}, row {number}"
-        slide, patient = slides.find(row[mapping.slide]), row[mapping.patient]
-        if not isinstance(slide, Slide):
-            problems.append(ImportProblem(where, slide, "mend the name, or leave the row out"))
-            continue
-        if not patient:
-            problems.append(ImportProblem(where, "the patient is empty", "name them"))
-            continue
-        if first.setdefault(slide.name, number) != number:
-            what = f"slide {slide.name!r} stands in row {first[slide.name]} already"
-            problems.append(ImportProblem(where, what, "keep one row a slide"))
-            continue
-        for asked, choices in asked_for:
+    for slide, (first, *others) in _by_slide(rows, mapping, slides, problems).items():
+        where, row = first
+        odd = [other for other, cells in others if any(cells[c] != row[c] for c in mapping.columns[1:])]
+        what = f"slide {slide!r} stands in {where} too, with other cells"
+        problems += [ImportProblem(other, what, "keep one row a slide") for other in odd]
+        for asked, choices in asked_for if not odd else ():
             answer = row[asked.column]
             if answer and asked.values is not None and answer not in asked.values:
                 known = ", ".join(asked.values)
@@ -105,8 +98,23 @@ def label_rows(
                 problems.append(ImportProblem(where, what, "add it to values or mend the cell"))
             elif answer:
                 words = answer if asked.values is None else asked.values[answer]
-                drafts.append((where, _row(patient, slide.name, asked, words, choices)))
+                drafts.append((where, _row(row[mapping.patient], slide, asked, words, choices)))
     return drafts, problems
+
+
+def _by_slide(
+    rows: Sequence[TableRow], mapping: ColumnMapping, slides: SlideNames, problems: list[ImportProblem]
+) -> dict[str, list[TableRow]]:
+    found: dict[str, list[TableRow]] = {}
+    for where, row in rows:
+        slide = slides.find(row[mapping.slide])
+        if not isinstance(slide, Slide):
+            problems.append(ImportProblem(where, slide, "mend the name, or leave the row out"))
+        elif not row[mapping.patient]:
+            problems.append(ImportProblem(where, "the patient is empty", "name them"))
+        else:
+            found.setdefault(slide.name, []).append((where, row))
+    return found
 
 
 def _faults(table: Mapping[str, Any]) -> list[str]:
@@ -128,7 +136,7 @@ def _faults(table: Mapping[str, Any]) -> list[str]:
     return faults
 
 
-def _choices(asked: Asked, rows: Sequence[tuple[int, Mapping[str, str]]]) -> str:
+def _choices(asked: Asked, rows: Sequence[TableRow]) -> str:
     """The manifest's cell of choices: the mapping's words, or the column's distinct cells, sorted."""
     if not asked.closed:
         return ""

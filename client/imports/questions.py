@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ class Questions:
     templates: Mapping[str, str] = field(default_factory=lambda: DEFAULTS)
     of_word: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     words: Mapping[str, str] = field(default_factory=dict)
+    file: str = "questions"
 
     def word(self, label: str) -> str:
         """What a class is called in questions; "" where it is left out."""
@@ -36,6 +38,26 @@ class Questions:
         """The question; "" where it is not asked."""
         template = self.of_word.get(word, {}).get(kind, self.templates[kind])
         return template.replace("{label}", word)
+
+    def idle(self, labels: Iterable[str]) -> list[ImportProblem]:
+        """What the file says of classes or words that the source, with these classes, does not know."""
+        classes = set(labels)
+        words = {self.word(label) for label in classes}
+        named = [("names", name, classes) for name in self.words if name and name not in classes]
+        asked = [("questions", word, words) for word in self.of_word if word not in words]
+        return [
+            ImportProblem(f"{self.file}, {table}.{name}", "no class is called so", near(name, known))
+            for table, name, known in (*named, *asked)
+        ]
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """Advice for a name that is none of the known ones."""
+    alike = {other.casefold(): other for other in sorted(known) if other}
+    closest = get_close_matches(name.casefold(), alike, 1)
+    if closest:
+        return f"write {alike[closest[0]]!r}"
+    return f"leave it out, or write one of {', '.join(map(repr, alike.values()))}"
 
 
 def read_questions(path: Path) -> Questions:
@@ -69,7 +91,7 @@ def read_questions(path: Path) -> Questions:
     ]
     if problems:
         raise ImportSourceError(problems)
-    return Questions(templates, of_word, names)
+    return Questions(templates, of_word, names, path.name)
 
 
 def _table(document: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from client.imports.found import Annotation, Field, Found, ImportProblem
 from client.imports.questions import Questions
-from client.imports.shapes import Rectangle, Ring, area, clipped, outline
+from client.imports.shapes import Part, Rectangle, Ring, area, clipped, outline
 from client.imports.slides import Patients
-from client.slides.slide import Slide
-from client.tasks.cells import CellError
-from client.tasks.manifest_row import COLUMNS, OPTIONAL, read_row
+from client.imports.telling import told
+from client.slides.index import Tell, quietly
+from client.slides.regions import area_of
+from client.tasks.manifest_row import COLUMNS, OPTIONAL
 from client.tasks.sample import Region
 
 _DETAIL = 0.005  # of a field's longer side: half a step of the grid on which answers are written
@@ -35,13 +39,20 @@ class _Shown:
 
 
 def question_rows(
-    found: Found, questions: Questions, patients: Patients, side: int | None, only_present: bool
+    found: Found,
+    questions: Questions,
+    patients: Patients,
+    side: int | None,
+    only_present: bool,
+    tell: Tell = quietly,
 ) -> tuple[list[Draft], list[ImportProblem]]:
     """All questions about all fields: for each class where it is, what it covers, how many there are.
 
-    A field wider or higher than `side` pixels is cut into equal parts near that size. Where nothing of a
-    class is to be seen the answer is "none", unless `only_present`. An object counts where a field shows half
-    of it, or where it fills 2 % of the field. A field with a crowd of a class is asked what that covers, no more.
+    A field wider or higher than `side` pixels is cut into equal parts near that size; of one with an outline those parts
+    are asked about that lie wholly inside. Where nothing of a class is to be seen the answer is "none", unless
+    `only_present`. An object counts where a field shows half of it, or where it fills 2 % of the field. A field with a
+    crowd of a class is asked what that covers, no more. Nothing is asked about a class on a slide where an object of it
+    could not be read.
     """
     problems = [
         ImportProblem(
@@ -57,64 +68,64 @@ def question_rows(
         for a in found.annotations
         if not a.label and "" not in questions.words
     ]
+    by_slide = {slide: _Annotations(mine) for slide, mine in _by_slide(found).items()}
+    problems += [
+        ImportProblem(a.where, "it lies outside all fields", "delete it, or annotate the region around it")
+        for slide, annotations in by_slide.items()
+        for a in annotations.outside(field for field in found.fields if field.slide == slide)
+    ]
     fields, more = _cut(found.fields, side)
     problems += more
     words = [word for word in dict.fromkeys(map(questions.word, found.labels)) if word]
     outlined = {questions.word(a.label) for a in found.annotations if a.shape is not None}
+    unread = {(slide, label if label is None else questions.word(label)) for slide, label in found.unread}
     drafts: list[Draft] = []
-    by_slide = {slide: _Annotations(found.annotations, slide) for slide in {f.slide for f in fields}}
-    for field in fields:
+    for field in told(fields, "writing questions", tell):
         shown = by_slide[field.slide].shown(field.region)
         patient = patients.of(field.slide)
-        if patient is None or (field.whole and not shown):
+        if patient is None or (field.whole and not shown) or (field.slide, None) in unread:
             continue
         for word in words:
             here = [(a, s) for a, s in shown if questions.word(a.label) == word]
-            if here or not only_present:
+            if (field.slide, word) not in unread and (here or not only_present):
                 for task, question, answer in _asked(here, questions, word, word in outlined):
                     drafts.append((field.where, _row(patient, field, task, question, answer)))
-    problems += [
-        ImportProblem(a.where, "it lies outside all fields", "delete it, or annotate the region around it")
-        for annotations in by_slide.values()
-        for a in annotations.never_near()
-    ]
     return drafts, problems
 
 
-def checked(drafts: Iterable[Draft], slides: Mapping[str, Slide]) -> tuple[list[Row], list[ImportProblem]]:
-    """The rows that a manifest's reader will read, and why it would refuse the others."""
-    rows: list[Row] = []
-    problems: list[ImportProblem] = []
-    for where, row in drafts:
-        try:
-            read_row(row, slides[row["slide"]])
-            rows.append(row)
-        except CellError as error:
-            problems.append(ImportProblem(where, f"{error.column}: {error.what}", error.advice))
-    return rows, problems
+def _by_slide(found: Found) -> dict[str, list[Annotation]]:
+    by_slide: dict[str, list[Annotation]] = {field.slide: [] for field in found.fields}
+    for annotation in found.annotations:
+        by_slide.setdefault(annotation.slide, []).append(annotation)
+    return by_slide
 
 
 class _Annotations:
     """The annotations of one slide, top to bottom and then left to right, to be looked up by place."""
 
-    def __init__(self, annotations: Sequence[Annotation], slide: str) -> None:
-        mine = [a for a in annotations if a.slide == slide]
-        self._all = sorted(mine, key=lambda a: (a.box[1], a.box[0]))
+    def __init__(self, annotations: Iterable[Annotation]) -> None:
+        self._all = sorted(annotations, key=lambda a: (a.box[1], a.box[0]))
         self._boxes = np.array([a.box for a in self._all]).reshape(-1, 4)
-        self._near = np.zeros(len(mine), dtype=np.bool_)
 
     def shown(self, region: Region) -> list[tuple[Annotation, _Shown]]:
         """Those that count in a region, with what of them it shows."""
-        x1, y1, x2, y2 = _corners(region)
-        b = self._boxes
-        near = np.flatnonzero((b[:, 0] < x2) & (b[:, 2] > x1) & (b[:, 1] < y2) & (b[:, 3] > y1))
-        self._near[near] = True
-        seen = ((self._all[k], _show(self._all[k], region)) for k in near.tolist())
+        seen = ((self._all[k], _show(self._all[k], region)) for k in self._near(region).tolist())
         return [(annotation, shown) for annotation, shown in seen if shown]
 
-    def never_near(self) -> list[Annotation]:
-        """Those that no region so far came near to."""
-        return [self._all[k] for k in np.flatnonzero(~self._near).tolist()]
+    def outside(self, fields: Iterable[Field]) -> list[Annotation]:
+        """Those that none of the fields comes near to."""
+        outside = np.ones(len(self._all), dtype=np.bool_)
+        for field in fields:
+            near = self._near(field.region)
+            if field.outline is not None:
+                near = near[shapely.intersects(_area(field.outline), shapely.box(*self._boxes[near].T))]
+            outside[near] = False
+        return [self._all[k] for k in np.flatnonzero(outside).tolist()]
+
+    def _near(self, region: Region) -> NDArray[np.intp]:
+        x1, y1, x2, y2 = _corners(region)
+        b = self._boxes
+        return np.flatnonzero((b[:, 0] < x2) & (b[:, 2] > x1) & (b[:, 1] < y2) & (b[:, 3] > y1))
 
 
 def _show(annotation: Annotation, region: Region) -> _Shown | None:
@@ -167,13 +178,35 @@ def _cut(fields: Iterable[Field], side: int | None) -> tuple[list[Field], list[I
         if side is not None:
             xs, ys = _ends(region.x, region.width, side), _ends(region.y, region.height, side)
             parts = [Region(x, y, x2 - x, y2 - y) for y, y2 in ys for x, x2 in xs]
-            cut += [Field(field.slide, part, field.where, field.whole) for part in parts]
+            kept = parts if field.outline is None else _inside(parts, field.outline)
+            cut += [replace(field, region=part) for part in kept]
+            if not kept:
+                what = f"no square of about {side} pixels lies wholly inside the region"
+                problems.append(
+                    ImportProblem(field.where, what, "give a smaller --field, or draw a rectangle")
+                )
         elif field.whole:
             advice = "annotate regions in which all is annotated (class Region*), or give --field PIXELS"
             problems.append(ImportProblem(field.where, "no region says what to ask about", advice))
+        elif field.outline is not None:
+            advice = "give --field PIXELS: squares wholly inside are asked about; or draw a rectangle"
+            problems.append(ImportProblem(field.where, "the region is no upright rectangle", advice))
         else:
             cut.append(field)
     return cut, problems
+
+
+def _inside(parts: Sequence[Region], outline: Part) -> list[Region]:
+    """Those that lie wholly inside the outline, and in none of its holes."""
+    boxes = shapely.box(*np.array([_corners(part) for part in parts]).T)
+    inside = shapely.covers(_area(outline), boxes)
+    return [part for part, kept in zip(parts, inside.tolist(), strict=True) if kept]
+
+
+def _area(part: Part) -> BaseGeometry:
+    covered = area_of([(part.outer, part.holes)])
+    shapely.prepare(covered)
+    return covered
 
 
 def _ends(start: int, length: int, side: int) -> list[tuple[int, int]]:

@@ -2,58 +2,109 @@
 
 from __future__ import annotations
 
-import csv
 import re
+import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from urllib.parse import unquote
 
-from client.errors import SlideError
 from client.imports.found import ImportProblem, ImportSourceError
+from client.imports.table import read_table
+from client.slides.files import SUFFIXES
+from client.slides.index import SlideIndex
 from client.slides.names import FileNames
 from client.slides.slide import Slide
+
+_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+_LABELS = (".json", ".geojson", ".zip")
+_KNOWN = (".ome.tif", ".ome.tiff", *sorted(SUFFIXES), *_IMAGES, *_LABELS)  # longer ones first
 
 
 @dataclass(frozen=True)
 class SlideNames:
-    """The slides that can serve, and those that can't, by their path inside the slide folder."""
+    """The slides of an index, by the names that sources of labels give them."""
 
-    slides: Mapping[str, Slide]
-    skipped: Mapping[str, SlideError] = field(default_factory=dict)
+    index: SlideIndex
+
+    @property
+    def slides(self) -> Mapping[str, Slide]:
+        """Those that can serve, by their path inside the slide folder."""
+        return self.index.slides
 
     def find(self, name: str) -> Slide | str:
-        """The slide of this path or file name, or of the same name with another suffix or none; else why not.
+        """The slide that is meant, or why there is none.
 
-        Folders in `name` that are not the slide folder's don't count. A name that two slides bear is nobody's.
+        It is the one of this path or file name; if there is none, the one of this name without the slide's suffix; if
+        there is none either, the same is asked again of the name less a suffix of a slide, an image or a file of labels.
+        No other dot ends a name: "C7.2" is not "C7". Folders count where the slide folder has them too. A name that is
+        written as in a URL is read so where it means nothing as it stands. What two slides bear is nobody's.
         """
         path = name.replace("\\", "/")
-        name = path.rpartition("/")[2]
-        found = self._names.find(path) or self._names.find(name) or self._of_stem(name)
+        meant = self._meant(path) or self._meant(unquote(path))
+        found = tuple(dict.fromkeys(self.index.parts.get(slide, slide) for slide in meant))
         if not found:
-            return f"there is no slide {name!r}"
+            return f"there is no slide {path.rpartition('/')[2]!r}"
         if len(found) > 1:
-            return f"{name!r} may be any of {', '.join(sorted(found))}"
-        if found[0] in self.skipped:
-            return f"slide {found[0]!r} can't serve: {self.skipped[found[0]].what}"
+            return f"{path.rpartition('/')[2]!r} may be any of {', '.join(sorted(found))}"
+        if found[0] in self.index.skipped:
+            return f"slide {found[0]!r} can't serve: {self.index.skipped[found[0]].what}"
         return self.slides[found[0]]
+
+    def _meant(self, path: str) -> tuple[str, ...]:
+        shorter = self._inside(path)
+        while shorter:
+            name, shorter = shorter, _less_suffix(shorter)
+            stems = self._stems.find(name)
+            if found := self._names.find(name) or tuple(s for stem in stems for s in self._of_stem[stem]):
+                return found
+        return ()
+
+    def _inside(self, path: str) -> str:
+        """The path from the slide folder on where its folders are known, else the file's name alone."""
+        *folders, file = path.rsplit("/", self._depth + 1)
+        folders = folders[-self._depth :] if self._depth else []
+        tails = ("/".join(folders[k:]) for k in range(len(folders)))
+        known = next((tail for tail in tails if unicodedata.normalize("NFC", tail) in self._folders), None)
+        return f"{known}/{file}" if known else file
+
+    @cached_property
+    def _all(self) -> tuple[str, ...]:
+        return (*self.index.slides, *self.index.skipped, *self.index.parts)
 
     @cached_property
     def _names(self) -> FileNames:
-        return FileNames([*self.slides, *self.skipped])
+        return FileNames(self._all)
 
     @cached_property
-    def _stems(self) -> Mapping[str, tuple[str, ...]]:
+    def _of_stem(self) -> Mapping[str, tuple[str, ...]]:
         stems: dict[str, tuple[str, ...]] = {}
-        for slide in (*self.slides, *self.skipped):
-            stem = Path(slide).stem
+        for slide in self._all:
+            stem = _less_suffix(slide) or slide
             stems[stem] = (*stems.get(stem, ()), slide)
         return stems
 
-    def _of_stem(self, name: str) -> tuple[str, ...]:
-        return tuple(
-            dict.fromkeys(slide for stem in (name, Path(name).stem) for slide in self._stems.get(stem, ()))
-        )
+    @cached_property
+    def _stems(self) -> FileNames:
+        return FileNames(self._of_stem)
+
+    @cached_property
+    def _folders(self) -> frozenset[str]:
+        """Those that slides lie in."""
+        folders = {slide.rpartition("/")[0] for slide in self._all} - {""}
+        return frozenset(unicodedata.normalize("NFC", folder) for folder in folders)
+
+    @cached_property
+    def _depth(self) -> int:
+        return max((folder.count("/") + 1 for folder in self._folders), default=0)
+
+
+def _less_suffix(name: str) -> str:
+    """The name without one known suffix; "" where it has none."""
+    lower = name.lower()
+    suffix = next((known for known in _KNOWN if lower.endswith(known)), name)
+    return name[: len(name) - len(suffix)]
 
 
 class Patients:
@@ -86,11 +137,11 @@ def patients_by_pattern(pattern: str) -> Patients:
 
 
 def patients_by_table(path: Path, slides: SlideNames) -> Patients:
-    """A CSV with the columns slide and patient. Raises ImportSourceError with every bad row."""
+    """A CSV with the columns slide and patient; it may name slides that are not there. Raises ImportSourceError with
+    every bad row."""
     table: dict[str, str] = {}
     problems: list[ImportProblem] = []
-    for number, row in read_csv(path, ("slide", "patient")):
-        where = f"{path.name}, row {number}"
+    for where, row in read_table(path, ("slide", "patient")):
         found = slides.find(row["slide"])
         if not row["patient"]:
             problems.append(ImportProblem(where, "the patient is empty", "name them"))
@@ -100,40 +151,3 @@ def patients_by_table(path: Path, slides: SlideNames) -> Patients:
     if problems:
         raise ImportSourceError(problems)
     return Patients(table, None)
-
-
-def read_csv(path: Path, needed: tuple[str, ...]) -> list[tuple[int, dict[str, str]]]:
-    """Stripped rows by column with their spreadsheet row number; blank rows are left out.
-
-    Raises ImportSourceError for a file that is no UTF-8 CSV or lacks a needed column.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header, *records = list(csv.reader(file, strict=True)) or [[]]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        problem = ImportProblem(
-            path.name, f"it can't be read ({type(error).__name__})", "give a UTF-8 CSV file"
-        )
-        raise ImportSourceError([problem]) from None
-    header = [column.strip() for column in header]
-    problems = [
-        ImportProblem(
-            f"{path.name}, row 1", f"the column {column!r} is missing", f"there are {', '.join(header)}"
-        )
-        for column in needed
-        if column not in header
-    ]
-    problems += [
-        ImportProblem(
-            f"{path.name}, row {number}", "it has more cells than the header", "quote cells with commas"
-        )
-        for number, cells in enumerate(records, 2)
-        if len(cells) > len(header)
-    ]
-    if problems:
-        raise ImportSourceError(problems)
-    return [
-        (number, dict.fromkeys(header, "") | {c: v.strip() for c, v in zip(header, cells, strict=False)})
-        for number, cells in enumerate(records, 2)
-        if any(cell.strip() for cell in cells)
-    ]

@@ -16,8 +16,9 @@ from PIL import Image
 from client.imports.coco import read_coco
 from client.imports.found import Found
 from client.imports.questions import DEFAULTS, Questions
-from client.imports.rows import Row, checked, question_rows
+from client.imports.rows import Row, question_rows
 from client.imports.slides import Patients, SlideNames
+from client.slides.index import SlideIndex
 from client.slides.slide import Slide
 from client.tasks.manifest_row import read_row
 from client.tasks.overlap import dice, mask
@@ -29,7 +30,7 @@ def slide(name: str, width: int = 200, height: int = 100) -> Slide:
     return Slide(name, Path(name), 0.5, width, height, (1.0,))
 
 
-SLIDES = SlideNames({name: slide(name) for name in ("p1-a.svs", "p1-b.svs", "p2-a.svs")})
+SLIDES = SlideNames(SlideIndex({name: slide(name) for name in ("p1-a.svs", "p1-b.svs", "p2-a.svs")}))
 PATIENTS = Patients(None, re.compile(r"^([^-]+)-"))
 DOCUMENT: dict[str, Any] = {
     "categories": [{"id": 1, "name": "gland"}, {"id": 2, "name": "mitosis"}],
@@ -54,8 +55,8 @@ def rows_of(found: Found, slides: SlideNames = SLIDES, side: int | None = None, 
         side,
         more.get("present", False),
     )
-    rows, refused = checked(drafts, slides.slides)
-    assert [*found.problems, *problems, *refused] == []
+    assert [*found.problems, *problems] == []
+    samples_of(rows := [row for _, row in drafts], slides)
     return rows
 
 
@@ -166,7 +167,8 @@ BAD: dict[str, tuple[Change, str, str]] = {
 def all_problems(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = read_coco(document, SLIDES)
     drafts, problems = question_rows(found, Questions(), PATIENTS, None, False)
-    told = [*found.problems, *problems, *checked(drafts, SLIDES.slides)[1]]
+    samples_of([row for _, row in drafts])
+    told = [*found.problems, *problems]
     assert all(problem.advice for problem in told)
     return [(problem.where, problem.what) for problem in told]
 
@@ -180,6 +182,142 @@ def test_a_bad_entry_is_named_where_it_stands(name: str) -> None:
     told = all_problems(document)
     assert told[0][0] == where or (where, words) in [(w, words) for w, what in told if words in what]
     assert any(w == where and words in what for w, what in told)
+
+
+def test_images_of_one_id_are_both_refused() -> None:
+    """Catches the first image's glands taught as the second slide's, and the first slide dropped in silence."""
+    document = copy.deepcopy(DOCUMENT)
+    document["images"][1]["id"] = 7.0
+    document["images"].append({"id": 9, "file_name": "p1-b.svs", "width": 200, "height": 100})
+    found = read_coco(document, SLIDES)
+    assert [field.slide for field in found.fields] == ["p1-b.svs"]
+    assert found.annotations == ()
+    told = {problem.where: problem.what for problem in found.problems}
+    assert "images[1] (id 7.0)" in told["images[0] (id 7)"]
+    assert "images[0] (id 7)" in told["images[1] (id 7.0)"]
+    assert {"annotations[0] (id 1)", "annotations[1] (id 2)"} < told.keys()
+
+
+def test_categories_of_one_id_are_both_refused() -> None:
+    """Catches glands taught as mitoses because that name stands last."""
+    document = copy.deepcopy(DOCUMENT)
+    document["categories"] = [
+        {"id": 1, "name": "gland"},
+        {"id": "1", "name": "mitosis"},
+        {"id": 3, "name": "fat"},
+    ]
+    found = read_coco(document, SLIDES)
+    assert (found.labels, found.annotations) == (("fat",), ())
+    wheres = [problem.where for problem in found.problems]
+    assert wheres[:2] == ["categories[0] (id 1)", "categories[1] (id 1)"]
+    drafts, _ = question_rows(found, Questions(), PATIENTS, None, False)
+    assert {row["slide"] for _, row in drafts} == {"p2-a.svs"}, "p1-a.svs shows objects of nobody knows what"
+
+
+def test_annotations_of_one_id_are_both_refused() -> None:
+    """Catches an object that was exported twice, once before it was corrected, counted as two."""
+    document = copy.deepcopy(DOCUMENT)
+    document["annotations"][1]["id"] = 1
+    found = read_coco(document, SLIDES)
+    assert found.annotations == ()
+    assert [problem.where for problem in found.problems] == ["annotations[0] (id 1)", "annotations[1] (id 1)"]
+    for annotation in document["annotations"]:
+        del annotation["id"]
+    assert read_coco(document, SLIDES).problems == (), "an annotation needs no id"
+
+
+def test_several_images_of_one_slide_are_all_refused() -> None:
+    """Catches one of two that is taken because it stands first."""
+    document = copy.deepcopy(DOCUMENT)
+    document["images"][1]["file_name"] = "p1-a.svs"
+    assert read_coco(document, SLIDES).fields == ()
+
+
+def test_a_box_follows_from_its_outlines() -> None:
+    """Catches polygons and masks that are refused because nobody wrote down their box."""
+    document = copy.deepcopy(DOCUMENT)
+    del document["annotations"][0]["bbox"]
+    document["annotations"][1]["bbox"] = []
+    found = read_coco(document, SLIDES)
+    assert [annotation.box for annotation in found.annotations] == [(100, 50, 140, 70), (20, 10, 40, 50)]
+    assert found.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("box", "agrees"),
+    [
+        ([100, 50, 40, 20], True),
+        ([98, 47, 44, 26], True),  # drawn with a margin
+        ([101, 51, 38, 18], True),
+        ([99, 49, 41, 21], True),
+        ([100, 50, 140, 70], False),  # two corners where a corner and a size belong
+        ([50, 100, 20, 40], False),  # y before x
+        ([10, 10, 40, 20], False),
+        ([100, 50, 20, 10], False),  # of the image at another scale
+        ([0, 0, 200, 100], False),
+    ],
+)
+def test_a_box_that_contradicts_its_outlines_is_refused(box: list[float], agrees: bool) -> None:
+    """Catches detection taught with boxes of another convention, where the outlines would have told."""
+    document = copy.deepcopy(DOCUMENT)
+    document["annotations"][0]["bbox"] = box
+    told = [problem.where for problem in read_coco(document, SLIDES).problems]
+    assert told == ([] if agrees else ["annotations[0] (id 1)"])
+
+
+def test_a_box_of_a_small_object_may_count_its_last_pixel_or_not() -> None:
+    """Catches a mitosis of two pixels that is refused for a pixel."""
+    document = copy.deepcopy(DOCUMENT)
+    small = {"bbox": [10, 10, 1, 1], "segmentation": [[10, 10, 12, 10, 12, 12, 10, 12]]}
+    document["annotations"][0] |= small
+    assert read_coco(document, SLIDES).problems == ()
+
+
+@pytest.mark.parametrize(
+    ("bad", "asked"),
+    [
+        ({"bbox": [1, 2, 3], "segmentation": []}, {"mitosis"}),
+        ({"category_id": 9}, set()),
+        ({"segmentation": [[1, 2, 3]]}, {"mitosis"}),
+    ],
+)
+def test_nothing_is_asked_about_what_was_not_read_in_full(bad: dict[str, Any], asked: set[str]) -> None:
+    """Catches one of two glands taught as all of them, where someone chose to leave out what is wrong."""
+    document = copy.deepcopy(DOCUMENT)
+    document["annotations"][1] |= bad
+    drafts, _ = question_rows(read_coco(document, SLIDES), Questions(), PATIENTS, None, False)
+    told = [row["question"] for _, row in drafts if row["slide"] == "p1-a.svs"]
+    assert {word for word in ("gland", "mitosis") if any(word in question for question in told)} == asked
+    assert len([row for _, row in drafts if row["slide"] == "p2-a.svs"]) == 4 + (
+        not asked or "segmentation" in bad
+    )
+
+
+@pytest.mark.parametrize(
+    ("questions", "where", "advice"),
+    [
+        (Questions(words={"Gland": "acinus"}, file="q.toml"), "q.toml, names.Gland", "write 'gland'"),
+        (Questions(words={"mitoses": ""}, file="q.toml"), "q.toml, names.mitoses", "write 'mitosis'"),
+        (Questions(words={"fat": ""}, file="q.toml"), "q.toml, names.fat", "'gland', 'mitosis'"),
+        (Questions(of_word={"glands": {}}, file="q.toml"), "q.toml, questions.glands", "write 'gland'"),
+        (
+            Questions(of_word={"gland": {}}, words={"gland": "acinus"}, file="q.toml"),
+            "q.toml, questions.gland",
+            "'acinus'",
+        ),
+    ],
+)
+def test_a_name_that_no_class_has_is_a_problem(questions: Questions, where: str, advice: str) -> None:
+    """Catches a typing error that asks about a class in the source's word, or about one that was to be left out."""
+    (problem,) = questions.idle(read_coco(DOCUMENT, SLIDES).labels)
+    assert problem.where == where
+    assert advice in problem.advice
+
+
+def test_names_that_classes_have_are_none() -> None:
+    """Catches a file of questions that is right and refused."""
+    words = {"gland": "acinus", "mitosis": "", "": "nucleus"}
+    assert Questions(of_word={"acinus": {}}, words=words).idle(["gland", "mitosis"]) == []
 
 
 def test_every_bad_entry_is_told_at_once() -> None:
@@ -209,7 +347,7 @@ def test_real_nuclei(shared_real: Path) -> None:
     """Catches what only real files hold: 105 stained images and 4,531 nuclei, by box; each as it was."""
     document = json.loads((shared_real / "coco.json").read_text())
     names = {Path(i["file_name"]).name: (i["width"], i["height"]) for i in document["images"]}
-    slides = SlideNames({name: slide(name, *size) for name, size in names.items()})
+    slides = SlideNames(SlideIndex({name: slide(name, *size) for name, size in names.items()}))
     rows = rows_of(read_coco(document, slides), slides, patients=Patients(None, re.compile(r"^(.*)\.png$")))
     assert len(rows) == 2 * 105
     assert {row["question"] for row in rows} == {"Box every nucleus.", "Count every nucleus."}
@@ -232,7 +370,7 @@ def test_real_masks_become_outlines_that_cover_them(shared_real: Path) -> None:
         for k in np.unique(labels[labels > 0])
     ]  # fmt: skip
     name = Path(image["file_name"]).name
-    slides = SlideNames({name: slide(name, image["width"], image["height"])})
+    slides = SlideNames(SlideIndex({name: slide(name, image["width"], image["height"])}))
     found = read_coco({**document, "images": [image], "annotations": annotations}, slides)
     patients = Patients(None, re.compile("(.)"))
     for side, parts in ((None, 1), (128, 4)):

@@ -10,6 +10,10 @@ import pytest
 from typer.testing import CliRunner
 
 from client.cli import app
+from client.imports.found import ImportSourceError
+from client.imports.questions import Questions
+from client.imports.run import Asking, import_coco, import_qupath, open_slides
+from client.imports.slides import patients_by_pattern
 from client.selftest.patients import write_slides
 from client.slides.index import index_slides
 from client.tasks.manifest import read_manifest
@@ -70,7 +74,8 @@ def test_coco_to_a_manifest(tmp_path: Path, slides: Path) -> None:
 
 
 def test_nothing_is_written_where_anything_is_wrong(tmp_path: Path, slides: Path) -> None:
-    """Catches half a manifest, problems told one by one, and a skip that hides what it left out."""
+    """Catches half a manifest, problems told one by one, a skip that hides what it left out, and one that teaches the
+    glands of a slide, or their number, when two of three could not be read."""
     out = tmp_path / "manifest.csv"
     source = coco(tmp_path, [[10, 20, 30, 40], [1, 2, 3], [5, 5, 0, 0]])
     words = ("coco", source, "--slides", slides, "--out", out, "--patient-pattern", "^(p.)")
@@ -83,8 +88,59 @@ def test_nothing_is_written_where_anything_is_wrong(tmp_path: Path, slides: Path
     assert [p.name for p in tmp_path.iterdir()] == ["slides", "coco.json"] or not out.exists()
     code, told, errors = call(*words, "--skip")
     assert code == 0
-    assert told == "4 questions (2 detection, 2 vqa) about 2 slides of 2 patients\n"
+    assert told == "2 questions (1 detection, 1 vqa) about 1 slides of 1 patients\n"
     assert errors.count("left out:") == 2
+    assert [s.slide for s in read_manifest(out, index_slides(slides)).samples] == ["p2-a.tif"] * 2
+
+
+def test_what_goes_wrong_is_told_to_programs_too(tmp_path: Path, slides: Path) -> None:
+    """Catches a problem that --json has in another form than the others, or not at all, and a status of success."""
+    words = ("--out", tmp_path / "m.csv", "--patient-pattern", "(p.)", "--json")
+    for source, folder in ((tmp_path / "gone.json", slides), (coco(tmp_path, []), tmp_path / "gone")):
+        code, told, errors = call("coco", source, "--slides", folder, *words)
+        assert (code, errors) == (1, "")
+        (problem,) = json.loads(told)["problems"]
+        assert problem.keys() == {"where", "what", "advice"}
+
+
+def test_what_files_hold_does_not_reach_the_terminal_as_it_is(tmp_path: Path, slides: Path) -> None:
+    """Catches a label file that hides or forges what the command says."""
+    source = coco(tmp_path, [[1, 2, 30, 40]])
+    document = json.loads(source.read_text())
+    document["images"][1] |= {"id": "\x1b[2J\u202e", "width": 9}
+    source.write_text(json.dumps(document))
+    words = ("coco", source, "--slides", slides, "--out", tmp_path / "m.csv", "--patient-pattern", "(p.)")
+    for more, expected in (((), 1), (("--skip",), 0)):
+        code, told, errors = call(*words, *more)
+        assert code == expected
+        assert "images[1] (id \\x1b[2J\\u202e)" in errors
+        assert not {"\x1b", "\u202e"} & set(told + errors)
+
+
+def test_how_far_it_is_is_told(tmp_path: Path, slides: Path) -> None:
+    """Catches minutes of silence: slides, annotations, questions, files, each from nothing to all."""
+    heard: list[tuple[str, int, int]] = []
+    known = open_slides(slides, tmp_path / "m.csv", lambda *said: heard.append(said))
+    asking = Asking(Questions(), patients_by_pattern("(p.)"), None, only_present=False)
+    source = coco(tmp_path, [[k, k, 9, 9] for k in range(250)])
+    import_coco(source, known, asking, tmp_path / "m.csv", False, lambda *said: heard.append(said))
+    place = tmp_path / "exports"
+    place.mkdir()
+    (place / "p1-a.geojson").write_text("[]")
+    (place / "._p1-a.geojson").write_text("not one of them")
+    with pytest.raises(ImportSourceError, match="no region says what to ask about"):
+        import_qupath(
+            place, "Region*", known, asking, tmp_path / "n.csv", False, lambda *said: heard.append(said)
+        )
+    for what, of in (
+        ("opening slides", 2),
+        ("reading annotations", 250),
+        ("writing questions", 2),
+        ("reading files", 1),
+    ):
+        mine = [said for said in heard if said[0] == what and said[2] == of]
+        assert (mine[0], mine[-1]) == ((what, 0, of), (what, of, of))
+        assert len(mine) <= 130
 
 
 @pytest.mark.parametrize(
@@ -153,6 +209,7 @@ def test_qupath_to_a_manifest(tmp_path: Path, slides: Path) -> None:
         ("[questions.gland]\ncount = 3", "questions.gland.count"),
         ("[names]\nTumor = 3", "names.Tumor"),
         ("names", "can't be read"),
+        ('[names]\nGlnd = "acinus"', "questions.toml, names.Glnd: no class is called so; write 'gland'"),
     ],
 )
 def test_a_wrong_file_of_templates_is_named(tmp_path: Path, slides: Path, text: str, where: str) -> None:
@@ -213,7 +270,7 @@ def test_a_table_of_slide_labels(tmp_path: Path, slides: Path) -> None:
     assert {s.scale for s in samples} == {"wsi"}
     table.write_text(TABLE + "p2-a.tif,bert,CA,,\np9.tif,dora,CA,,\np1-a.tif,,XX,,\n")
     code, told, _ = call(*words, tmp_path / "b.csv", "--json")
-    assert (code, [p["where"] for p in json.loads(told)["problems"]]) == (
+    assert (code, sorted(p["where"] for p in json.loads(told)["problems"])) == (
         1,
         [f"labels.csv, row {n}" for n in (4, 5, 6)],
     )

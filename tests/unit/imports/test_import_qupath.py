@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,20 @@ import pytest
 from client.imports.found import ImportProblem
 from client.imports.questions import Questions
 from client.imports.qupath import read_qupath
-from client.imports.rows import Row, checked, question_rows
+from client.imports.rows import Row, question_rows
 from client.imports.slides import Patients, SlideNames
+from client.slides.index import SlideIndex
 from client.slides.slide import Slide
 from client.tasks.manifest_row import read_row
 from client.tasks.overlap import mask
 from client.tasks.sample import Polygons
 
-SLIDES = SlideNames(
-    {name: Slide(name, Path(name), 0.25, 2000, 1000, (1.0,)) for name in ("p1.svs", "p2.ndpi")}
-)
+
+def slides_of(*names: str) -> SlideNames:
+    return SlideNames(SlideIndex({n: Slide(n, Path(n), 0.25, 2000, 1000, (1.0,)) for n in names}))
+
+
+SLIDES = slides_of("p1.svs", "p2.ndpi")
 PATIENTS = Patients(None, re.compile(r"^(p\d)"))
 
 
@@ -59,10 +64,11 @@ def imported(
     region: str = "Region*",
 ) -> tuple[list[Row], list[ImportProblem]]:
     document = {"type": "FeatureCollection", "features": list(features)}
-    found = read_qupath({"p1.geojson": document}, SLIDES, region)
+    found = read_qupath([("p1.geojson", document)], SLIDES, region)
     drafts, problems = question_rows(found, questions or Questions(), PATIENTS, side, False)
-    rows, refused = checked(drafts, SLIDES.slides)
-    return rows, [*found.problems, *problems, *refused]
+    rows = [row for _, row in drafts]
+    assert all(read_row(row, SLIDES.slides[row["slide"]]) for row in rows)
+    return rows, [*found.problems, *problems]
 
 
 def test_a_marked_region_is_asked_about() -> None:
@@ -99,6 +105,80 @@ def test_without_regions_only_annotated_parts_are_asked_about() -> None:
     assert problems == []
     assert {(row["x"], row["y"]) for row in rows} == {("0", "0"), ("1500", "500")}
     assert "tile" not in {row["question"] for row in rows}
+
+
+L_SHAPED = feature("Region*", [[100, 100], [500, 100], [500, 300], [300, 300], [300, 500], [100, 500]])
+ELLIPSE = feature(
+    "Region*",
+    [[300 + 200 * math.cos(k * math.pi / 60), 300 + 200 * math.sin(k * math.pi / 60)] for k in range(120)],
+)
+HOLED = feature("Region*", square(100, 100, 400), square(200, 200, 50))
+TILTED = feature("Region*", [[300, 100], [500, 300], [300, 500], [100, 300]])
+
+
+def fields(rows: list[Row]) -> set[tuple[int, int, int]]:
+    assert all(abs(int(row["width"]) - int(row["height"])) <= 1 for row in rows)
+    return {(int(row["x"]), int(row["y"]), int(row["width"])) for row in rows}
+
+
+@pytest.mark.parametrize("region", [L_SHAPED, ELLIPSE, HOLED, TILTED])
+def test_a_region_of_another_form_is_not_its_bounding_box(region: dict[str, Any]) -> None:
+    """Catches "none" taught of what lies beside the drawn region, where nobody looked."""
+    rows, (problem,) = imported(region, TUMOUR)
+    assert rows == []
+    assert problem.where.startswith("p1.geojson, feature 1")
+    assert "--field" in problem.advice
+
+
+def test_squares_wholly_inside_a_region_are_asked_about() -> None:
+    """Catches squares in the notch of an L, over a hole, or over the edge of an ellipse; and objects of the region that
+    are called outside because no square shows them."""
+    rows, problems = imported(L_SHAPED, feature("Tumor", square(110, 110, 60)), CELL, side=100)
+    assert [("outside" in p.what, p.where) for p in problems] == [
+        (True, "p1.geojson, feature 3 (id 0b6b1b2e)")
+    ]
+    assert fields(rows) == {
+        (x, y, 100) for x in (100, 200, 300, 400) for y in (100, 200, 300, 400) if x < 300 or y < 300
+    }
+    rows, problems = imported(HOLED, feature("Tumor", square(110, 110, 60)), side=100)
+    assert problems == []
+    assert len(fields(rows)) == 15
+    assert (200, 200, 100) not in fields(rows)
+    edge = feature("Tumor", square(290, 105, 20))
+    rows, problems = imported(ELLIPSE, edge, side=100)
+    assert problems == []
+    assert fields(rows) == {(x, y, 100) for x in (200, 300) for y in (200, 300)}
+    _, (problem,) = imported(ELLIPSE, edge, side=400)
+    assert "no square" in problem.what
+
+
+def test_each_part_of_a_marked_region_is_a_field() -> None:
+    """Catches two squares that were merged into one region, asked about together with all that lies between them."""
+    parts = {"type": "MultiPolygon", "coordinates": [[square(100, 100, 50)], [square(300, 100, 50)]]}
+    rows, problems = imported(REGION | {"geometry": parts}, feature("Tumor", square(310, 110, 20)))
+    assert problems == []
+    assert fields(rows) == {(100, 100, 50), (300, 100, 50)}
+
+
+def test_a_region_to_a_part_of_a_pixel_is_upright() -> None:
+    """Catches a rectangle that is called irregular for its decimals, as QuPath writes them."""
+    points = [[100.37, 100.12], [500.41, 100.12], [500.41, 500.18], [100.37, 500.18], [100.37, 100.12]]
+    rows, problems = imported(feature("Region*", points), TUMOUR)
+    assert problems == []
+    assert fields(rows) == {(100, 100, 400)}
+
+
+def test_a_region_that_can_not_be_read_leaves_no_whole_slide() -> None:
+    """Catches a slide asked about as a whole because its only region was refused."""
+    rows, problems = imported(feature("Region*", square(3000, 0, 9)), TUMOUR, side=500)
+    assert rows == []
+    assert "outside" in problems[0].what
+
+
+def test_a_class_of_regions_that_no_annotation_has_is_told() -> None:
+    """Catches a misspelt --regions, which would ask about whole slides where someone marked what is complete."""
+    _, problems = imported(feature("ROI", square(100, 100, 400)), TUMOUR, side=500, region="Roi")
+    assert [(p.where, p.advice) for p in problems] == [("--regions", "write 'ROI'")]
 
 
 def test_another_class_may_mark_regions() -> None:
@@ -143,6 +223,15 @@ def test_children_in_the_file_are_found() -> None:
     assert [row["answer"] for row in rows if row["task"] == "vqa"] == ["1"]
 
 
+def test_nothing_is_asked_about_a_class_of_which_some_was_not_read() -> None:
+    """Catches "one mitosis" taught where a second was marked by a point, whose box nobody knows."""
+    mitosis, point = feature("Mitosis", square(150, 150, 20)), feature("Mitosis")
+    point["geometry"] = {"type": "Point", "coordinates": [300, 300]}
+    rows, problems = imported(REGION, TUMOUR, mitosis, point)
+    assert len(problems) == 1
+    assert {row["question"].split()[-1] for row in rows} == {"Tumor."}
+
+
 BAD: dict[str, tuple[Any, str]] = {
     "no feature": ("x", "no GeoJSON feature"),
     "a point": ({**CELL, "geometry": {"type": "Point", "coordinates": [1, 2]}}, "Point"),
@@ -171,15 +260,16 @@ def test_a_bad_feature_is_named_where_it_stands(name: str) -> None:
 @pytest.mark.parametrize("name", ["p1.geojson", "p1.svs.geojson", "p1.json", "p1.svs.json"])
 def test_a_file_is_named_as_its_slide(name: str) -> None:
     """Catches an export that QuPath named by the image's full name."""
-    found = read_qupath({name: [REGION]}, SLIDES)
+    found = read_qupath([(name, [REGION])], SLIDES)
     assert (found.fields[0].slide, found.problems) == ("p1.svs", ())
 
 
 def test_a_file_of_no_slide_or_of_anothers_is_refused() -> None:
-    """Catches annotations put on another slide, or asked twice."""
-    found = read_qupath({"p1.geojson": [REGION], "p1.svs.geojson": [REGION], "p3.geojson": [REGION]}, SLIDES)
-    assert [problem.where for problem in found.problems] == ["p1.svs.geojson", "p3.geojson"]
-    assert read_qupath({"p1.geojson": {"type": "FeatureCollection"}}, SLIDES).problems
-    twins = SlideNames({n: Slide(n, Path(n), 0.25, 9, 9, (1.0,)) for n in ("p1.svs", "p1.tif")})
-    (problem,) = read_qupath({"p1.geojson": [REGION]}, twins).problems
+    """Catches annotations put on another slide, and one of two files of a slide that is taken because of its name."""
+    names = ("p1.geojson", "p1.svs.geojson", "p2.geojson", "p3.geojson")
+    found = read_qupath([(name, [REGION, TUMOUR]) for name in names], SLIDES)
+    assert [problem.where for problem in found.problems] == ["p3.geojson", "p1.geojson", "p1.svs.geojson"]
+    assert {said.slide for said in (*found.fields, *found.annotations)} == {"p2.ndpi"}
+    assert read_qupath([("p1.geojson", {"type": "FeatureCollection"})], SLIDES).problems
+    (problem,) = read_qupath([("p1.geojson", [REGION])], slides_of("p1.svs", "p1.tif")).problems
     assert "p1.svs, p1.tif" in problem.what

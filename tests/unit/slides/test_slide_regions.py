@@ -9,6 +9,7 @@ import pytest
 from client.imports.qupath import read_qupath
 from client.imports.shapes import Part, outline
 from client.imports.slides import SlideNames
+from client.slides.index import SlideIndex
 from client.slides.regions import area_of, cells_inside, shares_inside
 from client.slides.slide import Slide
 from client.slides.tiles import Tile, grid_over
@@ -89,7 +90,7 @@ def test_tiles_of_a_class_that_qupath_annotated() -> None:
         "geometry": {"type": "Polygon", "coordinates": [ring]},
         "properties": {"objectType": "annotation", "classification": {"name": "Tumour"}},
     }
-    found = read_qupath({"a.geojson": [feature]}, SlideNames({"a.svs": SLIDE}))
+    found = read_qupath([("a.geojson", [feature])], SlideNames(SlideIndex({"a.svs": SLIDE})))
     shapes = [a.shape for a in found.annotations if a.label == "Tumour" and a.shape]
     area = area_of((part.outer, part.holes) for shape in shapes for part in shape)
     assert cells_inside(GRID, area, 1.0).tolist() == [[0, 0], [0, 1]]
