@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from demo.cohort import SITES, Cohort
@@ -131,6 +132,7 @@ def with_noise(recipe: Recipe, factor: float) -> Recipe:
     )
 
 
+@cache
 def at_epsilon(recipe: Recipe, target: float) -> Recipe:
     """The same run under noise that spends the target at DELTA or a little less: one factor for all stages."""
     low, high = 0.25, 16.0

@@ -106,7 +106,7 @@ def mean_and_interval(
     )  # [patients, classes]
     counts = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape)
     random = np.random.default_rng(_SEED)
-    times = random.multinomial(shape[0], np.full(shape[0], 1 / shape[0]), size=RESAMPLES)
+    times = random.multinomial(shape[0], np.full(shape[0], 1 / shape[0]), RESAMPLES).astype(np.float64)
     with np.errstate(invalid="ignore"):
         resampled = np.nanmean((times @ sums) / (times @ counts), axis=1)
     low, high = np.quantile(resampled, [0.025, 0.975])

@@ -57,7 +57,7 @@ class Case:
 CASES = [
     pytest.param(
         Case(size, stage, Performance(PATIENTS, tokens, 2048, checkpointing)),
-        marks=[pytest.mark.nightly] if size is GROUPED else [],
+        marks=[pytest.mark.nightly] if size is GROUPED or tokens == 1024 else [],
     )
     for size in (MID, GROUPED)
     for stage in ("sft", "grpo")
