@@ -38,6 +38,7 @@ def _campaign(home: Home, store: Store, name: str) -> dict[str, Any]:
         store, db.asks, name, ("attempt", "hospital", "asked_at", "answered_at", "answer", "bytes")
     )
     verdicts = _by_round(store, db.verdicts, name, ("hospital", "expert", "fault", "bytes", "noise_std"))
+    aggregates = _by_round(store, db.aggregates, name, ("expert", "report"))
     table = db.rounds
     found = store.read(
         sql.select(table).filter_by(campaign=name).where(table.c.number > 0).order_by("number")
@@ -56,6 +57,7 @@ def _campaign(home: Home, store: Store, name: str) -> dict[str, Any]:
                 **{key: item[key] for key in shown},
                 "asks": asks.get(item["number"], []),
                 "verdicts": verdicts.get(item["number"], []),
+                "aggregates": {row["expert"]: row["report"] for row in aggregates.get(item["number"], [])},
             }
             for item in found
         ],
