@@ -19,10 +19,10 @@ from privacy.plan import Plan
 from strategies import shrink
 from strategies.drift import Drift, DriftSums, drift
 from strategies.errors import RecipeError
-from strategies.gathered import Gathered, State, Values
+from strategies.gathered import Gathered, State
 from strategies.noise import delta_noise, noise_norm
 from strategies.optimiser import Memory, Optimiser
-from strategies.rules import Mean, Median, MultiKrum, NormBound, Rule, TrimmedMean, Weights
+from strategies.rules import Mean, Median, MultiKrum, NormBound, Rule, TrimmedMean
 from strategies.weighting import EQUAL, WEIGHTINGS, Weighting
 
 MEAN, NORM_BOUND, MEDIAN, TRIMMED_MEAN, MULTI_KRUM = (
@@ -121,8 +121,8 @@ def aggregate(gathered: Gathered, recipe: Recipe, plan: Plan, memory: Memory | N
     memory = recipe.optimiser.begin(gathered.start) if memory is None else memory
     rule, noise, sums = recipe.combining, delta_noise(plan), DriftSums(len(gathered.releases))
     if len(gathered.releases) < rule.least:
-        for stack in gathered.stacks():
-            sums.add(stack)
+        for rows in gathered.all():
+            sums.add(rows)
         return Aggregate(
             gathered.start, memory, Report(gathered.hospitals, True, {}, drift(gathered, sums, noise))
         )
@@ -130,7 +130,12 @@ def aggregate(gathered: Gathered, recipe: Recipe, plan: Plan, memory: Memory | N
     state: dict[str, NDArray[np.float32]] = {}
     remembered: dict[str, NDArray[np.float32]] = {}
     for tensor, start in gathered.start.items():
-        change = _combined(gathered, tensor, rule, weights, sums)
+        change = np.empty(start.size)
+        for block in gathered.blocks(tensor):
+            rows = gathered.read(block)
+            sums.add(rows)
+            change[block.first : block.first + block.size] = rule.combine(rows, weights)
+        change = change.reshape(start.shape)
         change = shrink.shrunk(change, noise.variance * weights.noise_share, recipe.shrinkage)
         step, new = recipe.optimiser.step(tensor, change, memory)
         state[tensor] = np.asarray(np.add(start, step, dtype=np.float64), np.float32)
@@ -138,13 +143,3 @@ def aggregate(gathered: Gathered, recipe: Recipe, plan: Plan, memory: Memory | N
     shares = [float(f"{share:.{_DIGITS}g}") for share in weights.each / weights.divisor]
     told = dict(zip(gathered.hospitals, shares, strict=True))
     return Aggregate(state, remembered, Report(gathered.hospitals, False, told, drift(gathered, sums, noise)))
-
-
-def _combined(gathered: Gathered, tensor: str, rule: Rule, weights: Weights, sums: DriftSums) -> Values:
-    """The tensor's change under the rule, float64, shaped as it."""
-    change = np.empty(gathered.start[tensor].size)
-    for block in gathered.blocks(tensor):
-        stack = gathered.stack(block)
-        sums.add(stack)
-        change[block.first : block.first + block.size] = rule.combine(stack, weights)
-    return change.reshape(gathered.start[tensor].shape)

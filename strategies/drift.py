@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from strategies.gathered import Gathered, Stack, Values
+from strategies.gathered import Gathered, Rows, Values
 from strategies.noise import DeltaNoise
 
 _STANDS_OUT = 4.0  # deviations of the noise's power that a signal's must reach to be told
@@ -43,7 +43,7 @@ class Drift:
 
 @dataclass
 class DriftSums:
-    """Sums over blocks for `count` hospitals; `add` must see a stack before a rule overwrites it."""
+    """Sums over blocks for `count` hospitals."""
 
     count: int
     squares: Values = field(init=False)  # of each hospital's change
@@ -52,10 +52,13 @@ class DriftSums:
     def __post_init__(self) -> None:
         self.squares, self.with_sum = np.zeros(self.count), np.zeros(self.count)
 
-    def add(self, stack: Stack) -> None:
+    def add(self, rows: Rows) -> None:
         """Take in a block. In float32 within a block: figures for eyes, which no state hangs on."""
-        self.squares += np.einsum("hn,hn->h", stack, stack)
-        self.with_sum += stack @ (np.ones(self.count, np.float32) @ stack)
+        total = np.zeros(len(rows[0]), np.float32)
+        for row in rows:
+            total += row
+        self.squares += [float(np.dot(row, row)) for row in rows]
+        self.with_sum += [float(np.dot(row, total)) for row in rows]
 
 
 def drift(gathered: Gathered, sums: DriftSums, noise: DeltaNoise) -> Drift:

@@ -7,7 +7,7 @@ is the same to the last bit.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from strategies.errors import AggregationError
 
 State = Mapping[str, NDArray[np.float32]]
-Stack = NDArray[np.float32]  # [hospitals, values of the block]
+Rows = Sequence[
+    NDArray[np.float32]
+]  # one hospital's values of a block each; read-only, as they may be its own
 Values = NDArray[np.float64]
 
 STACK_BYTES = 32 << 20  # of one block of all hospitals; a rule needs some such blocks at once, but no more
@@ -93,18 +95,15 @@ class Gathered:
             end = min(begin + step, shape[0])
             yield Block(tensor, begin, end, begin * across, (end - begin) * across)
 
-    def stack(self, block: Block) -> Stack:
+    def read(self, block: Block) -> Rows:
         """What each hospital changes there."""
-        values = np.empty((len(self.releases), block.size), np.float32)
-        for row, release in zip(values, self.releases, strict=True):
-            row[:] = release.rows(block.tensor, block.start, block.stop)
-        return values
+        return [release.rows(block.tensor, block.start, block.stop) for release in self.releases]
 
-    def stacks(self) -> Iterator[Stack]:
-        """All blocks of all tensors: one pass over the releases."""
-        for tensor in self.start:
+    def all(self) -> Iterator[Rows]:
+        """All blocks of all tensors: one pass over the releases; nothing where there are none."""
+        for tensor in self.start if self.releases else ():
             for block in self.blocks(tensor):
-                yield self.stack(block)
+                yield self.read(block)
 
 
 def gather(expert: str, start: State, releases: Iterable[Contribution]) -> Gathered:
@@ -130,6 +129,6 @@ def gather(expert: str, start: State, releases: Iterable[Contribution]) -> Gathe
 def squared_norms(gathered: Gathered) -> Values:
     """Of each hospital's change, in float64 (one pass)."""
     total = np.zeros(len(gathered.releases))
-    for stack in gathered.stacks():
-        total += np.einsum("hn,hn->h", stack, stack, dtype=np.float64)
+    for rows in gathered.all():
+        total += [float(np.square(row, dtype=np.float64).sum()) for row in rows]
     return total

@@ -35,7 +35,7 @@ class Factors:
     @property
     def rank(self) -> int:
         """Columns of b, rows of a."""
-        return self.b.shape[1]
+        return len(self.a)
 
 
 def exact_mean(factors: Sequence[Factors], weights: Sequence[float]) -> Factors:

@@ -20,7 +20,7 @@ from typing import Protocol
 
 import numpy as np
 
-from strategies.gathered import Gathered, Stack, Values, squared_norms
+from strategies.gathered import Gathered, Rows, Values, squared_norms
 from strategies.weighting import Weighting
 
 
@@ -52,8 +52,8 @@ class Rule(Protocol):
         """Weights of `least` releases or more; `noise_norm` is the norm of an honest change that is noise alone."""
         ...
 
-    def combine(self, stack: Stack, weights: Weights) -> Values:
-        """One change for each value of a block, float64; the stack may be overwritten."""
+    def combine(self, rows: Rows, weights: Weights) -> Values:
+        """One change for each value of a block, float64."""
         ...
 
 
@@ -69,9 +69,9 @@ class Mean:
         each = [self.weighting.of(release) for release in gathered.releases]
         return Weights(np.array(each), sum(each))
 
-    def combine(self, stack: Stack, weights: Weights) -> Values:
+    def combine(self, rows: Rows, weights: Weights) -> Values:
         """Weighted sum over divisor, added in the order of the hospitals."""
-        return weighted_mean(stack, weights)
+        return weighted_mean(rows, weights)
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,9 @@ class NormBound:
         norms = np.sqrt(squared_norms(gathered))
         return Weights(weights.each * (noise_norm / np.maximum(norms, noise_norm)), weights.divisor)
 
-    def combine(self, stack: Stack, weights: Weights) -> Values:
+    def combine(self, rows: Rows, weights: Weights) -> Values:
         """The weighted mean."""
-        return weighted_mean(stack, weights)
+        return weighted_mean(rows, weights)
 
 
 @dataclass(frozen=True)
@@ -107,9 +107,9 @@ class Median:
         """Equal."""
         return _equal(gathered)
 
-    def combine(self, stack: Stack, weights: Weights) -> Values:
+    def combine(self, rows: Rows, weights: Weights) -> Values:
         """The middle of each column."""
-        count = len(stack)
+        stack, count = np.stack(rows), len(rows)
         low, high = (count - 1) // 2, count // 2
         stack.partition(sorted({low, high}), axis=0)
         middle: Values = np.add(stack[low], stack[high], dtype=np.float64) / 2.0
@@ -131,8 +131,9 @@ class TrimmedMean:
         """Equal."""
         return _equal(gathered)
 
-    def combine(self, stack: Stack, weights: Weights) -> Values:
+    def combine(self, rows: Rows, weights: Weights) -> Values:
         """The mean of the middle of each column."""
+        stack = np.stack(rows)
         stack.sort(axis=0)
         middle: Values = np.mean(stack[self.hostile : len(stack) - self.hostile], axis=0, dtype=np.float64)
         return middle
@@ -163,15 +164,15 @@ class MultiKrum:
         each[chosen] = 1.0
         return Weights(each, float(kept))
 
-    def combine(self, stack: Stack, weights: Weights) -> Values:
+    def combine(self, rows: Rows, weights: Weights) -> Values:
         """The mean of the chosen."""
-        return weighted_mean(stack, weights)
+        return weighted_mean(rows, weights)
 
 
-def weighted_mean(stack: Stack, weights: Weights) -> Values:
+def weighted_mean(rows: Rows, weights: Weights) -> Values:
     """In float64, added in the order of the rows; those of weight 0 are left out."""
-    total = np.zeros(stack.shape[1])
-    for row, weight in zip(stack, weights.each, strict=True):
+    total = np.zeros(len(rows[0]))
+    for row, weight in zip(rows, weights.each, strict=True):
         if weight == 1.0:
             total += row
         elif weight != 0.0:
@@ -184,8 +185,8 @@ def squared_distances(gathered: Gathered) -> Values:
     """[hospitals, hospitals], in float64, in one pass; 0 on the diagonal."""
     count = len(gathered.releases)
     gram = np.zeros((count, count))
-    for stack in gathered.stacks():
-        wide = stack.astype(np.float64)
+    for rows in gathered.all():
+        wide = np.array(rows, np.float64)
         gram += wide @ wide.T
     norms = np.diag(gram)
     distances = np.maximum(norms[:, None] + norms[None, :] - 2.0 * gram, 0.0)
