@@ -167,6 +167,7 @@ class Campaign:
                     raise CampaignError(
                         f"{key}.{name} = {value!r}: must be {what} above 0, at most {_MOST_DECLARED}"
                     )
+        object.__setattr__(self, "weights", {name: float(value) for name, value in self.weights.items()})
         if (self.weighting == DECLARED) != bool(self.weights):
             raise CampaignError(
                 f'weights: weighting = "{DECLARED}" takes a [weights] table, and no other weighting does'

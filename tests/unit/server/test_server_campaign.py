@@ -47,6 +47,14 @@ def test_the_documented_campaign_is_valid() -> None:
     assert DOCUMENTED.noised_evaluation == NoisedEvaluations(4.0)
 
 
+def test_the_documented_ways_to_aggregate_are_valid() -> None:
+    """The page's second part must parse too, beside the first."""
+    more = tomllib.loads(DOCUMENT.read_text("utf-8").split("```toml\n")[2].split("```")[0])
+    found = parse_campaign({**VALUES, **more})
+    assert found.members == {"north", "south", "west"}
+    assert found.recipe("scale/roi").shrinkage == "row"
+
+
 @dataclass(frozen=True)
 class Wrong:
     """A change to the documented file, and what the error must name."""
