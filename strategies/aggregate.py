@@ -19,7 +19,7 @@ from privacy.plan import Plan
 from strategies import shrink
 from strategies.drift import Drift, DriftSums, drift
 from strategies.errors import RecipeError
-from strategies.gathered import Gathered, State
+from strategies.gathered import Gathered, State, Values
 from strategies.noise import delta_noise, noise_norm
 from strategies.optimiser import Memory, Optimiser
 from strategies.rules import Mean, Median, MultiKrum, NormBound, Rule, TrimmedMean
@@ -130,7 +130,7 @@ def aggregate(gathered: Gathered, recipe: Recipe, plan: Plan, memory: Memory | N
     state: dict[str, NDArray[np.float32]] = {}
     remembered: dict[str, NDArray[np.float32]] = {}
     for tensor, start in gathered.start.items():
-        change = np.empty(start.size)
+        change: Values = np.empty(start.size)
         for block in gathered.blocks(tensor):
             rows = gathered.read(block)
             sums.add(rows)

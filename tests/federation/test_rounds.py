@@ -19,7 +19,7 @@ from server.records import Hospital
 from server.roll import Roll
 from server.rounds import Federation
 from server.runner import check_enrolled, run_campaign
-from server.status import status
+from server.status import status, tables
 from server.store import Store
 from strategies.optimiser import Optimiser
 from tests.federation.simulator import (
@@ -429,3 +429,5 @@ def test_a_rule_that_needs_more_hospitals_leaves_the_expert_as_it_was(tmp_path: 
     }
     assert here.shown()["experts"]["task/detection"] == tensors.digest(initial()["task/detection"])
     assert not (here.home.folder / "aside" / "spring").exists()
+    (_, rounds) = tables(status(here.home))
+    assert "left as it was: task/detection" in str(list(rounds.columns[2].cells))
