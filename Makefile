@@ -43,6 +43,8 @@ bench: $(READY)
 	$(BIN)/python -m bench.ledger
 	$(BIN)/python -m bench.catalogue
 	$(BIN)/python -m bench.privacy
+	$(BIN)/python -m bench.weighting
+	$(BIN)/python -m bench.low_rank
 	$(BIN)/python -m bench.training
 	$(BIN)/python -m bench.tissue
 	$(BIN)/python -m bench.features

@@ -55,6 +55,8 @@ class ReleaseFault(StrEnum):
     WRONG_SHAPE = "wrong-shape"
     NOT_FINITE = "not-finite"
     NORM_TOO_LARGE = "norm-too-large"
+    NORM_TOO_SMALL = "norm-too-small"  # shorter than the noise that an honest hospital adds
+    WRONG_NOISE = "wrong-noise"  # it states noise that the plan's mechanism does not make there
 
 
 # Faults that may be told of bytes before it is known who wrote them.  Bytes with any other fault bear the hospital's

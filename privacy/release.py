@@ -30,7 +30,7 @@ from privacy.plan import Plan
 from privacy.quantise import dequantise, is_canonical, quantise, scales_shape
 
 MAGIC = b"FPR2"
-_PAYLOAD = len(MAGIC) + SIGNATURE_BYTES
+PAYLOAD = len(MAGIC) + SIGNATURE_BYTES
 _TEXTS = ("hospital", "key", "campaign", "expert")
 _DIGESTS = ("base_hash", "parent_hash", "plan_hash", "code_hash", "reservation", "nonce")
 
@@ -166,7 +166,7 @@ def check(data: bytes, expected: Expectation) -> Release:
     """
     if len(data) > expected.max_bytes:
         raise _refused(ReleaseFault.TOO_LARGE, f"{len(data)} bytes are over {expected.max_bytes}")
-    payload = data[_PAYLOAD:]
+    payload = data[PAYLOAD:]
     header = _header(data, payload)
     key = expected.hospitals.get(header.hospital)
     if key is None:
@@ -177,7 +177,7 @@ def check(data: bytes, expected: Expectation) -> Release:
             f"{header.hospital} is enrolled with the key {key.fingerprint}, not {header.key!r}: enrol a new key",
         )
     try:
-        key.verify(data[len(MAGIC) : _PAYLOAD], payload, Purpose.RELEASE)
+        key.verify(data[len(MAGIC) : PAYLOAD], payload, Purpose.RELEASE)
     except SignatureInvalid as error:
         raise _refused(ReleaseFault.BAD_SIGNATURE, str(error)) from None
     _check_binding(header, expected)

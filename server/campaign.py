@@ -23,13 +23,19 @@ from privacy.evaluation import Kind, NoisedEvaluation
 from privacy.experts import EXPERTS, ROUTER, SCALES, TASKS, TRAINED_IN, ExpertForm, forms_to_dict
 from privacy.mechanism import Mechanism
 from privacy.plan import ANSWER_TOKENS, Plan
+from privacy.policy import is_hospital
 from server.errors import CampaignError
-from strategies.mean import WEIGHTINGS
+from strategies import shrink
+from strategies.aggregate import MEAN, Recipe
+from strategies.errors import RecipeError
+from strategies.optimiser import Optimiser
+from strategies.weighting import DECLARED, EQUAL, WEIGHTINGS, Weighting
 
 BASE = "base"  # the evaluation before any training; the others are called as the stages that they follow
 EVALUATE = ("stages", "never")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SOME_DIGEST = "0" * 64
+_MOST_DECLARED = 10**12  # as many patients as a policy may state
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,15 @@ class NoisedEvaluations:
 
 
 @dataclass(frozen=True)
+class Aggregation:
+    """How releases of any expert become one change (`strategies.aggregate.Recipe` says what goes together)."""
+
+    rule: str = MEAN
+    hostile: int = 0
+    shrinkage: str = shrink.NONE
+
+
+@dataclass(frozen=True)
 class Campaign:
     """What a campaign file says. Frozen, and valid by construction: `CampaignError` names the key and the
     cure.
@@ -73,7 +88,9 @@ class Campaign:
     `initial` names the folder of the experts' start, beside the file. A round commits when at least `quorum`
     hospitals gave an accepted release within `round_deadline_s` seconds. `trusted_code` holds the code hashes of
     the installations whose releases are taken; empty for any. Experts have `expert_rank` and `expert_alpha` on all
-    layers, but for those whose form `expert` gives.
+    layers, but for those whose form `expert` gives. `weights` are each hospital's in a declared mean, `patients` the
+    nominal patients that hospitals agreed to state their noise for: where one of them is there, only the hospitals that it
+    names take part. `optimiser` gives server optimisers by expert.
     """
 
     name: str
@@ -86,7 +103,11 @@ class Campaign:
     round_deadline_s: float
     evaluate: str
     stages: tuple[Stage, ...]
-    weighting: str = "equal"
+    weighting: str = EQUAL
+    weights: Mapping[str, float] = field(default_factory=dict)
+    patients: Mapping[str, int] = field(default_factory=dict)
+    aggregation: Aggregation = field(default_factory=Aggregation)
+    optimiser: Mapping[str, Optimiser] = field(default_factory=dict)
     trusted_code: tuple[str, ...] = ()
     noised_evaluation: NoisedEvaluations | None = None
     expert: Mapping[str, ExpertForm] = field(default_factory=dict)
@@ -116,6 +137,8 @@ class Campaign:
         if not isinstance(self.noised_evaluation, NoisedEvaluations | None):
             raise CampaignError("noised_evaluation: write it as a [noised_evaluation] table")
         self._check_forms()
+        self._check_members()
+        self._check_recipes()
         kinds = [stage.kind for stage in self.stages]
         if not kinds or kinds != [kind for kind in TRAINED_IN if kind in kinds]:
             order = ", ".join(TRAINED_IN)
@@ -133,6 +156,43 @@ class Campaign:
             if name not in formed:
                 raise CampaignError(f'expert."{name}": use one of {", ".join(formed)}')
 
+    def _check_members(self) -> None:
+        for key, of in (("weights", (int, float)), ("patients", (int,))):
+            table = getattr(self, key)
+            if not isinstance(table, Mapping) or not all(map(is_hospital, table)):
+                raise CampaignError(f"{key}: write it as a [{key}] table of hospitals' names and numbers")
+            for name, value in table.items():
+                if isinstance(value, bool) or not isinstance(value, of) or not 0 < value <= _MOST_DECLARED:
+                    what = "a whole number" if of == (int,) else "a number"
+                    raise CampaignError(
+                        f"{key}.{name} = {value!r}: must be {what} above 0, at most {_MOST_DECLARED}"
+                    )
+        object.__setattr__(self, "weights", {name: float(value) for name, value in self.weights.items()})
+        if (self.weighting == DECLARED) != bool(self.weights):
+            raise CampaignError(
+                f'weights: weighting = "{DECLARED}" takes a [weights] table, and no other weighting does'
+            )
+        if self.weights and self.patients and set(self.weights) != set(self.patients):
+            odd = ", ".join(sorted(set(self.weights) ^ set(self.patients)))
+            raise CampaignError(
+                f"patients and weights name different hospitals: {odd}; name the same in both"
+            )
+
+    def _check_recipes(self) -> None:
+        if not isinstance(self.aggregation, Aggregation):
+            raise CampaignError("aggregation: write it as an [aggregation] table")
+        for name in self.optimiser:
+            if name not in EXPERTS:
+                raise CampaignError(f'optimiser."{name}": use one of {", ".join(EXPERTS)}')
+        try:
+            least = self.recipe(EXPERTS[0]).combining.least
+        except RecipeError as error:
+            raise CampaignError(f"aggregation: {error}") from error
+        if self.quorum < least:
+            raise CampaignError(
+                f"quorum = {self.quorum}: {self.aggregation.rule} against {self.aggregation.hostile} needs {least} hospitals"
+            )
+
     def _check_stage(self, stage: Stage) -> None:
         """What every plan of the stage would be refused for is refused here, before anything is begun."""
         hashes = dict.fromkeys(stage.experts, _SOME_DIGEST)
@@ -145,6 +205,19 @@ class Campaign:
         """The form of each of these experts but the router, which has none."""
         usual = ExpertForm(self.expert_rank, self.expert_alpha)
         return {name: self.expert.get(name, usual) for name in names if name != ROUTER}
+
+    def recipe(self, expert: str) -> Recipe:
+        """How this expert is aggregated."""
+        return Recipe(
+            **vars(self.aggregation),
+            weighting=Weighting(self.weighting, self.weights),
+            optimiser=self.optimiser.get(expert, Optimiser()),
+        )
+
+    @property
+    def members(self) -> frozenset[str] | None:
+        """The hospitals that take part; None for all that are enrolled."""
+        return frozenset(self.weights or self.patients) or None
 
     @property
     def rounds(self) -> int:
@@ -177,7 +250,18 @@ class Campaign:
             "expert": forms_to_dict(self.expert),
             "stages": stages,
             "initial": dict(initial),
+            **self._aggregated_otherwise(),
         }
+
+    def _aggregated_otherwise(self) -> dict[str, Any]:
+        """What differs from a plain mean: only that, so that a campaign begun before there was a choice goes on."""
+        said: dict[str, dict[str, Any]] = {
+            "weights": dict(self.weights),
+            "patients": dict(self.patients),
+            "aggregation": dict(vars(self.aggregation)) if self.aggregation != Aggregation() else {},
+            "optimiser": {name: optimiser.to_dict() for name, optimiser in self.optimiser.items()},
+        }
+        return {key: value for key, value in said.items() if value}
 
     @property
     def code_hashes(self) -> frozenset[str] | None:

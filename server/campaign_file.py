@@ -12,11 +12,15 @@ from typing import Any
 from privacy import tensors
 from privacy.errors import PlanError, WireError
 from privacy.experts import LAYERS, ExpertForm
-from server.campaign import Campaign, NoisedEvaluations, Stage, check_initial, mechanism_of
+from server.campaign import Aggregation, Campaign, NoisedEvaluations, Stage, check_initial, mechanism_of
 from server.errors import CampaignError
+from strategies.errors import RecipeError
 from strategies.flower import MAX_STATE_BYTES
+from strategies.optimiser import Optimiser
 
 _NOISED = "noised_evaluation"
+_AGGREGATION = "aggregation"
+_OPTIMISER = "optimiser"
 _EXPERT = "expert"
 _STAGE = "stage"  # the file's [[stage]] tables are the campaign's `stages`
 
@@ -43,6 +47,11 @@ def parse_campaign(values: Mapping[str, Any]) -> Campaign:
     if isinstance(table := top.get(_NOISED), dict):
         _check_keys(f"{_NOISED}: ", table, NoisedEvaluations)
         top[_NOISED] = NoisedEvaluations(**table)
+    if isinstance(table := top.get(_AGGREGATION), dict):
+        _check_keys(f"{_AGGREGATION}: ", table, Aggregation)
+        top[_AGGREGATION] = Aggregation(**table)
+    if _OPTIMISER in top:
+        top[_OPTIMISER] = _optimisers(top[_OPTIMISER])
     if _EXPERT in top:
         top[_EXPERT] = _forms(top[_EXPERT], top)
     return Campaign(**top, stages=tuple(_stage(number, table) for number, table in enumerate(tables, 1)))
@@ -91,6 +100,21 @@ def _forms(tables: object, top: Mapping[str, Any]) -> dict[str, ExpertForm]:
     return forms
 
 
+def _optimisers(tables: object) -> dict[str, Optimiser]:
+    """The [optimiser."<name>"] tables."""
+    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+        raise CampaignError(f'{_OPTIMISER}: write each as an [{_OPTIMISER}."scale/roi"] table')
+    found = {}
+    for name, table in tables.items():
+        where = f'{_OPTIMISER}."{name}": '
+        _check_keys(where, table, Optimiser)
+        try:
+            found[name] = Optimiser(**table)
+        except RecipeError as error:
+            raise CampaignError(f"{where}{error}") from error
+    return found
+
+
 def _stage(number: int, table: dict[str, Any]) -> Stage:
     where = f"stage {number}: "
     _check_keys(where, table, Stage)
@@ -106,7 +130,7 @@ def _stage(number: int, table: dict[str, Any]) -> Stage:
 def _check_keys(
     where: str,
     table: Mapping[str, Any],
-    kind: type[Campaign | NoisedEvaluations | Stage],
+    kind: type[Aggregation | Campaign | NoisedEvaluations | Optimiser | Stage],
     leave_out: str = "",
 ) -> None:
     known = {item.name: item for item in fields(kind) if item.name != leave_out}

@@ -4,6 +4,7 @@ consortium.toml     name, host and port                 consortium.db   the stor
 keys/               CA, server and coordinator keys      experts/        expert states by hash
 ca.crt server.crt   what others check us by              kits/<name>/    what each hospital gets
 flower/             FLWR_HOME of SuperLink and CLI, SuperLink's own database
+aside/<campaign>/   accepted releases of a round that is not committed yet
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import IO
 from privacy import keys
 from privacy.errors import KeyFileError
 from privacy.keys import PrivateKey
+from server.aside import Aside
 from server.blobs import Blobs
 from server.errors import CampaignBusy, HomeError
 from server.provision.authority import make_authority
@@ -115,7 +117,8 @@ class Home:
     def store(self, now: Callable[[], datetime] = _now) -> Store:
         """The store of this home; opening it verifies its journal."""
         database = Database(self.folder / "consortium.db")
-        return Store(database, Blobs(self.folder / "experts"), self.coordinator(), now)
+        aside = Aside(self.folder / "aside")
+        return Store(database, Blobs(self.folder / "experts"), aside, self.coordinator(), now)
 
     @contextmanager
     def only_runner(self, campaign: str) -> Iterator[None]:

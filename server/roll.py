@@ -39,15 +39,26 @@ class Roll:
         self.absent: dict[str, str] = {}  # why a connected hospital does not count: a code
 
     def gather(
-        self, *, evaluators: bool, least: int, seconds: float, trusted: frozenset[str] | None = None
+        self,
+        *,
+        evaluators: bool,
+        least: int,
+        seconds: float,
+        trusted: frozenset[str] | None = None,
+        members: frozenset[str] | None = None,
     ) -> dict[int, str]:
         """Wait for `least` hospitals (or evaluators), and in the run's first round a little longer for the
         others.
 
-        `trusted` are the code hashes of the installations that count (None for any).
+        `trusted` are the code hashes of the installations that count, `members` the names of those that take part (None
+        for any).
         Returns names by node id. Raises `RoundFailed`, naming who is not there, when `seconds` have passed.
         """
-        wanted = {name: h for name, h in self._store.hospitals().items() if h.evaluator == evaluators}
+        wanted = {
+            name: hospital
+            for name, hospital in self._store.hospitals().items()
+            if hospital.evaluator == evaluators and (members is None or name in members)
+        }
         begun = self._clock.monotonic()
         while True:
             here = self._here(wanted, trusted)

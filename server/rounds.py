@@ -1,4 +1,4 @@
-"""One round over a Flower grid: gather, ask, check and add as answers come, commit.
+"""One round over a Flower grid: gather, ask, check answers as they come, aggregate, commit.
 
 A hospital that is missing, slow, crashed or hostile costs its own contribution only. A round commits when
 `quorum` hospitals contributed; else it is tried again, with the same plan, bytes for bytes, so that a
@@ -26,7 +26,6 @@ from server.records import OpenRound
 from server.roll import Roll
 from server.store import Store
 from strategies.flower import FedPathStrategy, Outcome, RoundTask, Verdict, read_reply
-from strategies.mean import WEIGHTINGS
 
 _T = TypeVar("_T")
 
@@ -75,13 +74,14 @@ def run_round(house: Federation, campaign: Campaign, action: Train) -> None:
                 least=campaign.quorum,
                 seconds=campaign.round_deadline_s,
                 trusted=campaign.code_hashes,
+                members=campaign.members,
             ),
         )
         opened = house.store.open_round(plan)
         outcome = _attempt(house, campaign, opened, nodes, seconds)
         if len(outcome.contributors) >= campaign.quorum:
             receipts = write_receipts(plan, outcome.verdicts, house.key)
-            house.store.commit_round(opened, outcome.states(), outcome.verdicts, receipts, vars(seconds))
+            house.store.commit_round(opened, outcome.experts, outcome.verdicts, receipts, vars(seconds))
             return
         if _hopeless(house, campaign, outcome):
             break
@@ -107,8 +107,14 @@ def _attempt(
         keys=house.store.release_keys(opened.opened_at),
         receipts={name: owed[name] for name in nodes.values() if name in owed},
         code_hashes=campaign.code_hashes,
+        patients=campaign.patients,
     )
-    strategy = FedPathStrategy(task, WEIGHTINGS[campaign.weighting])
+    strategy = FedPathStrategy(
+        task,
+        {name: campaign.recipe(name) for name in opened.plan.experts},
+        lambda data: house.store.put_aside(campaign.name, data),
+        house.store.memories(campaign.name),
+    )
     messages = strategy.configure_train(opened.plan.round, ArrayRecord(), ConfigRecord(), house.grid)
     for name in nodes.values():
         house.store.asked(opened, name)
@@ -149,13 +155,14 @@ def _judged(outcome: Outcome, nodes: dict[int, str]) -> Outcome:
             kept.append(verdict)
     silent = set(nodes.values()) - {verdict.hospital for verdict in outcome.verdicts}
     kept += [Verdict(name, None, NO_ANSWER, "", 0) for name in sorted(silent)]
-    return Outcome(kept, outcome.sums)
+    return Outcome(kept, outcome.experts)
 
 
 def _hopeless(house: Federation, campaign: Campaign, outcome: Outcome) -> bool:
     """Whether so many refused for good that no further attempt can reach the quorum."""
     refused = {v.hospital for v in outcome.verdicts if v.fault in _FINAL} - outcome.contributors
     enrolled = {name for name, hospital in house.store.hospitals().items() if not hospital.evaluator}
+    enrolled &= campaign.members or enrolled
     return len(enrolled - refused) < campaign.quorum
 
 

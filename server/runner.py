@@ -80,14 +80,20 @@ def run_campaign(house: Federation, campaign: Campaign, initial: Mapping[str, by
 
 
 def check_enrolled(campaign: Campaign, hospitals: Mapping[str, Hospital]) -> None:
-    """Raise `CampaignError` where too few are enrolled for the campaign ever to get on."""
-    training = sum(not hospital.evaluator for hospital in hospitals.values())
+    """Raise `CampaignError` where too few are enrolled for the campaign ever to get on, or one that it names is not."""
+    enrolled = {name for name, hospital in hospitals.items() if not hospital.evaluator}
+    if unknown := sorted((campaign.members or set()) - enrolled):
+        raise CampaignError(
+            f"campaign {campaign.name}: weights or patients name {', '.join(unknown)}, but no such hospital is enrolled: "
+            "mend the name, or enroll it with `fedpath-consortium enroll`"
+        )
+    training = len(enrolled if campaign.members is None else campaign.members)
     if training < campaign.quorum:
         raise CampaignError(
-            f"campaign {campaign.name}: quorum = {campaign.quorum}, but {training} hospitals are enrolled: "
+            f"campaign {campaign.name}: quorum = {campaign.quorum}, but {training} hospitals can take part: "
             "enroll more with `fedpath-consortium enroll`, or lower the quorum"
         )
-    if campaign.points() and training == len(hospitals):
+    if campaign.points() and len(enrolled) == len(hospitals):
         raise CampaignError(
             f'campaign {campaign.name}: evaluate = "stages", but no evaluator is enrolled: '
             '`fedpath-consortium enroll --evaluator`, or set evaluate = "never"'

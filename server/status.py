@@ -38,6 +38,7 @@ def _campaign(home: Home, store: Store, name: str) -> dict[str, Any]:
         store, db.asks, name, ("attempt", "hospital", "asked_at", "answered_at", "answer", "bytes")
     )
     verdicts = _by_round(store, db.verdicts, name, ("hospital", "expert", "fault", "bytes", "noise_std"))
+    aggregates = _by_round(store, db.aggregates, name, ("expert", "report"))
     table = db.rounds
     found = store.read(
         sql.select(table).filter_by(campaign=name).where(table.c.number > 0).order_by("number")
@@ -56,6 +57,7 @@ def _campaign(home: Home, store: Store, name: str) -> dict[str, Any]:
                 **{key: item[key] for key in shown},
                 "asks": asks.get(item["number"], []),
                 "verdicts": verdicts.get(item["number"], []),
+                "aggregates": {row["expert"]: row["report"] for row in aggregates.get(item["number"], [])},
             }
             for item in found
         ],
@@ -145,10 +147,7 @@ def tables(values: dict[str, Any]) -> list[Table]:
             f"{campaign['name']}: {campaign['state']}, {campaign['rounds_committed']} of "
             f"{campaign['rounds_total']} rounds; {campaign['failure'] or campaign['doing']}"
         )
-        rows = [
-            (str(r["number"]), r["stage"], r["committed_at"] or "open", _answers(r))
-            for r in campaign["rounds"]
-        ]
+        rows = [(str(r["number"]), r["stage"], _committed(r), _answers(r)) for r in campaign["rounds"]]
         found.append(_table(title, ("round", "stage", "committed", "answers"), rows))
         if campaign["evaluations"]:
             scores = [
@@ -180,6 +179,12 @@ def _noised_table(evaluations: list[dict[str, Any]]) -> Table:
 def _answers(row: dict[str, Any]) -> str:
     last = [ask for ask in row["asks"] if ask["attempt"] == row["attempts"]]
     return ", ".join(f"{ask['hospital']}: {ask['answer'] or 'at work'}" for ask in last)
+
+
+def _committed(row: dict[str, Any]) -> str:
+    """When, and which experts too few trained for the campaign's rule."""
+    left = [expert for expert, report in row["aggregates"].items() if report.get("too_few")]
+    return (row["committed_at"] or "open") + (f"; left as it was: {', '.join(left)}" if left else "")
 
 
 def _table(title: str, columns: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Table:

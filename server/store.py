@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sql
@@ -20,22 +21,29 @@ from privacy.keys import PrivateKey, PublicKey
 from privacy.ledger.entries import Entry
 from privacy.plan import Plan
 from server import hospitals, journal, noised_record, tables
+from server.aside import Aside
 from server.blobs import Blobs
 from server.campaign import Campaign, Progress, definition_hash
 from server.errors import CampaignChanged, StoreError
 from server.journal import MAX_BODY, Kind
 from server.records import Hospital, NoisedAnswer, OpenEvaluation, OpenRound, Row, RunState
-from strategies.flower import Verdict
+from strategies.flower import Aggregated, Verdict
 
 
 class Store:
     """The consortium's database and expert files. Opening it verifies the journal (`StoreError`)."""
 
     def __init__(
-        self, database: tables.Database, blobs: Blobs, key: PrivateKey, now: Callable[[], datetime]
+        self,
+        database: tables.Database,
+        blobs: Blobs,
+        aside: Aside,
+        key: PrivateKey,
+        now: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._blobs = blobs
+        self._aside = aside
         self._key = key
         self._now = now
         self.journal()
@@ -182,6 +190,14 @@ class Store:
         """The bytes of an expert's state."""
         return self._blobs.get(digest)
 
+    def memories(self, campaign: str) -> dict[str, bytes]:
+        """What each expert's server optimiser remembers after the last round that trained it, where it remembers."""
+        table = tables.aggregates
+        query = _where(table, campaign=campaign).where(table.c.memory.is_not(None)).order_by(table.c.number)
+        with self._database.transaction() as connection:
+            last = {row.expert: row.memory for row in connection.execute(query)}
+        return {expert: self._blobs.get(digest) for expert, digest in last.items()}
+
     # --- a round
 
     def open_round(self, plan: Plan) -> OpenRound:
@@ -238,20 +254,31 @@ class Store:
             values = {"answered_at": self._when(), "answer": answer, "bytes": size}
             connection.execute(table.update().where(this).values(**values))
 
+    def put_aside(self, campaign: str, data: bytes) -> Path:
+        """Keep an accepted release of the campaign's open round on disk until the round is committed."""
+        return self._aside.put(campaign, data)
+
     def commit_round(
         self,
         opened: OpenRound,
-        new: Mapping[str, bytes],
+        trained: Mapping[str, Aggregated],
         verdicts: Sequence[Verdict],
         receipts: Mapping[str, bytes],
         seconds: Mapping[str, float],
     ) -> dict[str, str]:
-        """Make a round stand: `new` holds the trained experts' states. Returns all experts' hashes after it.
+        """Make a round stand: `trained` holds the experts that hospitals trained. Returns all experts' hashes after it.
 
         One transaction: after a crash either all of it is there or none.
         """
         plan = opened.plan
-        fresh = {name: self._blobs.put(data) for name, data in new.items()}
+        fresh = {name: self._blobs.put(found.state) for name, found in trained.items()}
+        aggregates = {
+            name: {
+                "report": dict(found.report),
+                "memory": None if found.memory is None else self._blobs.put(found.memory),
+            }
+            for name, found in trained.items()
+        }
         with self._database.transaction() as connection:
             last = self._last(connection, plan.campaign)
             if plan.round != last.number + 1:
@@ -276,6 +303,9 @@ class Store:
             ]
             if rows:
                 connection.execute(tables.verdicts.insert(), rows)
+            made = [{**where, "expert": name, **found} for name, found in aggregates.items()]
+            if made:
+                connection.execute(tables.aggregates.insert(), made)
             owed = [{**where, "hospital": name, "data": data} for name, data in receipts.items()]
             if owed:
                 connection.execute(tables.receipts.insert(), owed)
@@ -298,9 +328,11 @@ class Store:
                 "opened": begun.opened_at,
                 "states": states,
                 "verdicts": said,
+                "aggregates": aggregates,
             }
             self._record(connection, Kind.ROUND, body)
-            return states
+        self._aside.clear(plan.campaign)
+        return states
 
     def commit_evaluation(self, campaign: str, point: str, rows: Sequence[Row], number: int) -> None:
         """Keep the rows of an evaluation after round `number`. There is one for each point, with a row at least."""

@@ -88,6 +88,17 @@ verdicts = sql.Table(
     sql.Column("bytes", sql.Integer, nullable=False),
     sql.Column("noise_std", sql.Float),
 )
+# What came of each expert that hospitals trained in a committed round. A database from before this table has it made when
+# it is opened; its earlier rounds have no rows here.
+aggregates = sql.Table(
+    "aggregates",
+    metadata,
+    sql.Column("campaign", sql.String, primary_key=True),
+    sql.Column("number", sql.Integer, primary_key=True),
+    sql.Column("expert", sql.String, primary_key=True),
+    sql.Column("report", sql.JSON, nullable=False),
+    sql.Column("memory", sql.String),  # the hash of what the server optimiser remembers after it
+)
 evaluations = sql.Table(
     "evaluations",
     metadata,

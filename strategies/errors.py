@@ -1,7 +1,8 @@
 """Errors of aggregation.  A message says what, where, and what to do.
 
 StrategyError
-└── AggregationError    a release that can't be added: the caller should have refused it before
+├── AggregationError    a release that can't be added: the caller should have refused it before
+└── RecipeError         a way to aggregate that contradicts itself
 """
 
 from __future__ import annotations
@@ -13,3 +14,7 @@ class StrategyError(Exception):
 
 class AggregationError(StrategyError, ValueError):
     """A contribution that does not fit the expert it is meant for, or a weight that means nothing."""
+
+
+class RecipeError(StrategyError, ValueError):
+    """A key of a recipe that is unknown, or does not go with another; the message begins with its name."""

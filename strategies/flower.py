@@ -2,7 +2,8 @@
 
 The strategy lives for one round. `configure_train` addresses the signed plan to every enrolled node;
 `aggregate_train` takes the replies one at a time as they come (give it a generator), checks each release,
-refuses by name what is wrong, and adds the rest. What came of it stands in `outcome`.
+refuses by name what is wrong, puts the rest aside on disk, and aggregates it when no more replies come. What came of
+it stands in `outcome`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import INFO
-from typing import TypeVar
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, TypeVar
 
+import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.common import log
 from flwr.serverapp import Grid
@@ -24,13 +28,19 @@ from privacy.errors import ReleaseRefused
 from privacy.keys import PublicKey
 from privacy.plan import Plan
 from privacy.release import Expectation, Release, check
-from strategies import mean
+from privacy.release_file import ReleaseFile, keep_release
+from strategies import optimiser
+from strategies.aggregate import NORM_BOUND, Recipe, aggregate
 from strategies.bounds import norm_bound
 from strategies.errors import AggregationError
+from strategies.gathered import State, gather
+from strategies.noise import check_stated, least_norm
+from strategies.weighting import BY_NOISE
 
 _T = TypeVar("_T")
 
 MAX_STATE_BYTES = 256 * 1024 * 1024
+_MAX_MEMORY_BYTES = 3 * MAX_STATE_BYTES  # two values for each of a state's
 _LOOSE_BYTES = 64 * 1024  # a release's header, names and scales, over its int8 values
 
 
@@ -41,7 +51,8 @@ class RoundTask:
     `states` holds the bytes of every expert that travels (the trained ones' parents and the frozen ones under
     them); `keys` are those under which a hospital may have sealed its releases, its present one first;
     `receipts` what is still owed to a hospital for an earlier round; `code_hashes` the installations whose
-    releases are taken (None for any).
+    releases are taken (None for any); `patients` the nominal patients that a hospital's noise must be stated for,
+    where they were agreed upon.
     """
 
     plan: Plan
@@ -51,6 +62,7 @@ class RoundTask:
     keys: Mapping[str, Sequence[PublicKey]]
     receipts: Mapping[str, bytes] = field(default_factory=dict)
     code_hashes: frozenset[str] | None = None
+    patients: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,45 +82,60 @@ class Verdict:
     reservation: str | None = None  # the entry of the hospital's ledger that paid for it
 
 
+@dataclass(frozen=True)
+class Aggregated:
+    """An expert after the round, as bytes: its state, its server optimiser's memory (None where it has none), and the
+    public report on what came in, as JSON values (`strategies.aggregate.Report`).
+    """
+
+    state: bytes
+    memory: bytes | None
+    report: Mapping[str, Any]
+
+
 @dataclass
 class Outcome:
-    """A round so far: verdicts in order of arrival, and the running sums."""
+    """A round so far: verdicts in order of arrival, and, once all replies are in, the experts that hospitals trained.
+
+    An expert that nobody trained is not among them: it stays as it was.
+    """
 
     verdicts: list[Verdict]
-    sums: dict[str, mean.Accumulator]
+    experts: dict[str, Aggregated]
 
     @property
     def contributors(self) -> set[str]:
         """Hospitals with at least one accepted release."""
         return {verdict.hospital for verdict in self.verdicts if verdict.fault is None}
 
-    def states(self) -> dict[str, bytes]:
-        """The new bytes of every trained expert; an expert that nobody trained keeps its bytes."""
-        return {expert: tensors.encode(dict(mean.apply(total))) for expert, total in self.sums.items()}
-
 
 class FedPathStrategy(Strategy):
-    """Aggregation of one round's releases, expert by expert.
+    """Aggregation of one round's releases, expert by expert, after the recipe of each.
 
-    `heard` is told of every verdict as it falls, for progress and timing.
+    `keep` puts the bytes of an accepted release aside and says where; they must lie there, unchanged, until
+    `aggregate_train` returns. `memories` has what the experts' server optimisers saved last. `heard` is told of every
+    verdict as it falls, for progress and timing.
     """
 
     def __init__(
         self,
         task: RoundTask,
-        weighting: mean.Weighting,
+        recipes: Mapping[str, Recipe],
+        keep: Callable[[bytes], Path],
+        memories: Mapping[str, bytes] = MappingProxyType({}),
         heard: Callable[[Verdict], None] = lambda verdict: None,
     ) -> None:
         self._task = task
-        self._weighting = weighting
+        self._recipes = recipes
+        self._keep = keep
+        self._memories = memories
         self._heard = heard
-        starts = {
-            expert: tensors.decode(task.states[expert], MAX_STATE_BYTES) for expert in task.plan.experts
-        }
-        self.outcome = Outcome([], {expert: mean.init(expert, start) for expert, start in starts.items()})
+        self.outcome = Outcome([], {})
+        self._accepted: dict[str, list[ReleaseFile]] = {expert: [] for expert in task.plan.experts}
         self._taken: set[str] = set()  # nonces
         self._shapes = {
-            expert: {name: value.shape for name, value in start.items()} for expert, start in starts.items()
+            expert: {name: value.shape for name, value in self._start(expert).items()}
+            for expert in task.plan.experts
         }
 
     def configure_train(
@@ -134,10 +161,13 @@ class FedPathStrategy(Strategy):
             for verdict in self._judge(name, reply):
                 self.outcome.verdicts.append(verdict)
                 self._heard(verdict)
-        if not self.outcome.contributors:
-            return None, None
-        gathered = self.outcome.sums.items()
-        return ArrayRecord({name: array for _, total in gathered for name, array in _arrays(total)}), None
+        trained = {expert: self._aggregated(expert) for expert, found in self._accepted.items() if found}
+        arrays = {
+            f"{expert}::{name}": Array(value)
+            for expert, state in trained.items()
+            for name, value in state.items()
+        }
+        return (ArrayRecord(arrays) if arrays else None), None
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -188,11 +218,11 @@ class FedPathStrategy(Strategy):
             release = under_any_key(
                 self._task.keys[name], lambda key: check(data, self._expectation(name, key, expert))
             )
-            self._add(release)
+            self._check_noise(release)
         except ReleaseRefused as error:
             return Verdict(name, expert, error.code, digest, size)
-        except AggregationError:  # a weight that is no number: the release states no usable noise
-            return Verdict(name, expert, ReleaseFault.NOT_FINITE, digest, size)
+        self._accepted[expert].append(keep_release(self._keep(data), release))
+        self._taken.add(release.nonce)
         return Verdict(name, expert, None, digest, size, release.noise_std, release.reservation)
 
     def _expectation(self, name: str, key: PublicKey, expert: str) -> Expectation:
@@ -208,10 +238,38 @@ class FedPathStrategy(Strategy):
             taken=frozenset(self._taken),
         )
 
-    def _add(self, release: Release) -> None:
-        sums = self.outcome.sums
-        sums[release.expert] = mean.add(sums[release.expert], release, self._weighting(release))
-        self._taken.add(release.nonce)
+    def _check_noise(self, release: Release) -> None:
+        """Refuse noise that the plan's mechanism can't have made, where the expert's recipe builds on it."""
+        recipe, plan = self._recipes[release.expert], self._task.plan
+        patients = self._task.patients.get(release.hospital)
+        if patients is not None or recipe.weighting.kind in BY_NOISE:
+            try:
+                check_stated(release.noise_variance, plan, patients)
+            except AggregationError as error:
+                raise ReleaseRefused(ReleaseFault.WRONG_NOISE, str(error)) from None
+        if recipe.rule == NORM_BOUND:
+            square = sum(
+                float(np.square(value, dtype=np.float64).sum()) for value in release.tensors.values()
+            )
+            least = least_norm(plan, sum(value.size for value in release.tensors.values()))
+            if math.sqrt(square) < least:
+                text = f"its norm {math.sqrt(square):.4g} is under {least:.4g}: it lacks the noise that it states"
+                raise ReleaseRefused(ReleaseFault.NORM_TOO_SMALL, text)
+
+    def _aggregated(self, expert: str) -> State:
+        """Aggregate one expert into the outcome."""
+        start, recipe, saved = self._start(expert), self._recipes[expert], self._memories.get(expert)
+        memory = None if saved is None else recipe.optimiser.load(saved, start, _MAX_MEMORY_BYTES)
+        found = aggregate(gather(expert, start, self._accepted[expert]), recipe, self._task.plan, memory)
+        self.outcome.experts[expert] = Aggregated(
+            state=self._task.states[expert] if found.report.too_few else tensors.encode(found.state),
+            memory=optimiser.save(found.memory) if found.memory else None,
+            report=found.report.to_dict(),
+        )
+        return found.state
+
+    def _start(self, expert: str) -> State:
+        return tensors.decode(self._task.states[expert], MAX_STATE_BYTES)
 
 
 def under_any_key(keys: Sequence[PublicKey], check_under: Callable[[PublicKey], _T]) -> _T:
@@ -245,9 +303,3 @@ def _word(code: bytes) -> str:
     """A code as text fit for a log: hostile input, so short and printable."""
     text = code[:40].decode("ascii", "replace")
     return "".join(letter if letter.isalnum() or letter == "-" else "?" for letter in text)
-
-
-def _arrays(total: mean.Accumulator) -> Iterator[tuple[str, Array]]:
-    """The expert's new tensors as Flower's arrays, named `expert::tensor`."""
-    for name, value in mean.apply(total).items():
-        yield f"{total.expert}::{name}", Array(value)

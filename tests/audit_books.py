@@ -33,7 +33,7 @@ from server.home import Home
 from server.receipts import write_receipts
 from server.records import Hospital
 from server.store import Store
-from strategies.flower import Verdict
+from strategies.flower import Aggregated, Verdict
 from tests.privacy_cases import BASE, CODE, MECHANISM, POLICY
 
 EXPERTS = ("scale/roi", "scale/wsi")
@@ -102,7 +102,7 @@ class World:
             ]
         coordinator = self.home.coordinator()
         receipts = write_receipts(plan, verdicts, coordinator)
-        new = {expert: tensors.encode(_STATE) for expert in plan.experts}
+        new = {expert: Aggregated(tensors.encode(_STATE), None, {}) for expert in plan.experts}
         self.store.commit_round(opened, new, verdicts, receipts, {"wait": 1.0})
         if acknowledge:
             for name, (ledger, _) in self.hospitals.items():

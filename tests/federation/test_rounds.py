@@ -7,20 +7,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from privacy import tensors
 from privacy.mechanism import Mechanism
-from server.campaign import Campaign, Stage
+from server.campaign import Aggregation, Campaign, Stage
 from server.errors import CampaignBusy, CampaignChanged, CampaignError, EvaluationFailed, RoundFailed
 from server.home import Home
 from server.records import Hospital
 from server.roll import Roll
 from server.rounds import Federation
 from server.runner import check_enrolled, run_campaign
-from server.status import status
+from server.status import status, tables
 from server.store import Store
-from strategies.mean import add, apply, init
+from strategies.optimiser import Optimiser
 from tests.federation.simulator import (
     BASE,
     Faults,
@@ -117,15 +118,16 @@ def test_committed_state_is_the_mean_of_the_releases(tmp_path: Path) -> None:
 
     for expert in SFT.experts:
         start = tensors.decode(initial()[expert], 10**6)
-        total = init(expert, start)
-        for name, hospital in here.hospitals.items():
+        total = {name: np.zeros(value.shape) for name, value in start.items()}
+        for name, hospital in sorted(here.hospitals.items()):
             (data,) = [d for part, d in hospital._last.items() if part == f"release/{expert}"]
             shapes = {expert: {key: value.shape for key, value in start.items()}}
             plan = _plan(here)
             release = check(data, Expectation(plan, {name: hospital.key.public}, shapes, 10**6, 10**6))
-            total = add(total, release, 1.0)
-        expected = tensors.encode(dict(apply(total)))
-        assert opened.state(here.shown()["experts"][expert]) == expected
+            for key, value in release.tensors.items():
+                total[key] += value
+        wanted = {key: (value + total[key] / 2).astype(np.float32) for key, value in start.items()}
+        assert opened.state(here.shown()["experts"][expert]) == tensors.encode(wanted)
     assert row["seconds"].keys() == {"gather", "wait", "aggregate"}
 
 
@@ -363,3 +365,69 @@ def test_a_campaign_has_one_runner_at_a_time(tmp_path: Path) -> None:
         with pytest.raises(CampaignBusy), here.home.only_runner("spring"):
             pass
     assert not here.home.is_running("spring")
+
+
+def test_server_optimisers_go_on_where_a_killed_coordinator_left_them(tmp_path: Path) -> None:
+    """The same releases under a kill between two rounds must lead to the same bytes: what an optimiser remembers is kept
+    with the round that made it.
+    """
+    optimised = replace(
+        CAMPAIGN, stages=(replace(SFT, rounds=3),), optimiser={"scale/roi": Optimiser("adam", 0.01)}
+    )
+    here = world(tmp_path, "north", "south")
+    south, answer = here.hospitals["south"], here.hospitals["south"].answer
+
+    def kill(method: str, parts: dict[str, bytes]) -> dict[str, bytes]:
+        if method == "train" and south.asked.count("train") == 1:
+            raise Killed
+        return answer(method, parts)
+
+    south.answer = kill  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        here.run(optimised)
+    first = here.store.memories("spring")
+    assert set(first) == {"scale/roi"}
+    south.answer = answer  # type: ignore[method-assign]
+    here.run(optimised, run_id="2")
+    bodies = [entry.body for entry in here.store.journal() if entry.kind == "round"]
+    assert bodies[0]["aggregates"]["scale/roi"]["memory"] == tensors.digest(first["scale/roi"])
+    assert len({body["aggregates"]["scale/roi"]["memory"] for body in bodies}) == 3
+    assert {body["aggregates"]["scale/wsi"]["memory"] for body in bodies} == {None}
+
+
+def test_only_the_hospitals_that_the_campaign_names_are_asked(tmp_path: Path) -> None:
+    """A hospital without a weight must not spend its budget on releases that nothing is made of."""
+    here = world(tmp_path, "north", "south", "west")
+    here.run(replace(CAMPAIGN, weighting="declared", weights={"north": 3.0, "south": 1.0}))
+    assert "train" not in here.hospitals["west"].asked
+    (report, *_) = [row["aggregates"]["scale/roi"] for row in here.shown()["rounds"]]
+    assert report["shares"] == {"north": 0.75, "south": 0.25}
+    assert set(report["drift"]["hospitals"]) == {"north", "south"}
+    with pytest.raises(CampaignError, match="name east, but no such hospital"):
+        here.run(replace(CAMPAIGN, name="autumn", patients={"north": 100, "east": 100}))
+
+
+def test_a_hospital_that_states_other_noise_than_agreed_is_left_out(tmp_path: Path) -> None:
+    """Its noise is that of 100 patients; weights by noise must not be had by stating more."""
+    here = world(tmp_path, "north", "south", "west")
+    here.run(
+        replace(CAMPAIGN, weighting="noise-matched", patients={"north": 100, "south": 100, "west": 5000})
+    )
+    assert here.faults_of(1, "west") == {"wrong-noise"}
+    assert here.faults_of(1, "north") == {None}
+
+
+def test_a_rule_that_needs_more_hospitals_leaves_the_expert_as_it_was(tmp_path: Path) -> None:
+    """Two of three train detection: a trimmed mean of two would bear nobody, so the expert keeps its bytes, and it is told."""
+    here = world(tmp_path, "north", "south", "west", south={"tasks": ("classification",)})
+    trimmed = Aggregation(rule="trimmed-mean", hostile=1)
+    here.run(replace(CAMPAIGN, stages=(GRPO,), quorum=3, aggregation=trimmed))
+    (row,) = here.shown()["rounds"]
+    assert {name: told["too_few"] for name, told in row["aggregates"].items()} == {
+        "task/classification": False,
+        "task/detection": True,
+    }
+    assert here.shown()["experts"]["task/detection"] == tensors.digest(initial()["task/detection"])
+    assert not (here.home.folder / "aside" / "spring").exists()
+    (_, rounds) = tables(status(here.home))
+    assert "left as it was: task/detection" in str(list(rounds.columns[2].cells))

@@ -28,6 +28,9 @@ from server.campaign import (
 )
 from server.campaign_file import load_campaign, load_initial, parse_campaign
 from server.errors import CampaignError
+from strategies.aggregate import Recipe
+from strategies.optimiser import Optimiser
+from strategies.weighting import Weighting
 from tests.federation.simulator import initial
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "campaign.md"
@@ -42,6 +45,14 @@ def test_the_documented_campaign_is_valid() -> None:
     assert [stage.kind for stage in CAMPAIGN.stages] == ["sft", "grpo"]
     assert CAMPAIGN.rounds == 5
     assert DOCUMENTED.noised_evaluation == NoisedEvaluations(4.0)
+
+
+def test_the_documented_ways_to_aggregate_are_valid() -> None:
+    """The page's second part must parse too, beside the first."""
+    more = tomllib.loads(DOCUMENT.read_text("utf-8").split("```toml\n")[2].split("```")[0])
+    found = parse_campaign({**VALUES, **more})
+    assert found.members == {"north", "south", "west"}
+    assert found.recipe("scale/roi").shrinkage == "row"
 
 
 @dataclass(frozen=True)
@@ -110,6 +121,55 @@ WRONG = (
         "forms not in tables", lambda v: v.update(expert={"task/vqa": 8}), '[expert."task/detection"] table'
     ),
     Wrong("the router alone", lambda v: v["stage"][0].update(experts=["router"]), "never alone"),
+    Wrong("weights without declaring", lambda v: v.update(weights={"north": 1.0}), 'weighting = "declared"'),
+    Wrong("declared without weights", lambda v: v.update(weighting="declared"), "[weights] table"),
+    Wrong(
+        "a weight of nothing",
+        lambda v: v.update(weighting="declared", weights={"north": 0}),
+        "weights.north = 0",
+    ),
+    Wrong(
+        "a weight as text", lambda v: v.update(weighting="declared", weights={"north": "1"}), "weights.north"
+    ),
+    Wrong(
+        "a weight of nobody",
+        lambda v: v.update(weighting="declared", weights={"No One": 1}),
+        "[weights] table",
+    ),
+    Wrong("patients not whole", lambda v: v.update(patients={"north": 1.5}), "patients.north = 1.5"),
+    Wrong(
+        "two lists of hospitals",
+        lambda v: v.update(weighting="declared", weights={"north": 1}, patients={"south": 9}),
+        "north, south",
+    ),
+    Wrong("an unknown rule", lambda v: v.update(aggregation={"rule": "mode"}), "rule = 'mode'"),
+    Wrong("a rule as text", lambda v: v.update(aggregation="median"), "[aggregation] table"),
+    Wrong("a rule misspelt", lambda v: v.update(aggregation={"rul": "median"}), "did you mean 'rule'"),
+    Wrong("trimming nobody", lambda v: v.update(aggregation={"rule": "trimmed-mean"}), "hostile = 0"),
+    Wrong("a mean against some", lambda v: v.update(aggregation={"hostile": 1}), "hostile = 1"),
+    Wrong(
+        "too few to trim", lambda v: v.update(aggregation={"rule": "trimmed-mean", "hostile": 1}), "needs 3"
+    ),
+    Wrong(
+        "a weighted median",
+        lambda v: v.update(weighting="noise-aware", aggregation={"rule": "median"}),
+        "median counts all",
+    ),
+    Wrong(
+        "a shrunk median",
+        lambda v: v.update(aggregation={"rule": "median", "shrinkage": "row"}),
+        "shrinkage = 'row'",
+    ),
+    Wrong("an optimiser of no expert", lambda v: v.update(optimiser={"task/counting": {}}), "task/counting"),
+    Wrong(
+        "an unknown optimiser", lambda v: v.update(optimiser={"scale/roi": {"kind": "lion"}}), "kind = 'lion'"
+    ),
+    Wrong(
+        "a key that momentum has not",
+        lambda v: v.update(optimiser={"scale/roi": {"kind": "momentum", "tau": 0.1}}),
+        'optimiser."scale/roi": tau',
+    ),
+    Wrong("optimisers not in tables", lambda v: v.update(optimiser="adam"), '[optimiser."scale/roi"] table'),
     Wrong("mechanism not a table", lambda v: v["stage"][0].update(mechanism=3), "mechanism"),
 )
 
@@ -263,3 +323,36 @@ def test_initial_states_must_fit_the_campaign(tmp_path: Path) -> None:
         load_initial(CAMPAIGN, path)
     with pytest.raises(CampaignError, match="there is no folder"):
         load_initial(replace(CAMPAIGN, initial="elsewhere"), path)
+
+
+def test_how_experts_are_aggregated_is_read_from_the_file() -> None:
+    """Catches a key that is read and has no effect, and one expert's optimiser given to another."""
+    found = parse_campaign(
+        {
+            **VALUES,
+            "quorum": 3,
+            "patients": {"north": 400, "south": 900, "west": 120},
+            "aggregation": {"rule": "trimmed-mean", "hostile": 1},
+            "optimiser": {"scale/roi": {"kind": "adam", "learning_rate": 0.01}},
+        }
+    )
+    assert found.members == {"north", "south", "west"}
+    assert found.recipe("scale/wsi") == Recipe(rule="trimmed-mean", hostile=1)
+    assert found.recipe("scale/roi").optimiser == Optimiser("adam", 0.01)
+    declared = parse_campaign({**VALUES, "weighting": "declared", "weights": {"north": 2, "south": 1.0}})
+    assert declared.recipe("scale/roi").weighting == Weighting("declared", {"north": 2, "south": 1.0})
+    assert declared.members == {"north", "south"}
+
+
+def test_a_plain_mean_leaves_the_definition_as_it_always_was() -> None:
+    """Catches a consortium that, updated in mid-campaign, is told that the campaign was changed; and a rule that may change
+    in the middle of one."""
+    plain = CAMPAIGN.definition({})
+    assert not {"weights", "patients", "aggregation", "optimiser"} & set(plain)
+    for values in (
+        {"weighting": "declared", "weights": {"north": 1.0}},
+        {"patients": {"north": 100}},
+        {"aggregation": {"rule": "median"}},
+        {"optimiser": {"scale/roi": {"kind": "yogi"}}},
+    ):
+        assert parse_campaign({**VALUES, **values}).definition({}) != plain

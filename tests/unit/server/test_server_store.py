@@ -14,13 +14,15 @@ from server.errors import EnrolmentError, StoreError
 from server.home import Home
 from server.records import Hospital, Row
 from server.store import Store
-from strategies.flower import Verdict
+from strategies.flower import Aggregated, Verdict
 from tests.federation.simulator import BASE, initial
 from tests.privacy_cases import MECHANISM
 
 STAGE = Stage("sft", 3, ("scale/roi",), 0.01, MECHANISM)
 CAMPAIGN = Campaign("spring", 7, BASE, 2, 4.0, "experts", 1, 60.0, "never", (STAGE,))
 NEW = tensors.encode({"x.lora_B": np.ones((6, 2), np.float32), "y.lora_B": np.ones((3, 2), np.float32)})
+MEMORY = tensors.encode({"first/x.lora_B": np.ones((6, 2), np.float32)})
+TRAINED = {"scale/roi": Aggregated(NEW, MEMORY, {"too_few": False})}
 VERDICTS = [Verdict("north", "scale/roi", None, "ab" * 32, 10, 0.1)]
 
 
@@ -38,7 +40,7 @@ def store(home: Home) -> Store:
 
 def _commit(store: Store, number: int) -> None:
     opened = store.open_round(plan_for(CAMPAIGN, Train(number, number, STAGE), store.states("spring")))
-    store.commit_round(opened, {"scale/roi": NEW}, VERDICTS, {"north": b"receipt %d" % number}, {"wait": 1.0})
+    store.commit_round(opened, TRAINED, VERDICTS, {"north": b"receipt %d" % number}, {"wait": 1.0})
 
 
 def test_a_committed_round_is_there_for_the_next_process(home: Home, store: Store) -> None:
@@ -55,7 +57,7 @@ def test_a_commit_that_fails_leaves_nothing(home: Home, store: Store) -> None:
     opened = store.open_round(plan_for(CAMPAIGN, Train(1, 1, STAGE), store.states("spring")))
     before = store.journal()
     with pytest.raises(StoreError):
-        store.commit_round(opened, {"scale/roi": NEW}, VERDICTS, {"north": None}, {})  # type: ignore[dict-item]
+        store.commit_round(opened, TRAINED, VERDICTS, {"north": None}, {})  # type: ignore[dict-item]
     assert home.store().progress("spring") == Progress(0)
     assert home.store().journal() == before
 
@@ -65,7 +67,7 @@ def test_rounds_are_committed_once_and_in_order(store: Store) -> None:
     opened = store.open_round(plan_for(CAMPAIGN, Train(1, 1, STAGE), store.states("spring")))
     _commit(store, 1)
     with pytest.raises(StoreError, match="can't be committed"):
-        store.commit_round(opened, {"scale/roi": NEW}, VERDICTS, {}, {})
+        store.commit_round(opened, TRAINED, VERDICTS, {}, {})
     with pytest.raises(StoreError, match="can't begin"):
         store.open_round(plan_for(CAMPAIGN, Train(3, 3, STAGE), store.states("spring")))
 
@@ -143,3 +145,37 @@ def test_a_campaign_that_never_began_has_no_state(store: Store) -> None:
     assert store.run_state("autumn") is None
     with pytest.raises(StoreError, match="never begun"):
         store.states("autumn")
+
+
+def test_what_an_optimiser_remembers_is_that_of_the_experts_last_round(home: Home, store: Store) -> None:
+    """An expert that a round left out must go on from where it was, after a restart too; the journal binds it."""
+    _commit(store, 1)
+    opened = store.open_round(plan_for(CAMPAIGN, Train(2, 2, STAGE), store.states("spring")))
+    store.commit_round(opened, {}, [], {}, {})
+    assert home.store().memories("spring") == {"scale/roi": MEMORY}
+    body = next(entry.body for entry in store.journal() if entry.kind == "round")
+    assert body["aggregates"]["scale/roi"] == {
+        "memory": tensors.digest(MEMORY),
+        "report": {"too_few": False},
+    }
+
+
+def test_releases_are_put_aside_until_the_round_is_committed(store: Store) -> None:
+    """A disk that fills up with every round's releases, or another campaign's that are lost with this one's."""
+    mine, others = store.put_aside("spring", b"a release"), store.put_aside("autumn", b"another")
+    assert mine.read_bytes() == b"a release"
+    assert mine.stat().st_mode & 0o777 == 0o600
+    _commit(store, 1)
+    assert not mine.exists()
+    assert others.exists()
+
+
+def test_a_database_from_before_there_were_aggregates_opens(home: Home, store: Store) -> None:
+    """A consortium that updates FedPath in the middle of a campaign must be able to go on."""
+    _commit(store, 1)
+    with sqlite3.connect(home.folder / "consortium.db") as database:
+        database.execute("DROP TABLE aggregates")
+    again = home.store()
+    assert again.memories("spring") == {}
+    _commit(again, 2)
+    assert again.progress("spring") == Progress(2)

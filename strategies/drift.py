@@ -1,0 +1,102 @@
+"""How far hospitals' changes of one expert agree, with their noise taken off: measured, reported, decides nothing.
+
+Two honest changes share a signal and nothing of their noise. So the inner product of two is that of their signals, and a
+change's squared norm is its signal's and its noise's, which is known (`strategies.noise`): a cosine between signals follows,
+where the signal stands out of the noise at all. The noise is taken to be that of changes whose signal is drowned; where it is
+not, the noise is smaller and the true cosine a little lower than what is told.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from strategies.gathered import Gathered, Rows, Values
+from strategies.noise import DeltaNoise
+
+_STANDS_OUT = 4.0  # deviations of the noise's power that a signal's must reach to be told
+_DIGITS = 4
+
+Figure = float | None  # None where noise leaves nothing to tell
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Of one hospital: its change's norm over that of noise alone, and its cosine to the mean of the others: as it is, and
+    between signals.
+    """
+
+    norm: float
+    cosine: Figure
+    signal_cosine: Figure
+
+
+@dataclass(frozen=True)
+class Drift:
+    """By hospital, and the mean cosine between the signals of two hospitals."""
+
+    hospitals: dict[str, Agreement]
+    signal_cosine: Figure
+
+
+@dataclass
+class DriftSums:
+    """Sums over blocks for `count` hospitals."""
+
+    count: int
+    squares: Values = field(init=False)  # of each hospital's change
+    with_sum: Values = field(init=False)  # inner product of each with the sum of all
+
+    def __post_init__(self) -> None:
+        self.squares, self.with_sum = np.zeros(self.count), np.zeros(self.count)
+
+    def add(self, rows: Rows) -> None:
+        """Take in a block. In float32 within a block: figures for eyes, which no state hangs on."""
+        total = np.zeros(len(rows[0]), np.float32)
+        for row in rows:
+            total += row
+        self.squares += [float(np.dot(row, row)) for row in rows]
+        self.with_sum += [float(np.dot(row, total)) for row in rows]
+
+
+def drift(gathered: Gathered, sums: DriftSums, noise: DeltaNoise) -> Drift:
+    """What the sums over all blocks of the gathered releases say."""
+    count, size = sums.count, gathered.size
+    if count == 0:
+        return Drift({}, None)
+    power = noise.variance * size
+    alone = _STANDS_OUT * power * math.sqrt(max(noise.kurtosis - 1, 0.0) / max(size, 1))
+    norm = math.sqrt(power) if power > 0 else math.inf
+    if count == 1:
+        lonely = Agreement(_rounded(math.sqrt(sums.squares[0]) / norm), None, None)
+        return Drift({gathered.hospitals[0]: lonely}, None)
+    total = float(sums.with_sum.sum())
+    with_others = (sums.with_sum - sums.squares) / (count - 1)
+    others = np.maximum(total - 2 * sums.with_sum + sums.squares, 0.0) / (count - 1) ** 2
+    rest = power / (count - 1)
+    rest_alone = _STANDS_OUT * rest * math.sqrt(2.0 / max(size, 1))
+    found = {
+        name: Agreement(
+            _rounded(math.sqrt(square) / norm),
+            _cosine(inner, (square, 0.0), (other, 0.0)),
+            _cosine(inner, (square - power, alone), (other - rest, rest_alone)),
+        )
+        for name, inner, square, other in zip(
+            gathered.hospitals, with_others, sums.squares, others, strict=True
+        )
+    }
+    signal = float(sums.squares.mean()) - power, alone / math.sqrt(count)
+    return Drift(found, _cosine(float(with_others.mean()), signal, signal))
+
+
+def _cosine(inner: float, one: tuple[float, float], other: tuple[float, float]) -> Figure:
+    """From an inner product and two squared norms, each with what it must be above."""
+    if one[0] <= one[1] or other[0] <= other[1]:
+        return None
+    return _rounded(min(1.0, max(-1.0, inner / math.sqrt(one[0] * other[0]))))
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")

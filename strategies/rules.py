@@ -1,0 +1,199 @@
+"""How the hospitals' changes of one expert become one: the mean, and rules that bear hostile hospitals.
+
+A rule first weighs each hospital's change as a whole, then combines the changes value by value. Both are pure.
+
+| rule           | needs       | bears                                                                                     |
+|----------------|-------------|-------------------------------------------------------------------------------------------|
+| `Mean`         | 1 hospital  | none: the bound on norms is all there is                                                  |
+| `NormBound`    | 1           | scaling: nobody counts for more than an honest change that is mostly noise                |
+| `Median`       | 1           | fewer than half, value by value                                                           |
+| `TrimmedMean`  | 2 f + 1     | f, value by value (Yin et al., arXiv 1803.01498)                                          |
+| `MultiKrum`    | 2 f + 3     | f, as wholes (Blanchard et al., NeurIPS 2017)                                             |
+
+With fewer releases than a rule needs, the expert is left as it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from strategies.gathered import Gathered, Rows, Values, squared_norms
+from strategies.weighting import Weighting
+
+
+@dataclass(frozen=True)
+class Weights:
+    """`each` hospital's weight, in the order of the releases, and what their weighted sum is divided by.
+
+    Weights that sum to less than the divisor shorten the change; a weight of 0 leaves a hospital out.
+    """
+
+    each: Values
+    divisor: float
+
+    @property
+    def noise_share(self) -> float:
+        """The noise variance of the weighted mean, where every change has noise of variance 1."""
+        return float(np.square(self.each).sum()) / self.divisor**2
+
+
+class Rule(Protocol):
+    """An aggregation rule."""
+
+    @property
+    def least(self) -> int:
+        """So many releases it needs."""
+        ...
+
+    def weigh(self, gathered: Gathered, noise_norm: float) -> Weights:
+        """Weights of `least` releases or more; `noise_norm` is the norm of an honest change that is noise alone."""
+        ...
+
+    def combine(self, rows: Rows, weights: Weights) -> Values:
+        """One change for each value of a block, float64."""
+        ...
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The weighted mean."""
+
+    weighting: Weighting
+    least = 1
+
+    def weigh(self, gathered: Gathered, noise_norm: float) -> Weights:
+        """As the weighting says."""
+        each = [self.weighting.of(release) for release in gathered.releases]
+        return Weights(np.array(each), sum(each))
+
+    def combine(self, rows: Rows, weights: Weights) -> Values:
+        """Weighted sum over divisor, added in the order of the hospitals."""
+        return weighted_mean(rows, weights)
+
+
+@dataclass(frozen=True)
+class NormBound:
+    """The weighted mean of changes that are each shortened to the norm of noise alone (Sun et al., arXiv 1911.07963).
+
+    An honest change is mostly noise, of a norm that everyone knows beforehand; so this costs honest hospitals little,
+    and bounds what a hostile one gains from scale. A change too short to be honest is refused before it comes here
+    (`strategies.noise.least_norm`).
+    """
+
+    weighting: Weighting
+    least = 1
+
+    def weigh(self, gathered: Gathered, noise_norm: float) -> Weights:
+        """The weighting's, times how much each change is shortened."""
+        weights = Mean(self.weighting).weigh(gathered, noise_norm)
+        norms = np.sqrt(squared_norms(gathered))
+        return Weights(weights.each * (noise_norm / np.maximum(norms, noise_norm)), weights.divisor)
+
+    def combine(self, rows: Rows, weights: Weights) -> Values:
+        """The weighted mean."""
+        return weighted_mean(rows, weights)
+
+
+@dataclass(frozen=True)
+class Median:
+    """The median of each value; the mean of the middle two of an even number."""
+
+    least = 1
+
+    def weigh(self, gathered: Gathered, noise_norm: float) -> Weights:
+        """Equal."""
+        return _equal(gathered)
+
+    def combine(self, rows: Rows, weights: Weights) -> Values:
+        """The middle of each column."""
+        stack, count = np.stack(rows), len(rows)
+        low, high = (count - 1) // 2, count // 2
+        stack.partition(sorted({low, high}), axis=0)
+        middle: Values = np.add(stack[low], stack[high], dtype=np.float64) / 2.0
+        return middle
+
+
+@dataclass(frozen=True)
+class TrimmedMean:
+    """The mean of each value without its `hostile` smallest and largest."""
+
+    hostile: int
+
+    @property
+    def least(self) -> int:
+        """One is left."""
+        return 2 * self.hostile + 1
+
+    def weigh(self, gathered: Gathered, noise_norm: float) -> Weights:
+        """Equal."""
+        return _equal(gathered)
+
+    def combine(self, rows: Rows, weights: Weights) -> Values:
+        """The mean of the middle of each column."""
+        stack = np.stack(rows)
+        stack.sort(axis=0)
+        middle: Values = np.mean(stack[self.hostile : len(stack) - self.hostile], axis=0, dtype=np.float64)
+        return middle
+
+
+@dataclass(frozen=True)
+class MultiKrum:
+    """The mean of the n - f - 2 changes that lie nearest to their n - f - 2 nearest neighbours, f being `hostile`.
+
+    Among changes that are mostly noise all distances are nearly alike: an attack that hides in the noise is chosen as
+    often as an honest change. What is chosen hangs on distances in float64, so that only a tie to some 12 digits could
+    fall out otherwise on another machine.
+    """
+
+    hostile: int
+
+    @property
+    def least(self) -> int:
+        """As the theorem needs."""
+        return 2 * self.hostile + 3
+
+    def weigh(self, gathered: Gathered, noise_norm: float) -> Weights:
+        """1 for the chosen, 0 for the others; of equals the first by name."""
+        kept = len(gathered.releases) - self.hostile - 2
+        distances = np.sort(squared_distances(gathered), axis=1)[:, 1 : kept + 1]  # without one's own
+        chosen = np.argsort(distances.sum(axis=1), kind="stable")[:kept]
+        each = np.zeros(len(gathered.releases))
+        each[chosen] = 1.0
+        return Weights(each, float(kept))
+
+    def combine(self, rows: Rows, weights: Weights) -> Values:
+        """The mean of the chosen."""
+        return weighted_mean(rows, weights)
+
+
+def weighted_mean(rows: Rows, weights: Weights) -> Values:
+    """In float64, added in the order of the rows; those of weight 0 are left out."""
+    total = np.zeros(len(rows[0]))
+    for row, weight in zip(rows, weights.each, strict=True):
+        if weight == 1.0:
+            total += row
+        elif weight != 0.0:
+            total += np.multiply(row, weight, dtype=np.float64)
+    total /= weights.divisor
+    return total
+
+
+def squared_distances(gathered: Gathered) -> Values:
+    """[hospitals, hospitals], in float64, in one pass; 0 on the diagonal."""
+    count = len(gathered.releases)
+    gram = np.zeros((count, count))
+    for rows in gathered.all():
+        wide = np.array(rows, np.float64)
+        gram += wide @ wide.T
+    norms = np.diag(gram)
+    distances = np.maximum(norms[:, None] + norms[None, :] - 2.0 * gram, 0.0)
+    np.fill_diagonal(distances, 0.0)
+    return distances
+
+
+def _equal(gathered: Gathered) -> Weights:
+    count = len(gathered.releases)
+    return Weights(np.ones(count), float(count))
