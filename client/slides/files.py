@@ -84,26 +84,29 @@ class _Walk:
     closed: list[str] = field(default_factory=list)
     _dicom: dict[Path, str] = field(default_factory=dict)  # folder -> what its files amount to
 
-    def names(self, inside: str = "") -> Iterator[tuple[str, bool]]:
+    def names(self) -> Iterator[tuple[str, bool]]:
         """Slide files and linked folders, as paths inside the folder, and whether each is a link.
 
         One look at each entry: a slide folder may lie far away.
         """
-        try:
-            entries = list(os.scandir(self.root / inside))
-        except OSError:
-            if not inside:
-                raise SlideFolderError(self.folder) from None
-            self.closed.append(_shown(inside.removesuffix("/")))
-            return
-        for entry in entries:
-            if entry.name.startswith("."):
+        waiting = [""]  # folders, and no recursion: nobody bounds how deep they lie in each other
+        while waiting:
+            inside = waiting.pop()
+            try:
+                entries = list(os.scandir(self.root / inside))
+            except OSError:
+                if not inside:
+                    raise SlideFolderError(self.folder) from None
+                self.closed.append(_shown(inside.removesuffix("/")))
                 continue
-            name, linked = inside + entry.name, entry.is_symlink()
-            if entry.is_dir(follow_symlinks=False):
-                yield from self.names(f"{name}/")
-            elif os.path.splitext(name)[1].lower() in SUFFIXES or (linked and os.path.isdir(entry)):
-                yield name, linked
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                name, linked = inside + entry.name, entry.is_symlink()
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(f"{name}/")
+                elif os.path.splitext(name)[1].lower() in SUFFIXES or (linked and os.path.isdir(entry)):
+                    yield name, linked
 
     def slide(self, name: str, linked: bool) -> SlideFile | None:
         """The slide of this name; None for a link to a folder inside. Raises SlideError for what is refused."""

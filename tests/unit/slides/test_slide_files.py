@@ -271,3 +271,21 @@ def test_an_unreadable_subfolder_is_named_and_stops_nothing(tmp_path: Path) -> N
     finally:
         (slides / "shut").chmod(0o755)
     assert listed() == [["a.svs", "shut/b.svs"], {}, []]
+
+
+def test_folders_may_lie_in_each_other_to_any_depth(tmp_path: Path) -> None:
+    """Catches a walk that calls itself: a loop of a broken export, a thousand folders deep, ended all runs."""
+    make(tmp_path / "a.svs")
+    deep = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(3000):  # deeper than a path can be long: made step by step
+        os.mkdir("d", dir_fd=deep)
+        below = os.open("d", os.O_RDONLY, dir_fd=deep)
+        os.close(deep)
+        deep = below
+    os.close(deep)
+    try:
+        listing = list_slides(tmp_path)
+        assert [file.name for file in listing.files] == ["a.svs"]
+        assert all(set(name) == {"d", "/"} for name in listing.closed)  # what no path can name is told
+    finally:
+        subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)
