@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -174,11 +175,20 @@ def test_truncation_shows_in_every_form_of_tiff(tmp_path: Path, form: dict[str, 
     assert not ends_early(path)
 
 
+def bigtiff(tag: int, count: int, place: int = 8) -> bytes:
+    """A BigTIFF file of one directory of one entry, which claims `count` numbers of 64 bits."""
+    head = b"II" + struct.pack("<HHHQ", 43, 8, 0, 16)
+    return head + struct.pack("<Q", 1) + struct.pack("<HHQQ", tag, 16, count, place) + struct.pack("<Q", 0)
+
+
 def test_a_hostile_directory_costs_no_memory(tmp_path: Path) -> None:
-    """Would catch a count in the file that is believed: 4 G entries, and a directory that follows itself."""
+    """Would catch a count in the file that is believed: 4 G entries, 2^62 of them, which no format string holds, and a
+    directory that follows itself."""
     path = tmp_path / "hostile.tif"
     entry = (324).to_bytes(2, "little") + (4).to_bytes(2, "little") + b"\xff\xff\xff\xff" + b"\x08\0\0\0"
     path.write_bytes(b"II*\0\x08\0\0\0" + b"\x01\0" + entry + b"\x08\0\0\0")
+    assert ends_early(path)
+    path.write_bytes(bigtiff(324, 2**62))
     assert ends_early(path)
     loop = (324).to_bytes(2, "little") + (4).to_bytes(2, "little") + b"\x01\0\0\0" + b"\x08\0\0\0"
     path.write_bytes(b"II*\0\x08\0\0\0" + b"\x01\0" + loop + b"\x08\0\0\0")
