@@ -14,8 +14,9 @@ import tifffile
 from PIL import Image
 
 from client.errors import NoLevelsError, SlideError, SlideFolderError
+from client.slides.description import describe
 from client.slides.index import index_slides
-from client.slides.slide import _describe, open_slide
+from client.slides.slide import open_slide
 from client.slides.tiff import ends_early
 from tests.aperio import IDENTIFIERS, picture, write_slide
 
@@ -218,4 +219,4 @@ def test_a_file_without_levels_is_refused(tmp_path: Path) -> None:
             open_slide(tmp_path / "a.svs", 0.5)
         assert caught.value.reason == "unreadable"
     with pytest.raises(NoLevelsError):
-        _describe(tmp_path / "a.svs", _Levelless(Image.new("RGB", (8, 8))), 0.5)
+        describe(tmp_path / "a.svs", _Levelless(Image.new("RGB", (8, 8))), 0.5)
