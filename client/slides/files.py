@@ -34,7 +34,8 @@ class SlideFile:
     """A slide as the file system knows it. `name` is its path inside the slide folder, with slashes.
 
     `files` are all that it is made of, itself first; `size` is their bytes and `modified` the time of the latest, in
-    nanoseconds. `stamp` is another text as soon as one of them is replaced, written, added or removed.
+    nanoseconds. `stamp` is another text as soon as one of them is replaced, written, added or removed, whatever time its
+    writer gave it; a change of its rights or links alone makes it another too.
     """
 
     name: str
@@ -58,8 +59,9 @@ def list_slides(folder: Path) -> Listing:
     """All slide files of a folder and its subfolders, in the order of their names' code points.
 
     What begins with a dot is passed over (snapshots, leftovers of other systems), and so is a link to a folder inside.
-    Refused by name are links and parts of slides that lead out of the folder, names that are no text, and what is no
-    regular file: to open a pipe would wait for ever. Raises SlideFolderError if `folder` itself can't be listed.
+    Refused by name are links and parts of slides that lead out of the folder, DICOM slides beside such a link, names that
+    are no text, and what is no regular file: to open a pipe would wait for ever. Raises SlideFolderError if `folder`
+    itself can't be listed.
     """
     walk = _Walk(Path(os.path.realpath(folder)), folder)
     files: dict[str, SlideFile] = {}
@@ -82,7 +84,7 @@ class _Walk:
     root: Path
     folder: Path
     closed: list[str] = field(default_factory=list)
-    _dicom: dict[Path, str] = field(default_factory=dict)  # folder -> what its files amount to
+    _dicom: dict[Path, str | None] = field(default_factory=dict)  # folder -> what its files amount to
 
     def names(self) -> Iterator[tuple[str, bool]]:
         """Slide files and linked folders, as paths inside the folder, and whether each is a link.
@@ -123,7 +125,7 @@ class _Walk:
                 raise UnreadableSlideError(name)
             stamp = _stamp(states)
             if path.suffix.lower() == ".dcm":
-                stamp += self._siblings(real.parent)
+                stamp += self._siblings(path.parent)
         except OSError:
             raise UnreadableSlideError(name) from None
         return SlideFile(
@@ -158,15 +160,37 @@ class _Walk:
         return [self._inside(part) for part in parts if part.is_file()]
 
     def _siblings(self, folder: Path) -> str:
-        """What all DICOM files of a folder amount to: OpenSlide finds a slide's levels among them."""
+        """What all files of a folder amount to that may be levels of its DICOM slides.
+
+        OpenSlide looks for them in every file there, whatever it is called. Raises OutsideSlideError if one leads out of
+        the slide folder.
+        """
         if folder not in self._dicom:
-            files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".dcm")
-            self._dicom[folder] = _stamp({file: file.stat() for file in files if file.exists()})
-        return self._dicom[folder]
+            self._dicom[folder] = self._stamp_of_levels(folder)
+        if (stamp := self._dicom[folder]) is None:
+            raise OutsideSlideError(folder.name)
+        return stamp
+
+    def _stamp_of_levels(self, folder: Path) -> str | None:
+        """None if a file there leads out of the slide folder."""
+        states = {}
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            path = Path(entry.path)
+            if entry.is_symlink() and not entry.is_dir():
+                try:
+                    self._inside(path)
+                except OutsideSlideError:
+                    return None
+            if path.suffix.lower() == ".dcm" and path.exists():
+                states[path] = path.stat()
+        return _stamp(states)
 
 
 def _stamp(states: Mapping[Path, os.stat_result]) -> str:
-    marks = {path: f"{state.st_size}:{state.st_mtime_ns}:{state.st_ino}" for path, state in states.items()}
+    marks = {
+        path: f"{state.st_size}:{state.st_mtime_ns}:{state.st_ctime_ns}:{state.st_ino}"
+        for path, state in states.items()
+    }
     if len(marks) == 1:
         return "".join(marks.values())
     every = "\n".join(f"{os.fsencode(path.name).hex()}:{mark}" for path, mark in marks.items())

@@ -12,6 +12,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import openslide
 import pytest
 
 from client.errors import SlideFolderError
@@ -20,6 +21,9 @@ from client.slides.files import SUFFIXES, list_slides
 from client.slides.index import index_slides
 from client.slides.names import FileNames
 from tests.aperio import picture, write_slide
+from tests.drawn_tissue import tissue
+from tests.planted_dicom import write_dicom
+from tests.planted_slides import WORDS
 
 
 def make(path: Path, content: bytes = b"x") -> Path:
@@ -202,6 +206,39 @@ def test_dicom_files_of_a_folder_are_looked_at_anew_together(tmp_path: Path) -> 
     make(tmp_path / "x" / "3.DCM")
     after = {file.name: file.stamp for file in list_slides(tmp_path).files}
     assert {name for name in before if before[name] != after[name]} == {"x/1.dcm", "x/2.dcm"}
+
+
+def test_a_file_written_anew_under_its_old_time_is_another(tmp_path: Path) -> None:
+    """Catches facts of a slide that was overwritten in place, size and time alike: a restore, or a copy that keeps times."""
+    path = make(tmp_path / "a.svs", b"one")
+    state, (before,) = path.stat(), list_slides(tmp_path).files
+    assert list_slides(tmp_path).files == (before,)
+    path.write_bytes(b"two")
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    (after,) = list_slides(tmp_path).files
+    assert (after.size, after.modified, path.stat().st_ino) == (before.size, before.modified, state.st_ino)
+    assert after.stamp != before.stamp
+
+
+@pytest.mark.parametrize("name", ["b.dcm", "b.DCM", "b", ".b.dcm", "b.bak"])
+def test_a_dicom_slide_beside_a_link_that_leads_outside_is_refused(tmp_path: Path, name: str) -> None:
+    """Catches a level of another folder's slide: OpenSlide looks for a series' levels in all files beside the one that it
+    opens, through links, whatever they are called."""
+    first, second = write_dicom(tmp_path / "outside", tissue(256), 0.5, WORDS, series="88.8")
+    inside = tmp_path / "inside"
+    (inside / "x").mkdir(parents=True)
+    shutil.copy(first, inside / "x" / "a.dcm")
+    (inside / "x" / name).symlink_to(second)
+    with openslide.OpenSlide(inside / "x" / "a.dcm") as handle:
+        assert handle.level_count == 2
+    (inside / "y").mkdir()
+    shutil.copy(first, inside / "y" / "a.dcm")
+    shutil.copy(second, inside / "y" / "b.dcm")
+    (inside / "y" / "again.dcm").symlink_to("b.dcm")
+    make(inside / "x" / "c.svs")
+    linked = {f"x/{name}": "outside"} if name.lower() == "b.dcm" else {}
+    assert refused(inside) == {"x/a.dcm": "outside"} | linked
+    assert names(inside) == ["x/c.svs", "y/a.dcm", "y/again.dcm", "y/b.dcm"]
 
 
 @pytest.mark.parametrize("way", ["../outside/p.jpg", "/etc/hostname"])
