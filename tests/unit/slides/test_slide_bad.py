@@ -191,6 +191,11 @@ def test_a_hostile_directory_costs_no_memory(tmp_path: Path) -> None:
     assert ends_early(path)
     path.write_bytes(bigtiff(324, 2**62))
     assert ends_early(path)
+    for entries in (2**40, 2**64 - 1):  # of a directory: no TIFF, so nothing is promised
+        data = bytearray(bigtiff(324, 1))
+        data[16:24] = struct.pack("<Q", entries)
+        path.write_bytes(data)
+        assert not ends_early(path)
     loop = (324).to_bytes(2, "little") + (4).to_bytes(2, "little") + b"\x01\0\0\0" + b"\x08\0\0\0"
     path.write_bytes(b"II*\0\x08\0\0\0" + b"\x01\0" + loop + b"\x08\0\0\0")
     assert not ends_early(path)

@@ -18,9 +18,12 @@ import tifffile
 from openslide import OpenSlideError
 
 from client.errors import DamagedRegionError, SlideError
+from client.slides.file_state import FileState
 from client.slides.same_pixels import places
 from client.slides.slide import SlideReader, open_slide
+from client.slides.tile_cache import TileCache
 from client.slides.tile_index import TiledLevel, tiled_levels
+from client.slides.tiled_pixels import _REMEMBERED, TiledPixels
 from tests.aperio import IDENTIFIERS, picture, write_slide
 from tests.tiled_slides import RGB, YCBCR, Form, place_of, scramble, texture, write_tiled
 
@@ -312,6 +315,17 @@ def test_a_closed_reader_reads_no_more(tmp_path: Path) -> None:
         reader.close()
         with pytest.raises(ValueError, match="closed"):
             reader.read(0, 0, 64, 64, 0.5)
+
+
+def test_what_is_remembered_of_used_tiles_is_bounded(tmp_path: Path) -> None:
+    """Would catch a set that grows for ever once two threads have stepped over its bound."""
+    path = write_tiled(tmp_path / "a.tif", IMAGE, Form())
+    levels = tiled_levels(path, [(WIDTH, HEIGHT)])
+    assert levels is not None
+    pixels = TiledPixels(path, FileState.of(path.stat()), levels, TileCache())
+    pixels._used_whole |= {(0, 1000 + number) for number in range(_REMEMBERED + 1)}
+    pixels.read(0, 0, 0, WIDTH, HEIGHT)
+    assert len(pixels._used_whole) <= _REMEMBERED
 
 
 def test_a_fast_slide_is_one_descriptor(tmp_path: Path) -> None:
