@@ -6,7 +6,7 @@ code (`privacy.codes`), never one of these messages.
     ClientError
     +-- HomeError             a hospital's home that is not set up, or not as it should be
     +-- SlideError            a slide that can't serve; `.reason` is one word of a closed set
-    |   +-- EmptySlideError, UnreadableSlideError, TruncatedSlideError, NoLevelsError
+    |   +-- EmptySlideError, UnreadableSlideError, TruncatedSlideError, NoLevelsError, HugeTileError
     |   +-- MissingMppError
     |   |   +-- AbsurdMppError
     |   +-- DamagedRegionError, ChangedSlideError
@@ -168,6 +168,14 @@ class NoLevelsError(SlideError):
     reason = "no-levels"
     what = "it holds no image of tissue, or one of no size"
     advice = "check that it is the slide itself and not its label or a cover file, and export it again"
+
+
+class HugeTileError(SlideError):
+    """Tiles so large that to decode one takes more memory than all of a slide may."""
+
+    reason = "huge-tiles"
+    what = "one of its tiles takes more than 256 MiB of memory"
+    advice = "export it again with tiles of 256 to 4096 pixels a side"
 
 
 class DamagedRegionError(SlideError):

@@ -28,9 +28,9 @@ def _tags(xmp: str = ALL) -> list[tuple[int, int, int, object, bool]]:
     return texts + [(code, 1, len(data), data, True) for code in _BYTES]
 
 
-def _photograph(height: int, width: int) -> np.ndarray:
+def photograph(height: int, width: int, paper: int = 230) -> np.ndarray:
     """A label or macro image with the patient's name on it."""
-    image = np.full((height, width, 3), 230, np.uint8)
+    image = np.full((height, width, 3), paper, np.uint8)
     for row, word in enumerate(WORDS):
         cv2.putText(image, word, (4, 18 + 18 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (0, 0, 0), 1)
     return image
@@ -48,7 +48,7 @@ def _aperio(path: Path, image: np.ndarray, mpp: str = "0.5", power: str = "20") 
         tiff.write(image[::2, ::2], description=facts, **_TILED)
         for kind, number in (("label", 1), ("macro", 9)):
             text = f"Aperio Image Library v12.0.15\r\n{kind} 160x90|{ALL}"
-            tiff.write(_photograph(90, 160), subfiletype=number, description=text, **_FLAT)
+            tiff.write(photograph(90, 160), subfiletype=number, description=text, **_FLAT)
 
 
 def _aperio_words_for_numbers(path: Path, image: np.ndarray) -> None:
@@ -64,6 +64,16 @@ def _generic(path: Path, image: np.ndarray) -> None:
         scale = {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"}
         about = {"extratags": _tags(), "software": ALL, "datetime": "1957:03:02 10:00:00", "description": ALL}
         tiff.write(image, **_TILED, **scale, **about)
+
+
+def _tiled_label(path: Path, image: np.ndarray) -> None:
+    """A label that a converter has tiled, in the slide's own shape: OpenSlide takes it for a level."""
+    height, width = image.shape[:2]
+    label = cv2.resize(photograph(90, 160), (width // 3, height // 3))
+    with tifffile.TiffWriter(path) as tiff:
+        scale = {"resolution": (20000, 20000), "resolutionunit": "CENTIMETER"}
+        tiff.write(image, **_TILED, **scale, extratags=_tags(), software=ALL, description=ALL)
+        tiff.write(label, **_TILED, **scale, subfiletype=1)
 
 
 def _leica(path: Path, image: np.ndarray) -> None:
@@ -105,7 +115,7 @@ def _philips(path: Path, image: np.ndarray) -> None:
     xml = f'<?xml version="1.0" encoding="UTF-8" ?><DataObject ObjectType="DPUfsImport">{about}</DataObject>'
     with tifffile.TiffWriter(path) as tiff:
         tiff.write(image, description=xml, software="Philips DP v1.0", **_TILED, extratags=_tags())
-        tiff.write(_photograph(90, 160), description="Label", subfiletype=1, **_FLAT)
+        tiff.write(photograph(90, 160), description="Label", subfiletype=1, **_FLAT)
 
 
 def _ventana(path: Path, image: np.ndarray) -> None:
@@ -124,7 +134,7 @@ def _ventana(path: Path, image: np.ndarray) -> None:
 <AoiOrigin><AOI0 OriginX="0" OriginY="0"/></AoiOrigin></EncodeInfo>"""
     with tifffile.TiffWriter(path, bigtiff=True) as tiff:
         label = {"description": "Label_Image", "extratags": _tags(first), "software": ALL}
-        tiff.write(_photograph(96, 160), rowsperstrip=96, **_FLAT, **label)
+        tiff.write(photograph(96, 160), rowsperstrip=96, **_FLAT, **label)
         tiff.write(image, description="level=0 mag=20 quality=90", extratags=_tags(second), **_TILED)
 
 
@@ -151,6 +161,7 @@ PLANTED: dict[str, tuple[str, Callable[[Path, np.ndarray], None]]] = {
     "aperio-scale.svs": ("aperio", _aperio_words_for_scale),
     "dicom.dcm": ("dicom", _dicom),
     "generic.tif": ("generic-tiff", _generic),
+    "generic-label.tif": ("generic-tiff", _tiled_label),
     "leica.scn": ("leica", _leica),
     "philips.tiff": ("philips", _philips),
     "trestle.tif": ("trestle", _trestle),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,14 +34,23 @@ class Form:
     missing: tuple[tuple[int, int], ...] = ()  # (level, tile)
 
 
-def write_tiled(path: Path, image: np.ndarray, form: Form, factors: tuple[int, ...] = (1, 2)) -> Path:
-    """Writes `image`, shrunk by each of `factors` to a level, mpp 0.5; returns `path`."""
+def write_tiled(
+    path: Path,
+    image: np.ndarray,
+    form: Form,
+    factors: tuple[int, ...] = (1, 2),
+    odd: tuple[int, Callable[[bytes], bytes]] | None = None,
+) -> Path:
+    """Writes `image`, shrunk by each of `factors` to a level, mpp 0.5; returns `path`. `odd` is a tile of level 0 and what
+    is made of its bytes."""
     with tifffile.TiffWriter(path, bigtiff=form.bigtiff) as tiff:
         for number, factor in enumerate(factors):
             level = np.ascontiguousarray(image[::factor, ::factor])
             if form.photometric == GRAY:
                 level = level[..., 0]
             tiles = list(_coded(level, form))
+            if odd and not number:
+                tiles[odd[0]] = odd[1](tiles[odd[0]])
             tables = b""
             if form.code == "jpeg" and form.tables:
                 parts = [abbreviated(tile) for tile in tiles]

@@ -10,6 +10,7 @@ import ctypes
 import json
 import math
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -29,6 +30,7 @@ VENDORS = frozenset(
         "ventana", "zeiss",
     }
 )  # fmt: skip
+MEMORY = 4 << 30  # bytes of address space; a whole slide takes an eighth of that
 _STAND_IN_MPP = 1.0  # a slide that states no scale is opened under this one, to learn the rest
 _MOST_POWER = 1000.0
 _SERIES = "dicom.SeriesInstanceUID"
@@ -119,9 +121,17 @@ def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
         return {"reason": UnreadableSlideError.reason}
 
 
+def _bound_memory() -> None:
+    """A slide that asks for more costs its own process, and not what else runs on the machine."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    bounds = [MEMORY, *(limit for limit in (soft, hard) if limit != resource.RLIM_INFINITY)]
+    resource.setrlimit(resource.RLIMIT_AS, (min(bounds), hard))
+
+
 def main(parent: int) -> None:
     """Answer until standard input ends, or the process `parent` does."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _bound_memory()
     if os.getppid() != parent:
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to judge

@@ -34,7 +34,8 @@ class SlideFile:
     """A slide as the file system knows it. `name` is its path inside the slide folder, with slashes.
 
     `files` are all that it is made of, itself first; `size` is their bytes and `modified` the time of the latest, in
-    nanoseconds. `stamp` is another text as soon as one of them is replaced, written, added or removed.
+    nanoseconds. `stamp` is another text as soon as one of them is replaced, written, added or removed, whatever time its
+    writer gave it; a change of its rights or links alone makes it another too.
     """
 
     name: str
@@ -58,8 +59,9 @@ def list_slides(folder: Path) -> Listing:
     """All slide files of a folder and its subfolders, in the order of their names' code points.
 
     What begins with a dot is passed over (snapshots, leftovers of other systems), and so is a link to a folder inside.
-    Refused by name are links and parts of slides that lead out of the folder, names that are no text, and what is no
-    regular file: to open a pipe would wait for ever. Raises SlideFolderError if `folder` itself can't be listed.
+    Refused by name are links and parts of slides that lead out of the folder, DICOM slides beside such a link, names that
+    are no text, and what is no regular file: to open a pipe would wait for ever. Raises SlideFolderError if `folder`
+    itself can't be listed.
     """
     walk = _Walk(Path(os.path.realpath(folder)), folder)
     files: dict[str, SlideFile] = {}
@@ -82,28 +84,31 @@ class _Walk:
     root: Path
     folder: Path
     closed: list[str] = field(default_factory=list)
-    _dicom: dict[Path, str] = field(default_factory=dict)  # folder -> what its files amount to
+    _dicom: dict[Path, str | None] = field(default_factory=dict)  # folder -> what its files amount to
 
-    def names(self, inside: str = "") -> Iterator[tuple[str, bool]]:
+    def names(self) -> Iterator[tuple[str, bool]]:
         """Slide files and linked folders, as paths inside the folder, and whether each is a link.
 
         One look at each entry: a slide folder may lie far away.
         """
-        try:
-            entries = list(os.scandir(self.root / inside))
-        except OSError:
-            if not inside:
-                raise SlideFolderError(self.folder) from None
-            self.closed.append(_shown(inside.removesuffix("/")))
-            return
-        for entry in entries:
-            if entry.name.startswith("."):
+        waiting = [""]  # folders, and no recursion: nobody bounds how deep they lie in each other
+        while waiting:
+            inside = waiting.pop()
+            try:
+                entries = list(os.scandir(self.root / inside))
+            except OSError:
+                if not inside:
+                    raise SlideFolderError(self.folder) from None
+                self.closed.append(_shown(inside.removesuffix("/")))
                 continue
-            name, linked = inside + entry.name, entry.is_symlink()
-            if entry.is_dir(follow_symlinks=False):
-                yield from self.names(f"{name}/")
-            elif os.path.splitext(name)[1].lower() in SUFFIXES or (linked and os.path.isdir(entry)):
-                yield name, linked
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                name, linked = inside + entry.name, entry.is_symlink()
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(f"{name}/")
+                elif os.path.splitext(name)[1].lower() in SUFFIXES or (linked and os.path.isdir(entry)):
+                    yield name, linked
 
     def slide(self, name: str, linked: bool) -> SlideFile | None:
         """The slide of this name; None for a link to a folder inside. Raises SlideError for what is refused."""
@@ -120,7 +125,7 @@ class _Walk:
                 raise UnreadableSlideError(name)
             stamp = _stamp(states)
             if path.suffix.lower() == ".dcm":
-                stamp += self._siblings(real.parent)
+                stamp += self._siblings(path.parent)
         except OSError:
             raise UnreadableSlideError(name) from None
         return SlideFile(
@@ -155,15 +160,37 @@ class _Walk:
         return [self._inside(part) for part in parts if part.is_file()]
 
     def _siblings(self, folder: Path) -> str:
-        """What all DICOM files of a folder amount to: OpenSlide finds a slide's levels among them."""
+        """What all files of a folder amount to that may be levels of its DICOM slides.
+
+        OpenSlide looks for them in every file there, whatever it is called. Raises OutsideSlideError if one leads out of
+        the slide folder.
+        """
         if folder not in self._dicom:
-            files = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".dcm")
-            self._dicom[folder] = _stamp({file: file.stat() for file in files if file.exists()})
-        return self._dicom[folder]
+            self._dicom[folder] = self._stamp_of_levels(folder)
+        if (stamp := self._dicom[folder]) is None:
+            raise OutsideSlideError(folder.name)
+        return stamp
+
+    def _stamp_of_levels(self, folder: Path) -> str | None:
+        """None if a file there leads out of the slide folder."""
+        states = {}
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            path = Path(entry.path)
+            if entry.is_symlink() and not entry.is_dir():
+                try:
+                    self._inside(path)
+                except OutsideSlideError:
+                    return None
+            if path.suffix.lower() == ".dcm" and path.exists():
+                states[path] = path.stat()
+        return _stamp(states)
 
 
 def _stamp(states: Mapping[Path, os.stat_result]) -> str:
-    marks = {path: f"{state.st_size}:{state.st_mtime_ns}:{state.st_ino}" for path, state in states.items()}
+    marks = {
+        path: f"{state.st_size}:{state.st_mtime_ns}:{state.st_ctime_ns}:{state.st_ino}"
+        for path, state in states.items()
+    }
     if len(marks) == 1:
         return "".join(marks.values())
     every = "\n".join(f"{os.fsencode(path.name).hex()}:{mark}" for path, mark in marks.items())

@@ -30,7 +30,7 @@ from client.slides.quality import Quality
 from client.slides.scales import Scales
 from client.slides.slide import Slide
 
-READER = f"1/{openslide.__library_version__}"  # another one looks at everything anew; count up where reading changes
+READER = f"2/{openslide.__library_version__}"  # another one looks at everything anew; count up where reading changes
 _FACTS_S = 60.0  # for a slide to open, and its corners and 4 MiB of it to be read
 _QUALITY_S = 300.0  # for an overview and some fields
 _HASHED_A_SECOND = 5e6  # bytes, of a slow mount

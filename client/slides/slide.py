@@ -8,9 +8,9 @@ the pyramid only.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 
@@ -19,55 +19,36 @@ import openslide
 from numpy.typing import NDArray
 
 from client.errors import (
-    AbsurdMppError,
     ChangedSlideError,
+    DamagedRegionError,
     EmptySlideError,
-    MissingMppError,
     NoLevelsError,
     SlideError,
     TruncatedSlideError,
     UnreadableSlideError,
 )
 from client.slides.area import area_average
+from client.slides.description import Slide, describe
 from client.slides.dicom import dicom_error
 from client.slides.file_state import FileState, unchanged
 from client.slides.openslide_pixels import FAILURES, IMAGES, OpenSlidePixels
 from client.slides.pixels import Pixels
+from client.slides.same_picture import same_aspect, same_picture
 from client.slides.same_pixels import same_pixels
 from client.slides.tiff import ends_early
 from client.slides.tile_cache import SHARED, TileCache
-from client.slides.tile_index import tiled_levels
+from client.slides.tile_index import photographs, tiled_levels
 from client.slides.tiled_pixels import TiledPixels
 
 __all__ = ["IMAGES", "Opened", "Slide", "SlideReader", "open_slide"]
 
 _BLOCK = 2048  # pixels of a level decoded at once, along each side: bounds the memory that any read takes
 _SAME_SCALE = 1.01  # a level this close above the asked scale serves it
-_SQUARE = 1.05  # pixels whose sides differ by more have no one scale
-_LEAST_MPP, _MOST_MPP = 0.01, 100.0  # microns: no slide's pixels are as small or as large
 _CHECKED_BYTES = 16 << 20  # of tiles that the check at opening looks at more than once
 _INDEXED = frozenset(
     {"aperio", "generic-tiff"}
 )  # OpenSlide's formats whose levels are plain grids of TIFF tiles
-
-
-@dataclass(frozen=True)
-class Slide:
-    """What is kept of an opened slide: level-0 size in pixels, microns per level-0 pixel, each level's downsample: the
-    whole factor that its size was rounded from, or where there is none, OpenSlide's quotient of the sizes."""
-
-    name: str
-    path: Path
-    mpp: float
-    width: int
-    height: int
-    downsamples: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if not (math.isfinite(self.mpp) and self.mpp > 0 and self.width > 0 and self.height > 0):
-            raise ValueError(f"slide {self.name}: size and mpp must be positive")
-        if not self.downsamples or list(self.downsamples) != sorted(self.downsamples):
-            raise ValueError(f"slide {self.name}: downsamples must rise from level 0 on")
+_BY_FORM = _INDEXED | {"philips", "trestle"}  # and those that don't say which of their pages are levels
 
 
 @dataclass(frozen=True)
@@ -95,6 +76,7 @@ class SlideReader(AbstractContextManager["SlideReader"]):
         self.slide = opened.slide
         self.opened = opened
         self._pixels = pixels
+        self._second: OpenSlidePixels | None = None
 
     @property
     def way(self) -> str:
@@ -139,11 +121,13 @@ class SlideReader(AbstractContextManager["SlideReader"]):
             for level, (width, height) in enumerate(self.opened.sizes):
                 for x in (0, max(0, width - 8)):
                     for y in (0, max(0, height - 8)):
-                        self._pixels.read(level, x, y, 8, 8)
+                        self._level_pixels(level, x, y, 8, 8)
 
     def close(self) -> None:
         """Give the file back, once the reads under way have ended. A later read raises ValueError."""
         self._pixels.close()
+        if self._second is not None:
+            self._second.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -166,6 +150,18 @@ class SlideReader(AbstractContextManager["SlideReader"]):
         levels = range(len(self.slide.downsamples))
         return max((k for k in levels if self.slide.downsamples[k] <= downsample * _SAME_SCALE), default=0)
 
+    def _level_pixels(self, level: int, x: int, y: int, width: int, height: int) -> NDArray[np.uint8]:
+        """As `Pixels.read`. What the fast way can't decode, OpenSlide is asked for: it shows some tiles that are not
+        quite whole, and what it shows is what we show."""
+        try:
+            return self._pixels.read(level, x, y, width, height)
+        except DamagedRegionError:
+            if self.way == OpenSlidePixels.way:
+                raise
+            if self._second is None:
+                self._second = _opened_by_openslide(self.slide.path, DamagedRegionError)
+            return self._second.read(level, x, y, width, height)
+
     def _average(
         self, level: int, x: float, y: float, step_x: float, step_y: float, shape: tuple[int, int]
     ) -> NDArray[np.uint8]:
@@ -176,7 +172,7 @@ class SlideReader(AbstractContextManager["SlideReader"]):
         right = math.ceil((x + shape[1] * step_x) / downsample)
         bottom = math.ceil((y + shape[0] * step_y) / downsample)
         return area_average(
-            self._pixels.read(level, left, top, right - left, bottom - top),
+            self._level_pixels(level, left, top, right - left, bottom - top),
             origin=(y / downsample - top, x / downsample - left),
             step=(step_y / downsample, step_x / downsample),
             shape=shape,
@@ -190,8 +186,8 @@ def open_slide(path: Path, mpp: float | None = None, cache: TileCache = SHARED) 
     file of its series, the others beside it. Tiles that this reader decodes itself are kept in `cache`.
 
     Raises EmptySlideError, UnreadableSlideError, TruncatedSlideError, NoLevelsError, MissingMppError, AbsurdMppError,
-    OtherDicomError, UnsupportedDicomError, or ChangedSlideError if the file changes meanwhile; their messages name
-    the file and nothing of its content.
+    HugeTileError, OtherDicomError, UnsupportedDicomError, or ChangedSlideError if the file changes meanwhile; their
+    messages name the file and nothing of its content.
     """
     try:
         state = FileState.of(path.stat())
@@ -205,9 +201,11 @@ def open_slide(path: Path, mpp: float | None = None, cache: TileCache = SHARED) 
         # Hamamatsu's files stretch TIFF beyond 4 GiB in a way of their own; for them the probe has to do.
         if vendor != "hamamatsu" and ends_early(path):
             raise TruncatedSlideError(path.name)
-        sizes = general.handle.level_dimensions
-        slide = _describe(path, general.handle, mpp)
-        fast = _fast_way(path, state, vendor, general, cache) if vendor in _INDEXED else None
+        slide, sizes = describe(path, general.handle, mpp), general.handle.level_dimensions
+        if vendor in _BY_FORM:
+            kept = _levels_of_one_picture(vendor, slide, sizes, general)
+            slide, sizes = replace(slide, downsamples=slide.downsamples[:kept]), sizes[:kept]
+        fast = _fast_way(path, state, vendor, sizes, general, cache) if vendor in _INDEXED else None
         unchanged(path, state)
     except FAILURES:
         general.close()
@@ -231,17 +229,46 @@ def open_again(opened: Opened, cache: TileCache = SHARED) -> SlideReader:
         if levels is None:
             raise ChangedSlideError(path.name)
         return SlideReader(opened, TiledPixels(path, opened.state, levels, cache))
+    return SlideReader(opened, _opened_by_openslide(path, UnreadableSlideError))
+
+
+def _opened_by_openslide(path: Path, error: type[SlideError]) -> OpenSlidePixels:
+    """Raises `error` if it can't be opened any more."""
     try:
-        return SlideReader(opened, OpenSlidePixels(path))
+        return OpenSlidePixels(path)
     except FAILURES:
-        raise UnreadableSlideError(path.name) from None
+        raise error(path.name) from None
+
+
+def _levels_of_one_picture(
+    vendor: str, slide: Slide, sizes: Sequence[tuple[int, int]], general: OpenSlidePixels
+) -> int:
+    """How many levels, from the finest on, are one picture: none is read from the first that is not.
+
+    A coarser one beyond that could show it: where Aperio's levels lack tiles, OpenSlide draws what lies in the level
+    before. Raises NoLevelsError if the finest says that it is a label.
+    """
+    told = photographs(slide.path, sizes)
+    if 0 in told:
+        raise NoLevelsError(slide.name)
+    for level in range(1, len(sizes)):
+        # Philips' levels are padded to whole tiles
+        shaped = vendor == "philips" or same_aspect(sizes[0], sizes[level])
+        if level in told or not shaped or not same_picture(general, level, sizes, slide.downsamples):
+            return level
+    return len(sizes)
 
 
 def _fast_way(
-    path: Path, state: FileState, vendor: str, general: OpenSlidePixels, cache: TileCache
+    path: Path,
+    state: FileState,
+    vendor: str,
+    sizes: Sequence[tuple[int, int]],
+    general: OpenSlidePixels,
+    cache: TileCache,
 ) -> TiledPixels | None:
-    """The slide by its own index of tiles, if that gives the same pixels; else None."""
-    levels = tiled_levels(path, general.handle.level_dimensions)
+    """The levels of these sizes by the file's own index of tiles, if that gives the same pixels; else None."""
+    levels = tiled_levels(path, sizes)
     if levels is None:
         return None
     # Where a coarse level of Aperio's lacks tiles, or a finer one does, OpenSlide draws the finer level in their place.
@@ -251,53 +278,6 @@ def _fast_way(
     same = same_pixels(tried, general, levels)
     tried.close()
     return TiledPixels(path, state, levels, cache) if same else None
-
-
-def _describe(path: Path, handle: openslide.AbstractSlide, mpp: float | None) -> Slide:
-    sizes = handle.level_dimensions
-    if not sizes or min(min(size) for size in sizes) < 1:
-        raise NoLevelsError(path.name)
-    return Slide(
-        name=path.name,
-        path=path,
-        mpp=_mpp(path, handle) if mpp is None else _usable(path, mpp),
-        width=sizes[0][0],
-        height=sizes[0][1],
-        downsamples=tuple(
-            _downsample(float(stated), sizes[0], size)
-            for stated, size in zip(handle.level_downsamples, sizes, strict=True)
-        ),
-    )
-
-
-def _downsample(stated: float, whole: tuple[int, int], size: tuple[int, int]) -> float:
-    """OpenSlide's quotient of a level's sizes, or the whole factor from which the level's size was rounded.
-
-    4443 pixels averaged by twos make 2221, and 4443 / 2221 = 2.0005: read by that, the level's far end would lie half a
-    pixel off its place.
-    """
-    factor = round(stated)
-    fits = all(full // factor <= side <= -(-full // factor) for full, side in zip(whole, size, strict=True))
-    return float(factor) if fits else stated
-
-
-def _mpp(path: Path, handle: openslide.AbstractSlide) -> float:
-    """Microns per level-0 pixel: the geometric mean of both directions."""
-    try:
-        across = float(handle.properties[openslide.PROPERTY_NAME_MPP_X])
-        down = float(handle.properties[openslide.PROPERTY_NAME_MPP_Y])
-    except (KeyError, ValueError):
-        raise MissingMppError(path.name) from None
-    across, down = _usable(path, across), _usable(path, down)
-    if not 1 / _SQUARE <= across / down <= _SQUARE:
-        raise AbsurdMppError(path.name)
-    return math.sqrt(across * down)
-
-
-def _usable(path: Path, mpp: float) -> float:
-    if not _LEAST_MPP < mpp < _MOST_MPP:
-        raise AbsurdMppError(path.name)
-    return mpp
 
 
 def _damage(path: Path) -> SlideError:

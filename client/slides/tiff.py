@@ -7,14 +7,19 @@ Other formats are none of this module's business.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+from numpy.typing import NDArray
+
 _PAIRS = ((324, 325), (273, 279))  # tags of the offsets and the byte counts of tiles, of strips
 _TAGS = frozenset(tag for pair in _PAIRS for tag in pair)
 _LETTERS = {3: "H", 4: "I", 16: "Q"}  # the types in which offsets and counts are written
+_MOST_ENTRIES = 1 << 16  # of a directory: more are none of TIFF's, and nobody reads them
+_MOST_BYTES = 1 << 28  # of offsets or counts: those of 30 million tiles
+_NOTHING = np.empty(0, np.uint64)
 
 
 class _EarlyEnd(Exception):  # noqa: N818 - a signal inside this module, never an error that anyone sees
@@ -32,43 +37,53 @@ class _Tiff:
     entries: str
     offset: str
 
-    def integers(self, at: int, letter: str, count: int = 1) -> tuple[int, ...]:
-        form = f"{self.order}{count}{letter}"
-        return struct.unpack(form, self.read(at, struct.calcsize(form)))
+    def integer(self, at: int, letter: str) -> int:
+        (value,) = struct.unpack(self.order + letter, self.read(at, struct.calcsize(letter)))
+        return int(value)
 
     def read(self, at: int, count: int) -> bytes:
         if at + count > self.size:
             raise _EarlyEnd
         self.file.seek(at)
-        return self.file.read(count)
+        data = self.file.read(count)
+        if len(data) < count:  # it is being cut just now
+            raise _EarlyEnd
+        return data
 
-    def data_ends(self) -> Iterator[int]:
-        """The byte just after each tile and strip of every directory."""
+    def ends_early(self) -> bool:
+        """Whether a tile or a strip of any directory ends past the end of the file. Raises _EarlyEnd."""
         width = struct.calcsize(self.offset)
         seen: set[int] = set()
-        (directory,) = self.integers(width, self.offset)
+        directory = self.integer(width, self.offset)
         while directory and directory not in seen:
             seen.add(directory)
-            (count,) = self.integers(directory, self.entries)
+            count = self.integer(directory, self.entries)
+            if count > _MOST_ENTRIES:
+                return False
             first = directory + struct.calcsize(self.entries)
             stride = 4 + 2 * width
             values = self._values(self.read(first, count * stride), first, stride, width)
-            for offsets, counts in _PAIRS:
-                data = zip(values.get(offsets, ()), values.get(counts, ()), strict=False)
-                yield from (start + length for start, length in data)
-            (directory,) = self.integers(first + count * stride, self.offset)
+            for pair in _PAIRS:
+                offsets, counts = (values.get(tag, _NOTHING) for tag in pair)
+                both = min(len(offsets), len(counts))
+                if (offsets[:both] > self.size).any() or (counts[:both] > self.size - offsets[:both]).any():
+                    return True
+            directory = self.integer(first + count * stride, self.offset)
+        return False
 
-    def _values(self, body: bytes, first: int, stride: int, width: int) -> dict[int, tuple[int, ...]]:
+    def _values(self, body: bytes, first: int, stride: int, width: int) -> dict[int, NDArray[np.uint64]]:
         """Offsets and byte counts by tag, of the directory whose entries are `body`."""
         values = {}
         for at in range(0, len(body), stride):
             tag, kind = struct.unpack_from(self.order + "HH", body, at)
             if tag in _TAGS and kind in _LETTERS:
                 count, place = struct.unpack_from(f"{self.order}2{self.offset}", body, at + 4)
-                inline = count * struct.calcsize(_LETTERS[kind]) <= width
-                values[tag] = self.integers(
-                    first + at + 4 + width if inline else place, _LETTERS[kind], count
-                )
+                length = count * struct.calcsize(_LETTERS[kind])
+                if length <= _MOST_BYTES:
+                    data = self.read(first + at + 4 + width if length <= width else place, length)
+                    values[tag] = np.frombuffer(data, self.order + _LETTERS[kind]).astype(np.uint64)
+                elif place + length > self.size:
+                    raise _EarlyEnd
         return values
 
 
@@ -88,6 +103,6 @@ def ends_early(path: Path) -> bool:
             return False
         tiff = _Tiff(file, path.stat().st_size, order, *types)
         try:
-            return any(end > tiff.size for end in tiff.data_ends())
+            return tiff.ends_early()
         except _EarlyEnd:
             return True

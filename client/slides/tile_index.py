@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ logging.getLogger("tifffile").propagate = False
 _JPEG, _APERIO_RGB = 7, 33005
 _GRAY, _RGB, _YCBCR = 1, 2, 6
 _TRANSFORMS = {(_GRAY, 1): None, (_RGB, 3): 0, (_YCBCR, 3): 1}  # by photometric interpretation and samples
+_PHOTOGRAPH = re.compile(
+    r"(Aperio[^\n]*\n)?\s*(label|macro)(?![a-z])", re.IGNORECASE
+)  # how descriptions begin
 _MOST_PIXELS = 1 << 24  # of a tile; a larger one is left to OpenSlide
 _MOST_BYTES_A_PIXEL = 12  # no coder writes more; a count above it is no tile's
 
@@ -61,6 +65,24 @@ def tiled_levels(path: Path, sizes: Sequence[tuple[int, int]]) -> list[TiledLeve
             return found
     except Exception:  # whatever a hostile file does to a library, OpenSlide has the next word
         return None
+
+
+def photographs(path: Path, sizes: Sequence[tuple[int, int]]) -> set[int]:
+    """Which of the levels of these sizes (width, height) have a page that says it is a photograph of the label or of
+    the whole object slide. Never raises for what stands in the file.
+    """
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            said = {
+                (page.imagewidth, page.imagelength)
+                for page in tiff.pages
+                if isinstance(page, tifffile.TiffPage)
+                and page.is_tiled
+                and _PHOTOGRAPH.match(page.description)
+            }
+    except Exception:  # as above; pixels are compared too
+        return set()
+    return {level for level, size in enumerate(sizes) if tuple(size) in said}
 
 
 def _level(page: tifffile.TiffPage) -> TiledLevel:

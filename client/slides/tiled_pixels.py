@@ -110,7 +110,7 @@ class TiledPixels:
         """Whether tiles that were used whole are asked for again."""
         if not self._again:
             self._again = (level, number) in self._used_whole
-            if len(self._used_whole) == _REMEMBERED:
+            if len(self._used_whole) >= _REMEMBERED:  # two threads may have stepped over it
                 self._used_whole.clear()
             self._used_whole.add((level, number))
         return self._again

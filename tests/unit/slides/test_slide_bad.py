@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +14,9 @@ import tifffile
 from PIL import Image
 
 from client.errors import NoLevelsError, SlideError, SlideFolderError
+from client.slides.description import describe
 from client.slides.index import index_slides
-from client.slides.slide import _describe, open_slide
+from client.slides.slide import open_slide
 from client.slides.tiff import ends_early
 from tests.aperio import IDENTIFIERS, picture, write_slide
 
@@ -174,12 +176,26 @@ def test_truncation_shows_in_every_form_of_tiff(tmp_path: Path, form: dict[str, 
     assert not ends_early(path)
 
 
+def bigtiff(tag: int, count: int, place: int = 8) -> bytes:
+    """A BigTIFF file of one directory of one entry, which claims `count` numbers of 64 bits."""
+    head = b"II" + struct.pack("<HHHQ", 43, 8, 0, 16)
+    return head + struct.pack("<Q", 1) + struct.pack("<HHQQ", tag, 16, count, place) + struct.pack("<Q", 0)
+
+
 def test_a_hostile_directory_costs_no_memory(tmp_path: Path) -> None:
-    """Would catch a count in the file that is believed: 4 G entries, and a directory that follows itself."""
+    """Would catch a count in the file that is believed: 4 G entries, 2^62 of them, which no format string holds, and a
+    directory that follows itself."""
     path = tmp_path / "hostile.tif"
     entry = (324).to_bytes(2, "little") + (4).to_bytes(2, "little") + b"\xff\xff\xff\xff" + b"\x08\0\0\0"
     path.write_bytes(b"II*\0\x08\0\0\0" + b"\x01\0" + entry + b"\x08\0\0\0")
     assert ends_early(path)
+    path.write_bytes(bigtiff(324, 2**62))
+    assert ends_early(path)
+    for entries in (2**40, 2**64 - 1):  # of a directory: no TIFF, so nothing is promised
+        data = bytearray(bigtiff(324, 1))
+        data[16:24] = struct.pack("<Q", entries)
+        path.write_bytes(data)
+        assert not ends_early(path)
     loop = (324).to_bytes(2, "little") + (4).to_bytes(2, "little") + b"\x01\0\0\0" + b"\x08\0\0\0"
     path.write_bytes(b"II*\0\x08\0\0\0" + b"\x01\0" + loop + b"\x08\0\0\0")
     assert not ends_early(path)
@@ -208,4 +224,4 @@ def test_a_file_without_levels_is_refused(tmp_path: Path) -> None:
             open_slide(tmp_path / "a.svs", 0.5)
         assert caught.value.reason == "unreadable"
     with pytest.raises(NoLevelsError):
-        _describe(tmp_path / "a.svs", _Levelless(Image.new("RGB", (8, 8))), 0.5)
+        describe(tmp_path / "a.svs", _Levelless(Image.new("RGB", (8, 8))), 0.5)

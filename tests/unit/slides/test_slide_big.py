@@ -6,6 +6,7 @@ system's on all memory that it asks for.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import zlib
@@ -16,7 +17,10 @@ import pytest
 import simplejpeg
 import tifffile
 
-from tests.aperio import picture
+from client.errors import HugeTileError
+from client.slides.examine import MEMORY
+from client.slides.examiners import COMMAND
+from client.slides.slide import open_slide
 from tests.tiled_slides import APERIO
 
 SIDE, TILE = 100_000, 1024
@@ -41,8 +45,11 @@ with open_slide(Path(sys.argv[1])) as reader:
 
 
 def write_big(path: Path, *, levels: int, holes: bool, jpeg: bool) -> Path:
-    """Pyramid of `levels`, each a quarter of the one before; all tiles share one stream, or only one is there."""
-    pixels = picture(TILE, TILE)
+    """Pyramid of `levels`, each a quarter of the one before; all tiles share one stream, or only one is there.
+
+    The picture is one colour: so each level is the one before made smaller.
+    """
+    pixels = np.full((TILE, TILE, 3), (140, 120, 60), np.uint8)
     stream = simplejpeg.encode_jpeg(pixels, 80) if jpeg else zlib.compress(pixels.tobytes())
     coding = {"compression": "jpeg", "photometric": "ycbcr", "subsampling": (2, 2)}
     if not jpeg:
@@ -99,3 +106,38 @@ def test_a_slide_of_ten_gigapixels_is_read_in_two_gibibytes(
     least, most = map(int, done.stdout.split())
     assert (most == 255) == holes
     assert least < 80  # blue is 60 wherever there is a tile
+
+
+@pytest.mark.parametrize(("side", "fits"), [(4096, True), (8448, False)])
+def test_a_tile_that_breaks_the_budget_of_memory_is_refused_by_name(
+    tmp_path: Path, side: int, fits: bool
+) -> None:
+    """Would catch a file of a few hundred kilobytes whose one tile takes gigabytes to decode."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(
+        path,
+        np.zeros((side, side, 3), np.uint8),
+        tile=(side, side),
+        compression="deflate",
+        resolution=(20_000, 20_000),
+        resolutionunit="CENTIMETER",
+        metadata=None,
+    )
+    if fits:
+        open_slide(path).close()
+        return
+    with pytest.raises(HugeTileError):
+        open_slide(path)
+
+
+def test_what_looks_at_slides_has_bounded_memory() -> None:
+    """Would catch an examiner that a hostile slide makes take all of a machine's memory."""
+    with subprocess.Popen(
+        [*COMMAND, str(os.getpid())], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as examiner:
+        assert examiner.stdout is not None
+        assert examiner.stdout.readline() == b"{}\n"
+        limits = Path(f"/proc/{examiner.pid}/limits").read_text()
+        soft = next(line.split()[3] for line in limits.splitlines() if line.startswith("Max address space"))
+        examiner.communicate()
+    assert int(soft) <= MEMORY

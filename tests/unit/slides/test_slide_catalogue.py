@@ -100,15 +100,15 @@ def test_a_file_with_the_same_size_and_time_is_opened_where_it_is_another(folder
 
 def test_a_slide_that_comes_back_is_served_unopened_and_one_that_is_gone_stays_known(folder: Folder) -> None:
     """Catches a vanished slide whose rows turn into errors of the manifest, and work that is done again."""
-    path = folder.write("a.svs", 1)
+    place = folder.write("2024/a.svs", 1).parent
     folder.write("b.svs", 2)
     folder.index()
-    aside = path.rename(path.with_suffix(".away"))
-    assert reasons(folder.index()) == {"a.svs": "gone"}
-    assert folder.entries()["a.svs"].gone
-    aside.rename(path)
+    aside = place.rename(place.with_name(".unmounted"))
+    assert reasons(folder.index()) == {"2024/a.svs": "gone"}
+    assert folder.entries()["2024/a.svs"].gone
+    aside.rename(place)
     folder.looked_at()
-    assert list(folder.index().slides) == ["a.svs", "b.svs"]
+    assert list(folder.index().slides) == ["2024/a.svs", "b.svs"]
     assert folder.looked_at() == []
 
 

@@ -30,6 +30,15 @@ def _overwritten(path: Path) -> None:
     os.utime(path, ns=(1, path.stat().st_mtime_ns + 10))
 
 
+def _rewritten_with_its_old_time(path: Path) -> None:
+    """In place, the same inode, size and time of writing: as some tools restore a file."""
+    status = path.stat()
+    data = path.read_bytes()
+    with path.open("r+b") as file:
+        file.write(data)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 def _replaced(path: Path) -> None:
     status = path.stat()
     other = path.with_suffix(".new")
@@ -56,6 +65,7 @@ def _vanished(path: Path) -> None:
 CHANGES: dict[str, Callable[[Path], None]] = {
     "touched": _touched,
     "overwritten": _overwritten,
+    "rewritten-with-its-old-time": _rewritten_with_its_old_time,
     "replaced": _replaced,
     "grown": _grown,
     "cut": _cut,

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import logging
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
 
+import cv2
 import numpy as np
 import openslide
 import pytest
+import simplejpeg
 import tifffile
+from openslide import OpenSlideError
 
 from client.errors import DamagedRegionError, SlideError
+from client.slides.file_state import FileState
 from client.slides.same_pixels import places
 from client.slides.slide import SlideReader, open_slide
+from client.slides.tile_cache import TileCache
 from client.slides.tile_index import TiledLevel, tiled_levels
+from client.slides.tiled_pixels import _REMEMBERED, TiledPixels
 from tests.aperio import IDENTIFIERS, picture, write_slide
 from tests.tiled_slides import RGB, YCBCR, Form, place_of, scramble, texture, write_tiled
 
@@ -38,6 +47,9 @@ FAST = {
     "jpeg2000-rgb": Form(33005, RGB),
     # A tag that contradicts the streams is right as long as OpenSlide heeds it too.
     "tag-says-rgb": Form(said=RGB),
+    # Segments in the streams that contradict the tag: libjpeg believes them, OpenSlide the tag, and so do we.
+    "adobe-against-tag": Form(photometric=RGB, said=YCBCR),
+    "jfif-against-tag": Form(said=RGB, tables=False),
 }
 SLOW = {
     "jpeg2000-ycbcr": Form(33003, RGB),
@@ -46,9 +58,6 @@ SLOW = {
     "uncompressed": Form(None, RGB),
     "aperio-with-holes": Form(missing=((0, 1), (1, 3))),
     "aperio-hole-at-level-0": Form(missing=((0, 5),)),
-    # Markers in the streams that contradict the tag: libjpeg believes them, OpenSlide the tag. The check has to see it.
-    "adobe-against-tag": Form(photometric=RGB, said=YCBCR),
-    "jfif-against-tag": Form(said=RGB, tables=False),
 }
 
 
@@ -112,7 +121,7 @@ def test_sizes_that_no_whole_factor_made_keep_openslides_downsample(tmp_path: Pa
     image = texture(256, 256)
     path = tmp_path / "a.tif"
     with tifffile.TiffWriter(path) as tiff:
-        for number, level in enumerate((image, image[:171, :171])):
+        for number, level in enumerate((image, cv2.resize(image, (171, 171), interpolation=cv2.INTER_AREA))):
             tiff.write(
                 level,
                 tile=(64, 64),
@@ -155,7 +164,7 @@ def test_a_real_pyramids_level_lies_where_its_pixels_were_made(shared_slides: Pa
     assert all(apart(0, 0) < apart(x, y) for x in (-1, 0, 1) for y in (-1, 0, 1) if (x, y) != (0, 0))
 
 
-@pytest.mark.parametrize("form", [FAST["ycbcr-4:2:0"], FAST["jpeg2000-rgb"], SLOW["adobe-against-tag"]])
+@pytest.mark.parametrize("form", [FAST["ycbcr-4:2:0"], FAST["jpeg2000-rgb"], SLOW["deflate"]])
 def test_a_damaged_tile_costs_its_own_region_alone(tmp_path: Path, form: Form) -> None:
     """Would catch a damaged tile that is shown as if it were tissue, or that ends the reading of the whole slide:
     OpenSlide's handles are of no use once one read has failed."""
@@ -163,12 +172,78 @@ def test_a_damaged_tile_costs_its_own_region_alone(tmp_path: Path, form: Form) -
     path = write_tiled(tmp_path / "a.svs", image, form)
     scramble(path, 0, 33)  # column 3, row 3: neither at a corner nor at the middle
     with open_slide(path) as reader:
-        assert reader.way == ("openslide" if form.said else "tiles")
+        assert reader.way == ("openslide" if form is SLOW["deflate"] else "tiles")
         before = reader.read(0, 0, 192, 640, 0.5)
         for _ in range(2):
             with pytest.raises(DamagedRegionError, match=r"a\.svs"):
                 reader.read(180, 180, 64, 64, 0.5)
             np.testing.assert_array_equal(reader.read(0, 0, 192, 640, 0.5), before)
+
+
+@dataclass(frozen=True)
+class OddTile:
+    """One tile of a slide, at no place that is looked at in opening: what is done to its stream, and whether OpenSlide
+    still shows it."""
+
+    make: Callable[[bytes], bytes]
+    form: Form = field(default_factory=lambda: Form(tables=False))
+    shown: bool = True
+
+
+JFIF = bytes.fromhex("ffe000104a46494600010100000100010000")
+ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
+
+
+def _with_segment(segment: bytes) -> Callable[[bytes], bytes]:
+    return lambda stream: stream[:2] + segment + stream[2:]
+
+
+def _gray(stream: bytes) -> bytes:
+    pixels = simplejpeg.decode_jpeg(stream, colorspace="GRAY")
+    return simplejpeg.encode_jpeg(pixels, 90, colorspace="GRAY", colorsubsampling="Gray")
+
+
+PLAIN, PLAIN_RGB = Form(tables=False, markers=False), Form(photometric=RGB, tables=False, markers=False)
+ODD = {
+    "adobe-says-rgb": OddTile(_with_segment(ADOBE + b"\0"), PLAIN),
+    "adobe-says-ycbcr": OddTile(_with_segment(ADOBE + b"\1"), PLAIN_RGB),
+    "jfif-says-ycbcr": OddTile(_with_segment(JFIF), PLAIN_RGB),
+    "jfif-then-adobe": OddTile(_with_segment(JFIF + ADOBE + b"\1"), PLAIN_RGB),
+    "adobe-behind-the-tables": OddTile(
+        lambda stream: stream.replace(b"\xff\xda", ADOBE + b"\0\xff\xda", 1), PLAIN
+    ),
+    "filled-up-before-a-segment": OddTile(_with_segment(b"\xff\xff\xff")),
+    "no-end": OddTile(lambda stream: stream[:-2] + b"\0" * 8),
+    "no-end-and-nothing-more": OddTile(lambda stream: stream[:-2], shown=False),
+    "more-behind-the-end": OddTile(lambda stream: stream + b"\0more"),
+    "cut": OddTile(lambda stream: stream[: len(stream) // 2], shown=False),
+    "gray": OddTile(_gray, shown=False),
+    "nothing-but-a-start": OddTile(lambda stream: stream[:2], shown=False),
+    "a-segment-without-end": OddTile(_with_segment(b"\xff\xe1\xff\xff"), shown=False),
+    "noise": OddTile(lambda stream: stream[:2] + b"\x55" * 90, shown=False),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_tile_amid_others_is_what_openslide_takes_it_for(tmp_path: Path, name: str) -> None:
+    """Would catch other colours than OpenSlide's where one stream speaks of its own, and damage where OpenSlide sees
+    none, or none where it sees some."""
+    odd, image = ODD[name], texture(640, 640)
+    path = write_tiled(tmp_path / "a.tif", image, replace(odd.form, aperio=False), odd=(33, odd.make))
+    place = (3 * 64, 3 * 64, 64, 64)
+    with open_slide(path) as reader:
+        assert reader.way == "tiles"
+        if not odd.shown:
+            with pytest.raises(OpenSlideError), openslide.OpenSlide(path) as handle:
+                handle.read_region(place[:2], 0, place[2:])
+            with pytest.raises(DamagedRegionError):
+                reader.read(*place, 0.5)
+            return
+        for _ in range(2):
+            seen = reader.read(200, 150, 200, 200, 0.5)
+            np.testing.assert_array_equal(seen, by_openslide(path, 0, (640, 640))[150:350, 200:400])
+        with pickle.loads(pickle.dumps(reader)) as again:
+            np.testing.assert_array_equal(again.read(200, 150, 200, 200, 0.5), seen)
 
 
 def test_a_tile_that_is_another_picture_is_damage(tmp_path: Path) -> None:
@@ -240,6 +315,17 @@ def test_a_closed_reader_reads_no_more(tmp_path: Path) -> None:
         reader.close()
         with pytest.raises(ValueError, match="closed"):
             reader.read(0, 0, 64, 64, 0.5)
+
+
+def test_what_is_remembered_of_used_tiles_is_bounded(tmp_path: Path) -> None:
+    """Would catch a set that grows for ever once two threads have stepped over its bound."""
+    path = write_tiled(tmp_path / "a.tif", IMAGE, Form())
+    levels = tiled_levels(path, [(WIDTH, HEIGHT)])
+    assert levels is not None
+    pixels = TiledPixels(path, FileState.of(path.stat()), levels, TileCache())
+    pixels._used_whole |= {(0, 1000 + number) for number in range(_REMEMBERED + 1)}
+    pixels.read(0, 0, 0, WIDTH, HEIGHT)
+    assert len(pixels._used_whole) <= _REMEMBERED
 
 
 def test_a_fast_slide_is_one_descriptor(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import openslide
 import pytest
 
 from client.errors import SlideFolderError
@@ -20,6 +21,9 @@ from client.slides.files import SUFFIXES, list_slides
 from client.slides.index import index_slides
 from client.slides.names import FileNames
 from tests.aperio import picture, write_slide
+from tests.drawn_tissue import tissue
+from tests.planted_dicom import write_dicom
+from tests.planted_slides import WORDS
 
 
 def make(path: Path, content: bytes = b"x") -> Path:
@@ -204,6 +208,39 @@ def test_dicom_files_of_a_folder_are_looked_at_anew_together(tmp_path: Path) -> 
     assert {name for name in before if before[name] != after[name]} == {"x/1.dcm", "x/2.dcm"}
 
 
+def test_a_file_written_anew_under_its_old_time_is_another(tmp_path: Path) -> None:
+    """Catches facts of a slide that was overwritten in place, size and time alike: a restore, or a copy that keeps times."""
+    path = make(tmp_path / "a.svs", b"one")
+    state, (before,) = path.stat(), list_slides(tmp_path).files
+    assert list_slides(tmp_path).files == (before,)
+    path.write_bytes(b"two")
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    (after,) = list_slides(tmp_path).files
+    assert (after.size, after.modified, path.stat().st_ino) == (before.size, before.modified, state.st_ino)
+    assert after.stamp != before.stamp
+
+
+@pytest.mark.parametrize("name", ["b.dcm", "b.DCM", "b", ".b.dcm", "b.bak"])
+def test_a_dicom_slide_beside_a_link_that_leads_outside_is_refused(tmp_path: Path, name: str) -> None:
+    """Catches a level of another folder's slide: OpenSlide looks for a series' levels in all files beside the one that it
+    opens, through links, whatever they are called."""
+    first, second = write_dicom(tmp_path / "outside", tissue(256), 0.5, WORDS, series="88.8")
+    inside = tmp_path / "inside"
+    (inside / "x").mkdir(parents=True)
+    shutil.copy(first, inside / "x" / "a.dcm")
+    (inside / "x" / name).symlink_to(second)
+    with openslide.OpenSlide(inside / "x" / "a.dcm") as handle:
+        assert handle.level_count == 2
+    (inside / "y").mkdir()
+    shutil.copy(first, inside / "y" / "a.dcm")
+    shutil.copy(second, inside / "y" / "b.dcm")
+    (inside / "y" / "again.dcm").symlink_to("b.dcm")
+    make(inside / "x" / "c.svs")
+    linked = {f"x/{name}": "outside"} if name.lower() == "b.dcm" else {}
+    assert refused(inside) == {"x/a.dcm": "outside"} | linked
+    assert names(inside) == ["x/c.svs", "y/a.dcm", "y/again.dcm", "y/b.dcm"]
+
+
 @pytest.mark.parametrize("way", ["../outside/p.jpg", "/etc/hostname"])
 def test_parts_that_lead_out_of_the_folder_refuse_the_slide(tmp_path: Path, way: str) -> None:
     """Catches a slide's index file that makes the reader open what lies elsewhere."""
@@ -271,3 +308,21 @@ def test_an_unreadable_subfolder_is_named_and_stops_nothing(tmp_path: Path) -> N
     finally:
         (slides / "shut").chmod(0o755)
     assert listed() == [["a.svs", "shut/b.svs"], {}, []]
+
+
+def test_folders_may_lie_in_each_other_to_any_depth(tmp_path: Path) -> None:
+    """Catches a walk that calls itself: a loop of a broken export, a thousand folders deep, ended all runs."""
+    make(tmp_path / "a.svs")
+    deep = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(3000):  # deeper than a path can be long: made step by step
+        os.mkdir("d", dir_fd=deep)
+        below = os.open("d", os.O_RDONLY, dir_fd=deep)
+        os.close(deep)
+        deep = below
+    os.close(deep)
+    try:
+        listing = list_slides(tmp_path)
+        assert [file.name for file in listing.files] == ["a.svs"]
+        assert all(set(name) == {"d", "/"} for name in listing.closed)  # what no path can name is told
+    finally:
+        subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)
