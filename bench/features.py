@@ -10,7 +10,6 @@ give the same features, which is checked.
 
 from __future__ import annotations
 
-import argparse
 import json
 import statistics
 import tempfile
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench import command
 from client.model.base import Base
 from client.model.slide_features import SlideFeatures
 from client.model.visual import IMAGES_A_PASS, encode_images
@@ -112,12 +112,7 @@ def measure(*, quick: bool) -> dict[str, object]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    parser.add_argument("--quick", action="store_true", help="a small slide, once: proves that it runs")
-    asked = parser.parse_args()
+    asked = command.options(__doc__, "a small slide, once: proves that it runs").parse_args()
     found = measure(quick=asked.quick)
     if asked.json:
         print(json.dumps(found))

@@ -11,10 +11,10 @@ it would have without noise, A being frozen. The last row is hospitals of ranks 
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 
+from bench import command
 from strategies.low_rank import (
     Factors,
     exact_mean,
@@ -80,8 +80,9 @@ def _sum(one: Factors, other: Factors) -> Factors:
 
 def main() -> None:
     """Print the table."""
+    asked = command.options(__doc__).parse_args()
     found = table()
-    if "--json" in sys.argv[1:]:
+    if asked.json:
         print(json.dumps(found))
         return
     for name, row in found.items():

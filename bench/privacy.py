@@ -15,12 +15,11 @@ Minutes; `--quick` takes tiny shapes and proves only that it all runs.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+
+from bench import command
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
@@ -50,13 +49,13 @@ def measure(*, quick: bool) -> dict[str, Mapping[str, object]]:
 
     torch.set_num_threads(1)
     size = QUICK if quick else FULL
-    _tell("noise")
+    command.measuring("noise")
     noise, absent = privacy_noise.measure(size.tensors, size.repeats)
-    _tell("ledger")
+    command.measuring("ledger")
     ledger = privacy_books.ledger(size.ledger_rounds, size.repeats)
-    _tell("accounting")
+    command.measuring("accounting")
     accounting = privacy_books.accounting(size.pld_rounds, size.pld_repeats)
-    _tell("step")
+    command.measuring("step")
     step = privacy_step.measure(privacy_step.TINY if quick else privacy_step.SMOLLM_135M, size.step_repeats)
     return {
         "setting": {"quick": quick, "threads": 1, "unit": "CPU seconds", "torch": torch.__version__},
@@ -68,30 +67,14 @@ def measure(*, quick: bool) -> dict[str, Mapping[str, object]]:
     }
 
 
-def _tell(section: str) -> None:
-    print(f"measuring: {section}", file=sys.stderr, flush=True)
-
-
 def _shown(value: object) -> str:
     return ", ".join(value) or "none" if isinstance(value, list) else str(value)
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    parser.add_argument("--quick", action="store_true", help="tiny shapes: proves that it runs")
-    asked = parser.parse_args()
-    found = measure(quick=asked.quick)
-    if asked.json:
-        print(json.dumps(found))
-        return
-    for section, figures in found.items():
-        print(section)
-        for name, value in figures.items():
-            print(f"  {name:36} {_shown(value)}")
+    asked = command.options(__doc__, "tiny shapes: proves that it runs").parse_args()
+    command.show(measure(quick=asked.quick), asked.json, _shown)
 
 
 if __name__ == "__main__":

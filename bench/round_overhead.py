@@ -9,7 +9,6 @@ consortium's record: gathering nodes, carrying (plan out, releases back, new pro
 
 from __future__ import annotations
 
-import argparse
 import json
 import tempfile
 from dataclasses import replace
@@ -20,6 +19,7 @@ from typing import Any
 
 from rich.console import Console
 
+from bench import command
 from client.home import Home as Hospital
 from demo.__main__ import run
 from demo.house import CAMPAIGN, House, open_house
@@ -90,11 +90,7 @@ def _training(hospital: Hospital) -> dict[int, float]:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    asked = parser.parse_args()
+    asked = command.options(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         found = measure(Path(folder), Console(quiet=asked.json))
     if asked.json:

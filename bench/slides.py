@@ -19,8 +19,6 @@ of it runs.
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +26,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 
+from bench import command
 from bench.peers.environment import BUILD, Peer, PeerError, environment
 from bench.privacy_timing import Figures, interleaved
 from bench.slides_files import QUALITY, TILE, write_slides
@@ -77,7 +76,7 @@ SCRIPT = Path("slide_reader.py")
 def measure(*, quick: bool) -> dict[str, Mapping[str, object]]:
     """All figures, by work.  Progress goes to stderr."""
     os.environ.update(ONE_THREAD)
-    _tell("slides")
+    command.measuring("slides")
     slides = write_slides(BUILD / "slides" / ("quick" if quick else "full"), quick=quick)
     pythons, absent = _pythons()
     found: dict[str, Mapping[str, object]] = {
@@ -91,11 +90,11 @@ def measure(*, quick: bool) -> dict[str, Mapping[str, object]]:
         "parity": _parity(slides, pythons),
     }
     for work, slide in WORKS.items():
-        _tell(work)
+        command.measuring(work)
         found[work] = _compare(
             work, slides[slide], pythons, 2 if quick else FEW if work == "scan" else REPEATS
         )
-    _tell("cores")
+    command.measuring("cores")
     found["cores"] = _cores(slides["random"], 2 if quick else REPEATS)
     found["absent"] = absent
     return found
@@ -179,26 +178,10 @@ def _ratio(above: Sequence[float], below: Sequence[float]) -> float:
     return round(median(a / b for a, b in zip(above, below, strict=True)), 3)
 
 
-def _tell(section: str) -> None:
-    print(f"measuring: {section}", file=sys.stderr, flush=True)
-
-
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    parser.add_argument("--quick", action="store_true", help="tiny slides: proves that it runs")
-    asked = parser.parse_args()
-    found = measure(quick=asked.quick)
-    if asked.json:
-        print(json.dumps(found))
-        return
-    for section, figures in found.items():
-        print(section)
-        for name, value in figures.items():
-            print(f"  {name:28} {value}")
+    asked = command.options(__doc__, "tiny slides: proves that it runs").parse_args()
+    command.show(measure(quick=asked.quick), asked.json)
 
 
 if __name__ == "__main__":

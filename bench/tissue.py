@@ -15,7 +15,6 @@ The last line is CPU seconds for ten million pixels (100,000 x 100,000 at 0.25 m
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bench import command
 from client.slides.tissue import tissue_mask
 from tests.tissue_cases import CASES, score
 
@@ -91,12 +91,7 @@ def seconds() -> float:
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    parser.add_argument("--quick", action="store_true", help="three cases, once: proves that it runs")
-    asked = parser.parse_args()
+    asked = command.options(__doc__, "three cases, once: proves that it runs").parse_args()
     found, spent = measure(quick=asked.quick), seconds()
     if asked.json:
         print(json.dumps({"cases": found, "seconds_for_ten_million_pixels": spent}))

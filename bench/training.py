@@ -14,11 +14,10 @@ sides and what is not.  TRL gets an environment under build/bench; where it can'
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
+
+from bench import command
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 ON_A_CPU = ("embedded", "smollm2-135m")
@@ -47,28 +46,17 @@ def measure(works: Sequence[str] | None, *, quick: bool) -> dict[str, Mapping[st
         }
     }
     for name in works:
-        print(f"measuring: {name}", file=sys.stderr, flush=True)
+        command.measuring(name)
         found[name] = training_step.measure(name, WORKS[name], 2 if quick else REPEATS)
     return found
 
 
 def main() -> None:
     """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
-    parser.add_argument("--quick", action="store_true", help="a tiny shape: proves that it runs")
+    parser = command.options(__doc__, "a tiny shape: proves that it runs")
     parser.add_argument("--only", choices=ON_A_GPU, help="one work alone")
     asked = parser.parse_args()
-    found = measure([asked.only] if asked.only else None, quick=asked.quick)
-    if asked.json:
-        print(json.dumps(found))
-        return
-    for section, figures in found.items():
-        print(section)
-        for name, value in figures.items():
-            print(f"  {name:28} {value}")
+    command.show(measure([asked.only] if asked.only else None, quick=asked.quick), asked.json)
 
 
 if __name__ == "__main__":

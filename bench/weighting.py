@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from bench import command
 from privacy.clip import clip_and_sum
 from privacy.descent import PrivateDescent
 from privacy.experts import same_form
@@ -155,8 +155,9 @@ def table(cases: Sequence[Case] = CASES, repeats: int = REPEATS) -> dict[str, di
 
 def main() -> None:
     """Print the table."""
+    asked = command.options(__doc__).parse_args()
     found = table()
-    if "--json" in sys.argv[1:]:
+    if asked.json:
         print(json.dumps(found))
         return
     print(f"{'':38}" + "".join(f"{name:>25}" for name in RECIPES))
