@@ -16,10 +16,10 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 demo: $(READY)
 	$(BIN)/python -m demo
 
-# Tests that start whole federations have the machine to themselves; the others share its cores, a file each.
+# First what needs a core, a file each; then whole federations, which wait much, two at a time.
 test: lint
 	$(BIN)/python -m pytest -m "not nightly and not e2e" -n logical --maxprocesses 4 --dist loadfile
-	$(BIN)/python -m pytest -m "e2e and not nightly"
+	$(BIN)/python -m pytest -m "e2e and not nightly" -n 2 --dist loadgroup
 
 nightly: test
 	$(BIN)/python -m pytest -m nightly

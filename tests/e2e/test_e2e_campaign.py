@@ -17,7 +17,7 @@ from privacy.release import MAGIC
 from tests.e2e.conftest import Running
 from tests.e2e.wiretap import Wiretap
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("two hospitals")]
 
 CODES = {code.value.encode() for code in Refusal}
 

@@ -18,7 +18,7 @@ from server.flower_cli import CONNECTION
 from tests.contract import postgresql
 from tests.e2e.conftest import Running
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("two hospitals")]
 
 HOSTILE = Path(__file__).parent / "hostile"
 PYPROJECT = """\

@@ -17,7 +17,7 @@ from privacy.ledger.entries import Kind
 from privacy.ledger.store import Ledger
 from tests.e2e.conftest import Running
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("two hospitals")]
 
 
 def _spent(home: Home, campaign: str) -> Counter[int]:
