@@ -15,7 +15,7 @@ from privacy.experts import LAYERS, ExpertForm
 from server.campaign import Aggregation, Campaign, NoisedEvaluations, Stage, check_initial, mechanism_of
 from server.errors import CampaignError
 from strategies.errors import RecipeError
-from strategies.flower import MAX_STATE_BYTES
+from strategies.intake import MAX_STATE_BYTES
 from strategies.optimiser import Optimiser
 
 _NOISED = "noised_evaluation"

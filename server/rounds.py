@@ -25,7 +25,8 @@ from server.receipts import note_delivery, write_receipts
 from server.records import OpenRound
 from server.roll import Roll
 from server.store import Store
-from strategies.flower import FedPathStrategy, Outcome, RoundTask, Verdict, read_reply
+from strategies.flower import FedPathStrategy, Outcome, RoundTask, read_reply
+from strategies.intake import Verdict
 
 _T = TypeVar("_T")
 

@@ -27,7 +27,7 @@ from server.campaign import Campaign, Progress, definition_hash
 from server.errors import CampaignChanged, StoreError
 from server.journal import MAX_BODY, Kind
 from server.records import Hospital, NoisedAnswer, OpenEvaluation, OpenRound, Row, RunState
-from strategies.flower import Aggregated, Verdict
+from strategies.intake import Aggregated, Verdict
 
 
 class Store:

@@ -33,7 +33,7 @@ from server.home import Home
 from server.receipts import write_receipts
 from server.records import Hospital
 from server.store import Store
-from strategies.flower import Aggregated, Verdict
+from strategies.intake import Aggregated, Verdict
 from tests.privacy_cases import BASE, CODE, MECHANISM, POLICY
 
 EXPERTS = ("scale/roi", "scale/wsi")

@@ -14,7 +14,7 @@ from server.errors import EnrolmentError, StoreError
 from server.home import Home
 from server.records import Hospital, Row
 from server.store import Store
-from strategies.flower import Aggregated, Verdict
+from strategies.intake import Aggregated, Verdict
 from tests.federation.simulator import BASE, initial
 from tests.privacy_cases import MECHANISM
 
