@@ -99,7 +99,7 @@ class Store:
         Raises `CampaignChanged` where the name was begun under another definition.
         """
         states = {name: self._blobs.put(data) for name, data in initial.items()}
-        definition = campaign.definition(states)
+        definition = campaign.defined(states).to_dict()
         with self._database.transaction() as connection:
             row = connection.execute(_where(tables.campaigns, name=campaign.name)).one_or_none()
             if row is None:
@@ -176,7 +176,7 @@ class Store:
     def check_definition(self, campaign: Campaign) -> None:
         """Raise `CampaignChanged` where the campaign was begun under another definition, `StoreError` if never."""
         with self._database.transaction() as connection:
-            definition = campaign.definition(self._states_after(connection, campaign.name, 0))
+            definition = campaign.defined(self._states_after(connection, campaign.name, 0)).to_dict()
             row = connection.execute(_where(tables.campaigns, name=campaign.name)).one()
             _check_definition(campaign.name, row.definition, definition)
 

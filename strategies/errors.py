@@ -2,7 +2,8 @@
 
 StrategyError
 ├── AggregationError    a release that can't be added: the caller should have refused it before
-└── RecipeError         a way to aggregate that contradicts itself
+├── RecipeError         a way to aggregate that contradicts itself
+└── DefinitionError     a campaign's definition that decides nothing, or no such round
 """
 
 from __future__ import annotations
@@ -18,3 +19,7 @@ class AggregationError(StrategyError, ValueError):
 
 class RecipeError(StrategyError, ValueError):
     """A key of a recipe that is unknown, or does not go with another; the message begins with its name."""
+
+
+class DefinitionError(StrategyError, ValueError):
+    """A campaign's definition that was not written as one is, or that has no such round."""

@@ -28,11 +28,12 @@ from privacy.ledger.store import Ledger
 from privacy.mechanism import Mechanism
 from privacy.policy import Policy
 from server import journal
-from server.campaign import Campaign, Stage, Train, plan_for
+from server.campaign import Campaign, Train, plan_for
 from server.home import Home
 from server.receipts import write_receipts
 from server.records import Hospital
 from server.store import Store
+from strategies.definition import Stage
 from strategies.intake import Aggregated, Verdict
 from tests.privacy_cases import BASE, CODE, MECHANISM, POLICY
 

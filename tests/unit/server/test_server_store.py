@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from privacy import keys, tensors
-from server.campaign import Campaign, Progress, Stage, Train, plan_for
+from server.campaign import Campaign, Progress, Train, plan_for
 from server.errors import EnrolmentError, StoreError
 from server.home import Home
 from server.records import Hospital, Row
 from server.store import Store
+from strategies.definition import Stage
 from strategies.intake import Aggregated, Verdict
 from tests.federation.simulator import BASE, initial
 from tests.privacy_cases import MECHANISM
