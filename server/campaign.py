@@ -64,7 +64,8 @@ class Campaign:
     the installations whose releases are taken; empty for any. Experts have `expert_rank` and `expert_alpha` on all
     layers, but for those whose form `expert` gives. `weights` are each hospital's in a declared mean, `patients` the
     nominal patients that hospitals agreed to state their noise for: where one of them is there, only the hospitals that it
-    names take part. `optimiser` gives server optimisers by expert.
+    names take part. `optimiser` gives server optimisers by expert. With `keep_releases` the accepted releases of each round
+    are kept, so that it can be recomputed.
     """
 
     name: str
@@ -85,6 +86,7 @@ class Campaign:
     trusted_code: tuple[str, ...] = ()
     noised_evaluation: NoisedEvaluations | None = None
     expert: Mapping[str, ExpertForm] = field(default_factory=dict)
+    keep_releases: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -108,6 +110,8 @@ class Campaign:
                 f"trusted_code = {codes!r}: must be a list of SHA-256 in hex, as `fedpath-consortium status` shows"
             )
         object.__setattr__(self, "trusted_code", tuple(sorted(set(codes))))
+        if not isinstance(self.keep_releases, bool):
+            raise CampaignError(f"keep_releases = {self.keep_releases!r}: must be true or false")
         if not isinstance(self.noised_evaluation, NoisedEvaluations | None):
             raise CampaignError("noised_evaluation: write it as a [noised_evaluation] table")
         self._check_forms()

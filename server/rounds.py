@@ -82,7 +82,14 @@ def run_round(house: Federation, campaign: Campaign, action: Train) -> None:
         outcome = _attempt(house, campaign, opened, nodes, seconds)
         if len(outcome.contributors) >= campaign.quorum:
             receipts = write_receipts(plan, outcome.verdicts, house.key)
-            house.store.commit_round(opened, outcome.experts, outcome.verdicts, receipts, vars(seconds))
+            house.store.commit_round(
+                opened,
+                outcome.experts,
+                outcome.verdicts,
+                receipts,
+                vars(seconds),
+                keep_releases=campaign.keep_releases,
+            )
             return
         if _hopeless(house, campaign, outcome):
             break

@@ -104,7 +104,7 @@ class World:
         coordinator = self.home.coordinator()
         receipts = write_receipts(plan, verdicts, coordinator)
         new = {expert: Aggregated(tensors.encode(_STATE), None, {}) for expert in plan.experts}
-        self.store.commit_round(opened, new, verdicts, receipts, {"wait": 1.0})
+        self.store.commit_round(opened, new, verdicts, receipts, {"wait": 1.0}, keep_releases=False)
         if acknowledge:
             for name, (ledger, _) in self.hospitals.items():
                 ledger.receipt(receipts[name], coordinator.public)
