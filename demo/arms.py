@@ -31,7 +31,7 @@ from demo.recipe import Recipe
 from privacy.experts import EXPERTS
 from privacy.plan import Plan
 from privacy.randomness import SeededRandom
-from server.campaign import Stage
+from strategies.definition import Stage
 
 Encoded = dict[tuple[str, Region | None], Visual]
 State = dict[str, dict[str, np.ndarray]]

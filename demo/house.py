@@ -15,10 +15,10 @@ from demo.recipe import BUDGET, DELTA, Recipe
 from privacy import tensors
 from privacy.expert_folder import state_file
 from privacy.experts import EXPERTS, SCALES, TASK_EXPERTS, TASKS
-from server.campaign import Stage
 from server.home import Home as Consortium
 from server.loopback import free_port
 from server.provision.kit import Request, enroll
+from strategies.definition import Stage
 
 CAMPAIGN = "demo"
 EVALUATOR = "public"

@@ -9,7 +9,7 @@ from typing import Any
 from client.tasks.sample import Sample
 from demo.real_cohort import STAINS
 from demo.real_scores import ROWS, Said, arm, as_text, difference
-from server.campaign import Stage
+from strategies.definition import Stage
 
 PRICES = ("no privacy", "epsilon 8")
 

@@ -58,7 +58,7 @@ from demo.recipe import ANSWER_TOKENS, DEMO
 from privacy.accounting import calibrate
 from privacy.experts import EXPERTS
 from privacy.mechanism import Mechanism
-from server.campaign import Stage
+from strategies.definition import Stage
 
 FOLDS = 2
 EPSILONS: tuple[float | None, ...] = (None, 8.0)  # None: clipped, without noise

@@ -10,7 +10,7 @@ from demo.cohort import SITES, Cohort
 from privacy.accounting import epsilon
 from privacy.experts import ROUTER, SCALE_EXPERTS, TASK_EXPERTS, ExpertForm, same_form
 from privacy.mechanism import Event, Mechanism
-from server.campaign import Stage
+from strategies.definition import Stage
 
 BUDGET = 8.0  # epsilon of each hospital's policy
 DELTA = 1e-5

@@ -14,46 +14,29 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
 from typing import Any
 
 from privacy import canonical
 from privacy.errors import MechanismError, PlanError
 from privacy.evaluation import Kind, NoisedEvaluation
-from privacy.experts import EXPERTS, ROUTER, SCALES, TASKS, TRAINED_IN, ExpertForm, forms_to_dict
+from privacy.experts import EXPERTS, ROUTER, SCALES, TASKS, TRAINED_IN, ExpertForm
 from privacy.mechanism import Mechanism
 from privacy.plan import ANSWER_TOKENS, Plan
 from privacy.policy import is_hospital
 from server.errors import CampaignError
-from strategies import shrink
-from strategies.aggregate import MEAN, Recipe
+from strategies.aggregate import Recipe
+from strategies.definition import Aggregation, Definition, Stage
 from strategies.errors import RecipeError
 from strategies.optimiser import Optimiser
-from strategies.weighting import DECLARED, EQUAL, WEIGHTINGS, Weighting
+from strategies.weighting import DECLARED, EQUAL, WEIGHTINGS
 
 BASE = "base"  # the evaluation before any training; the others are called as the stages that they follow
 EVALUATE = ("stages", "never")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SOME_DIGEST = "0" * 64
 _MOST_DECLARED = 10**12  # as many patients as a policy may state
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Rounds of one kind under one mechanism. `CampaignError` says which field is wrong."""
-
-    kind: str
-    rounds: int
-    experts: tuple[str, ...]
-    learning_rate: float
-    mechanism: Mechanism
-    rollouts: int = 0
-    kl_beta: float = 0.0
-    max_answer_tokens: int = 0
-
-    def __post_init__(self) -> None:
-        _count("rounds", self.rounds)
-        object.__setattr__(self, "experts", tuple(sorted(self.experts)))
 
 
 @dataclass(frozen=True)
@@ -72,15 +55,6 @@ class NoisedEvaluations:
 
 
 @dataclass(frozen=True)
-class Aggregation:
-    """How releases of any expert become one change (`strategies.aggregate.Recipe` says what goes together)."""
-
-    rule: str = MEAN
-    hostile: int = 0
-    shrinkage: str = shrink.NONE
-
-
-@dataclass(frozen=True)
 class Campaign:
     """What a campaign file says. Frozen, and valid by construction: `CampaignError` names the key and the
     cure.
@@ -90,7 +64,8 @@ class Campaign:
     the installations whose releases are taken; empty for any. Experts have `expert_rank` and `expert_alpha` on all
     layers, but for those whose form `expert` gives. `weights` are each hospital's in a declared mean, `patients` the
     nominal patients that hospitals agreed to state their noise for: where one of them is there, only the hospitals that it
-    names take part. `optimiser` gives server optimisers by expert.
+    names take part. `optimiser` gives server optimisers by expert. With `keep_releases` the accepted releases of each round
+    are kept, so that it can be recomputed.
     """
 
     name: str
@@ -111,6 +86,7 @@ class Campaign:
     trusted_code: tuple[str, ...] = ()
     noised_evaluation: NoisedEvaluations | None = None
     expert: Mapping[str, ExpertForm] = field(default_factory=dict)
+    keep_releases: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -134,6 +110,8 @@ class Campaign:
                 f"trusted_code = {codes!r}: must be a list of SHA-256 in hex, as `fedpath-consortium status` shows"
             )
         object.__setattr__(self, "trusted_code", tuple(sorted(set(codes))))
+        if not isinstance(self.keep_releases, bool):
+            raise CampaignError(f"keep_releases = {self.keep_releases!r}: must be true or false")
         if not isinstance(self.noised_evaluation, NoisedEvaluations | None):
             raise CampaignError("noised_evaluation: write it as a [noised_evaluation] table")
         self._check_forms()
@@ -197,27 +175,22 @@ class Campaign:
         """What every plan of the stage would be refused for is refused here, before anything is begun."""
         hashes = dict.fromkeys(stage.experts, _SOME_DIGEST)
         try:
-            _plan(self, stage, 1, hashes)
+            self.defined().plan(stage, 1, hashes)
         except PlanError as error:
             raise CampaignError(f"stage {stage.kind}: {error}") from error
 
     def forms(self, names: Iterable[str]) -> dict[str, ExpertForm]:
         """The form of each of these experts but the router, which has none."""
-        usual = ExpertForm(self.expert_rank, self.expert_alpha)
-        return {name: self.expert.get(name, usual) for name in names if name != ROUTER}
+        return self.defined().forms(names)
 
     def recipe(self, expert: str) -> Recipe:
         """How this expert is aggregated."""
-        return Recipe(
-            **vars(self.aggregation),
-            weighting=Weighting(self.weighting, self.weights),
-            optimiser=self.optimiser.get(expert, Optimiser()),
-        )
+        return self.defined().recipe(expert)
 
     @property
     def members(self) -> frozenset[str] | None:
         """The hospitals that take part; None for all that are enrolled."""
-        return frozenset(self.weights or self.patients) or None
+        return self.defined().members
 
     @property
     def rounds(self) -> int:
@@ -234,39 +207,18 @@ class Campaign:
         """Every expert that some stage trains."""
         return frozenset(expert for stage in self.stages for expert in stage.experts)
 
-    def definition(self, initial: Mapping[str, str]) -> dict[str, Any]:
-        """All that decides the campaign's result, as JSON values; `initial` hashes the first expert states.
+    def defined(self, initial: Mapping[str, str] = MappingProxyType({})) -> Definition:
+        """All that decides the campaign's result; `initial` hashes the first expert states.
 
-        Quorum, deadline and evaluations may change from one run to the next; nothing in here may.
+        Quorum, deadline, evaluations and what is kept may change from one run to the next; nothing in here may.
         """
-        stages = [
-            {**vars(stage), "experts": list(stage.experts), "mechanism": stage.mechanism.to_dict()}
-            for stage in self.stages
-        ]
-        fixed = ("name", "seed", "base_hash", "expert_rank", "expert_alpha", "weighting")
-        return {
-            **{key: getattr(self, key) for key in fixed},
-            "trusted_code": list(self.trusted_code),
-            "expert": forms_to_dict(self.expert),
-            "stages": stages,
-            "initial": dict(initial),
-            **self._aggregated_otherwise(),
-        }
-
-    def _aggregated_otherwise(self) -> dict[str, Any]:
-        """What differs from a plain mean: only that, so that a campaign begun before there was a choice goes on."""
-        said: dict[str, dict[str, Any]] = {
-            "weights": dict(self.weights),
-            "patients": dict(self.patients),
-            "aggregation": dict(vars(self.aggregation)) if self.aggregation != Aggregation() else {},
-            "optimiser": {name: optimiser.to_dict() for name, optimiser in self.optimiser.items()},
-        }
-        return {key: value for key, value in said.items() if value}
+        shared = {item.name: getattr(self, item.name) for item in fields(Definition)}
+        return Definition(**{**shared, "initial": initial})
 
     @property
     def code_hashes(self) -> frozenset[str] | None:
         """The trusted code; None where any is."""
-        return frozenset(self.trusted_code) or None
+        return self.defined().code_hashes
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -343,16 +295,8 @@ def next_action(campaign: Campaign, progress: Progress) -> Action:
 
 
 def plan_for(campaign: Campaign, action: Train, states: Mapping[str, str]) -> Plan:
-    """The plan of a round; `states` gives the hash of every expert's present state.
-
-    The stage's experts travel, and under task experts what SFT trains, as far as the campaign has it.
-    """
-    return _plan(
-        campaign,
-        action.stage,
-        action.number,
-        {name: states[name] for name in travelling(action.stage, states)},
-    )
+    """The plan of a round; `states` gives the hash of every expert's present state."""
+    return campaign.defined().plan(action.stage, action.number, states)
 
 
 def request_for(campaign: Campaign, action: EvaluateNoised, states: Mapping[str, str]) -> NoisedEvaluation:
@@ -375,12 +319,6 @@ def request_for(campaign: Campaign, action: EvaluateNoised, states: Mapping[str,
         expert_seed=campaign.seed,
         max_answer_tokens=campaign.longest_answer,
     )
-
-
-def travelling(stage: Stage, states: Collection[str]) -> tuple[str, ...]:
-    """The experts whose states go to hospitals in this stage, of those in `states`; sorted."""
-    under = TRAINED_IN["sft"] if stage.kind == "grpo" else ()
-    return tuple(sorted(name for name in states if name in stage.experts or name in under))
 
 
 def evaluated_with(point: str, states: Collection[str]) -> tuple[str, ...]:
@@ -424,24 +362,6 @@ def _due(campaign: Campaign, progress: Progress, point: str) -> Evaluate | Evalu
     if point in campaign.noised_points() and point not in progress.noised:
         return EvaluateNoised(point, progress.rounds)
     return None
-
-
-def _plan(campaign: Campaign, stage: Stage, number: int, hashes: Mapping[str, str]) -> Plan:
-    return Plan(
-        campaign=campaign.name,
-        round=number,
-        stage=stage.kind,
-        experts=stage.experts,
-        mechanism=stage.mechanism,
-        learning_rate=stage.learning_rate,
-        base_hash=campaign.base_hash,
-        experts_hash=hashes,
-        forms=campaign.forms(hashes),
-        expert_seed=campaign.seed,
-        rollouts=stage.rollouts,
-        kl_beta=stage.kl_beta,
-        max_answer_tokens=stage.max_answer_tokens,
-    )
 
 
 def _count(key: str, value: object) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 from privacy import tensors
 from privacy.errors import PlanError, WireError
 from privacy.experts import LAYERS, ExpertForm
-from server.campaign import Aggregation, Campaign, NoisedEvaluations, Stage, check_initial, mechanism_of
+from server.campaign import Campaign, NoisedEvaluations, check_initial, mechanism_of
 from server.errors import CampaignError
-from strategies.errors import RecipeError
-from strategies.flower import MAX_STATE_BYTES
+from strategies.definition import Aggregation, Stage
+from strategies.errors import DefinitionError, RecipeError
+from strategies.intake import MAX_STATE_BYTES
 from strategies.optimiser import Optimiser
 
 _NOISED = "noised_evaluation"
@@ -123,7 +124,7 @@ def _stage(number: int, table: dict[str, Any]) -> Stage:
         raise CampaignError(f"{where}experts = {experts!r}: must be a list of names")
     try:
         return Stage(**{**table, "experts": tuple(experts), "mechanism": mechanism_of(table["mechanism"])})
-    except CampaignError as error:
+    except (CampaignError, DefinitionError) as error:
         raise CampaignError(f"{where}{error}") from error
 
 

@@ -276,18 +276,45 @@ def status(home: HomeArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def export(
-    home: HomeArgument, file: Annotated[Path, typer.Argument(help="the file to write, for an auditor")]
+    home: HomeArgument,
+    file: Annotated[Path, typer.Argument(help="the file to write, for an auditor")],
+    releases: Annotated[
+        Path | None,
+        typer.Option(help="a folder to write as well: states and kept releases, for `fedpath-audit replay`"),
+    ] = None,
 ) -> None:
     """Write the whole journal to a file that can be verified offline with the coordinator's public key."""
     from datetime import UTC, datetime
 
+    from server.evidence import hand_over
     from server.home import Home
     from server.journal import export as write
 
     with _told_plainly():
         place = Home.open(home)
-        entries, key = place.store().journal(), place.coordinator()
+        store, key = place.store(), place.coordinator()
+        entries = store.journal()
         write(file, entries, key, datetime.now(UTC))
+        lost = [] if releases is None else list(hand_over(store, entries, releases))
     typer.echo(
         f"{len(entries)} entries, head {entries[-1].hash}: verify with the key {key.public.fingerprint}"
     )
+    for what in lost:
+        typer.echo(f"error: {printable(what)}", err=True)
+    if lost:
+        typer.echo(f"error: {len(lost)} files are not handed over; all others are", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def prune(
+    home: HomeArgument,
+    campaign: Annotated[str, typer.Argument(help="the campaign's name")],
+    last: Annotated[int, typer.Option(min=0, help="how many of its last rounds keep their releases")],
+) -> None:
+    """Remove the kept releases of a campaign's earlier rounds, which nobody can recompute afterwards; the journal says so."""
+    from server.home import Home
+
+    with _told_plainly():
+        removed = Home.open(home).store().prune(campaign, last)
+    typer.echo(f"removed {removed} releases of {campaign}; its last {last} rounds keep theirs")

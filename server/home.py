@@ -5,6 +5,7 @@ keys/               CA, server and coordinator keys      experts/        expert 
 ca.crt server.crt   what others check us by              kits/<name>/    what each hospital gets
 flower/             FLWR_HOME of SuperLink and CLI, SuperLink's own database
 aside/<campaign>/   accepted releases of a round that is not committed yet
+releases/           those of committed rounds, by hash, where the campaign keeps them
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from privacy.keys import PrivateKey
 from server.aside import Aside
 from server.blobs import Blobs
 from server.errors import CampaignBusy, HomeError
+from server.kept import Kept
 from server.provision.authority import make_authority
 from server.store import Store
 from server.tables import Database
@@ -118,7 +120,8 @@ class Home:
         """The store of this home; opening it verifies its journal."""
         database = Database(self.folder / "consortium.db")
         aside = Aside(self.folder / "aside")
-        return Store(database, Blobs(self.folder / "experts"), aside, self.coordinator(), now)
+        blobs, kept = Blobs(self.folder / "experts"), Kept(self.folder / "releases")
+        return Store(database, blobs, aside, kept, self.coordinator(), now)
 
     @contextmanager
     def only_runner(self, campaign: str) -> Iterator[None]:

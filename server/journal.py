@@ -33,6 +33,7 @@ class Kind(StrEnum):
     CAMPAIGN = "campaign"
     ROUND = "round"
     EVALUATION = "evaluation"
+    PRUNING = "pruning"  # kept releases were removed, of all rounds up to one
 
 
 def record(

@@ -20,7 +20,8 @@ from server.campaign import Campaign, EvaluateNoised, request_for
 from server.exchange import exchange, is_busy, word
 from server.records import NoisedAnswer, OpenEvaluation
 from server.rounds import NO_ANSWER, Federation
-from strategies.flower import read_reply, under_any_key
+from strategies.flower import read_reply
+from strategies.intake import under_any_key
 
 METHOD = "evaluate_noised"
 ABSENT = "not-connected"

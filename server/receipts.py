@@ -16,7 +16,8 @@ from server.clock import Clock
 from server.exchange import exchange
 from server.roll import Roll
 from server.store import Store
-from strategies.flower import Verdict, read_reply
+from strategies.flower import read_reply
+from strategies.intake import Verdict
 
 METHOD = "receipt"
 DELIVERY_S = 60.0

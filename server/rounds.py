@@ -25,7 +25,8 @@ from server.receipts import note_delivery, write_receipts
 from server.records import OpenRound
 from server.roll import Roll
 from server.store import Store
-from strategies.flower import FedPathStrategy, Outcome, RoundTask, Verdict, read_reply
+from strategies.flower import FedPathStrategy, Outcome, RoundTask, read_reply
+from strategies.intake import Verdict
 
 _T = TypeVar("_T")
 
@@ -81,7 +82,14 @@ def run_round(house: Federation, campaign: Campaign, action: Train) -> None:
         outcome = _attempt(house, campaign, opened, nodes, seconds)
         if len(outcome.contributors) >= campaign.quorum:
             receipts = write_receipts(plan, outcome.verdicts, house.key)
-            house.store.commit_round(opened, outcome.experts, outcome.verdicts, receipts, vars(seconds))
+            house.store.commit_round(
+                opened,
+                outcome.experts,
+                outcome.verdicts,
+                receipts,
+                vars(seconds),
+                keep_releases=campaign.keep_releases,
+            )
             return
         if _hopeless(house, campaign, outcome):
             break

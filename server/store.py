@@ -26,8 +26,9 @@ from server.blobs import Blobs
 from server.campaign import Campaign, Progress, definition_hash
 from server.errors import CampaignChanged, StoreError
 from server.journal import MAX_BODY, Kind
+from server.kept import Kept
 from server.records import Hospital, NoisedAnswer, OpenEvaluation, OpenRound, Row, RunState
-from strategies.flower import Aggregated, Verdict
+from strategies.intake import Aggregated, Verdict
 
 
 class Store:
@@ -38,12 +39,14 @@ class Store:
         database: tables.Database,
         blobs: Blobs,
         aside: Aside,
+        kept: Kept,
         key: PrivateKey,
         now: Callable[[], datetime],
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._aside = aside
+        self._kept = kept
         self._key = key
         self._now = now
         self.journal()
@@ -99,7 +102,7 @@ class Store:
         Raises `CampaignChanged` where the name was begun under another definition.
         """
         states = {name: self._blobs.put(data) for name, data in initial.items()}
-        definition = campaign.definition(states)
+        definition = campaign.defined(states).to_dict()
         with self._database.transaction() as connection:
             row = connection.execute(_where(tables.campaigns, name=campaign.name)).one_or_none()
             if row is None:
@@ -176,7 +179,7 @@ class Store:
     def check_definition(self, campaign: Campaign) -> None:
         """Raise `CampaignChanged` where the campaign was begun under another definition, `StoreError` if never."""
         with self._database.transaction() as connection:
-            definition = campaign.definition(self._states_after(connection, campaign.name, 0))
+            definition = campaign.defined(self._states_after(connection, campaign.name, 0)).to_dict()
             row = connection.execute(_where(tables.campaigns, name=campaign.name)).one()
             _check_definition(campaign.name, row.definition, definition)
 
@@ -265,12 +268,18 @@ class Store:
         verdicts: Sequence[Verdict],
         receipts: Mapping[str, bytes],
         seconds: Mapping[str, float],
+        *,
+        keep_releases: bool,
     ) -> dict[str, str]:
         """Make a round stand: `trained` holds the experts that hospitals trained. Returns all experts' hashes after it.
 
-        One transaction: after a crash either all of it is there or none.
+        One transaction: after a crash either all of it is there or none. `keep_releases` keeps the accepted releases, which
+        must have been put aside; the journal says whether they were.
         """
         plan = opened.plan
+        if keep_releases:
+            accepted = {v.digest for v in verdicts if v.fault is None}
+            self._kept.take(self._aside.path(plan.campaign, digest) for digest in sorted(accepted))
         fresh = {name: self._blobs.put(found.state) for name, found in trained.items()}
         aggregates = {
             name: {
@@ -329,10 +338,37 @@ class Store:
                 "states": states,
                 "verdicts": said,
                 "aggregates": aggregates,
+                "kept": keep_releases,
             }
             self._record(connection, Kind.ROUND, body)
         self._aside.clear(plan.campaign)
         return states
+
+    def release(self, digest: str) -> bytes:
+        """The bytes of a kept release."""
+        return self._kept.get(digest)
+
+    def prune(self, campaign: str, last: int) -> int:
+        """Remove the kept releases of all rounds but the `last` so many; how many there were. The journal tells of it, first.
+
+        Raises `StoreError` where the campaign never began.
+        """
+        verdicts = tables.verdicts
+        with self._database.transaction() as connection:
+            through = self._last(connection, campaign).number - last
+            if through < 1:
+                return 0
+            query = sql.select(verdicts.c.digest).where(
+                (verdicts.c.campaign == campaign)
+                & (verdicts.c.number <= through)
+                & verdicts.c.fault.is_(None)
+            )
+            digests = list(connection.scalars(query))
+            body = {"campaign": campaign, "through": through}
+            told = (e.body for e in journal.read(connection, self._key.public) if e.kind == Kind.PRUNING)
+            if body not in told:
+                self._record(connection, Kind.PRUNING, body)
+        return self._kept.remove(digests)
 
     def commit_evaluation(self, campaign: str, point: str, rows: Sequence[Row], number: int) -> None:
         """Keep the rows of an evaluation after round `number`. There is one for each point, with a row at least."""

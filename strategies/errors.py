@@ -2,7 +2,9 @@
 
 StrategyError
 ├── AggregationError    a release that can't be added: the caller should have refused it before
-└── RecipeError         a way to aggregate that contradicts itself
+├── RecipeError         a way to aggregate that contradicts itself
+├── DefinitionError     a campaign's definition that decides nothing, or no such round
+└── HandedError         a file that the consortium handed over, or should have
 """
 
 from __future__ import annotations
@@ -18,3 +20,15 @@ class AggregationError(StrategyError, ValueError):
 
 class RecipeError(StrategyError, ValueError):
     """A key of a recipe that is unknown, or does not go with another; the message begins with its name."""
+
+
+class DefinitionError(StrategyError, ValueError):
+    """A campaign's definition that was not written as one is, or that has no such round."""
+
+
+class HandedError(StrategyError):
+    """A file that is missing, or is not what it is called; `missing` tells which."""
+
+    def __init__(self, text: str, *, missing: bool = False) -> None:
+        super().__init__(text)
+        self.missing = missing

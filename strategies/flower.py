@@ -1,47 +1,29 @@
 """One FedPath round as a Flower strategy: what is sent, and what is taken from each reply.
 
 The strategy lives for one round. `configure_train` addresses the signed plan to every enrolled node;
-`aggregate_train` takes the replies one at a time as they come (give it a generator), checks each release,
-refuses by name what is wrong, puts the rest aside on disk, and aggregates it when no more replies come. What came of
-it stands in `outcome`.
+`aggregate_train` takes the replies one at a time as they come (give it a generator), hands each release to
+`strategies.intake`, which refuses by name what is wrong and puts the rest aside on disk, and has it aggregated when no
+more replies come. What came of it stands in `outcome`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import INFO
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
 
-import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.common import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
 from privacy import tensors
-from privacy.codes import ReleaseFault
-from privacy.errors import ReleaseRefused
 from privacy.keys import PublicKey
 from privacy.plan import Plan
-from privacy.release import Expectation, Release, check
-from privacy.release_file import ReleaseFile, keep_release
-from strategies import optimiser
-from strategies.aggregate import NORM_BOUND, Recipe, aggregate
-from strategies.bounds import norm_bound
-from strategies.errors import AggregationError
-from strategies.gathered import State, gather
-from strategies.noise import check_stated, least_norm
-from strategies.weighting import BY_NOISE
-
-_T = TypeVar("_T")
-
-MAX_STATE_BYTES = 256 * 1024 * 1024
-_MAX_MEMORY_BYTES = 3 * MAX_STATE_BYTES  # two values for each of a state's
-_LOOSE_BYTES = 64 * 1024  # a release's header, names and scales, over its int8 values
+from strategies.aggregate import Recipe
+from strategies.intake import MAX_STATE_BYTES, Aggregated, Intake, Terms, Verdict
 
 
 @dataclass(frozen=True)
@@ -63,34 +45,6 @@ class RoundTask:
     receipts: Mapping[str, bytes] = field(default_factory=dict)
     code_hashes: frozenset[str] | None = None
     patients: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What became of one thing that a hospital sent: `fault` is None where it was accepted.
-
-    `expert` is None for a reply that held no release at all: then `fault` is the hospital's own code, or
-    Flower's.
-    """
-
-    hospital: str
-    expert: str | None
-    fault: str | None
-    digest: str
-    size: int
-    noise_std: float | None = None
-    reservation: str | None = None  # the entry of the hospital's ledger that paid for it
-
-
-@dataclass(frozen=True)
-class Aggregated:
-    """An expert after the round, as bytes: its state, its server optimiser's memory (None where it has none), and the
-    public report on what came in, as JSON values (`strategies.aggregate.Report`).
-    """
-
-    state: bytes
-    memory: bytes | None
-    report: Mapping[str, Any]
 
 
 @dataclass
@@ -126,17 +80,10 @@ class FedPathStrategy(Strategy):
         heard: Callable[[Verdict], None] = lambda verdict: None,
     ) -> None:
         self._task = task
-        self._recipes = recipes
-        self._keep = keep
-        self._memories = memories
         self._heard = heard
         self.outcome = Outcome([], {})
-        self._accepted: dict[str, list[ReleaseFile]] = {expert: [] for expert in task.plan.experts}
-        self._taken: set[str] = set()  # nonces
-        self._shapes = {
-            expert: {name: value.shape for name, value in self._start(expert).items()}
-            for expert in task.plan.experts
-        }
+        terms = Terms(task.plan, task.states, task.keys, recipes, memories, task.code_hashes, task.patients)
+        self._intake = Intake(terms, keep)
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -161,11 +108,12 @@ class FedPathStrategy(Strategy):
             for verdict in self._judge(name, reply):
                 self.outcome.verdicts.append(verdict)
                 self._heard(verdict)
-        trained = {expert: self._aggregated(expert) for expert, found in self._accepted.items() if found}
+        for expert in self._intake.released:
+            self.outcome.experts[expert] = self._intake.aggregated(expert)
         arrays = {
             f"{expert}::{name}": Array(value)
-            for expert, state in trained.items()
-            for name, value in state.items()
+            for expert, found in self.outcome.experts.items()
+            for name, value in tensors.decode(found.state, MAX_STATE_BYTES).items()
         }
         return (ArrayRecord(arrays) if arrays else None), None
 
@@ -207,85 +155,7 @@ class FedPathStrategy(Strategy):
             return
         for part in sorted(parts):
             if part.startswith("release/"):
-                yield self._take(name, part.removeprefix("release/"), parts[part])
-
-    def _take(self, name: str, expert: str, data: bytes) -> Verdict:
-        """Check one release and add it; a release is for the expert that it is named for, or for none."""
-        digest, size = tensors.digest(data), len(data)
-        if expert not in self._shapes:
-            return Verdict(name, expert[:40], ReleaseFault.UNKNOWN_EXPERT, digest, size)
-        try:
-            release = under_any_key(
-                self._task.keys[name], lambda key: check(data, self._expectation(name, key, expert))
-            )
-            self._check_noise(release)
-        except ReleaseRefused as error:
-            return Verdict(name, expert, error.code, digest, size)
-        self._accepted[expert].append(keep_release(self._keep(data), release))
-        self._taken.add(release.nonce)
-        return Verdict(name, expert, None, digest, size, release.noise_std, release.reservation)
-
-    def _expectation(self, name: str, key: PublicKey, expert: str) -> Expectation:
-        shapes = self._shapes[expert]
-        values = sum(math.prod(shape) for shape in shapes.values())
-        return Expectation(
-            plan=self._task.plan,
-            hospitals={name: key},  # the node's own: no one releases in another's name
-            shapes={expert: shapes},
-            max_bytes=2 * values + _LOOSE_BYTES,
-            max_norm=norm_bound(self._task.plan, shapes),
-            code_hashes=self._task.code_hashes,
-            taken=frozenset(self._taken),
-        )
-
-    def _check_noise(self, release: Release) -> None:
-        """Refuse noise that the plan's mechanism can't have made, where the expert's recipe builds on it."""
-        recipe, plan = self._recipes[release.expert], self._task.plan
-        patients = self._task.patients.get(release.hospital)
-        if patients is not None or recipe.weighting.kind in BY_NOISE:
-            try:
-                check_stated(release.noise_variance, plan, patients)
-            except AggregationError as error:
-                raise ReleaseRefused(ReleaseFault.WRONG_NOISE, str(error)) from None
-        if recipe.rule == NORM_BOUND:
-            square = sum(
-                float(np.square(value, dtype=np.float64).sum()) for value in release.tensors.values()
-            )
-            least = least_norm(plan, sum(value.size for value in release.tensors.values()))
-            if math.sqrt(square) < least:
-                text = f"its norm {math.sqrt(square):.4g} is under {least:.4g}: it lacks the noise that it states"
-                raise ReleaseRefused(ReleaseFault.NORM_TOO_SMALL, text)
-
-    def _aggregated(self, expert: str) -> State:
-        """Aggregate one expert into the outcome."""
-        start, recipe, saved = self._start(expert), self._recipes[expert], self._memories.get(expert)
-        memory = None if saved is None else recipe.optimiser.load(saved, start, _MAX_MEMORY_BYTES)
-        found = aggregate(gather(expert, start, self._accepted[expert]), recipe, self._task.plan, memory)
-        self.outcome.experts[expert] = Aggregated(
-            state=self._task.states[expert] if found.report.too_few else tensors.encode(found.state),
-            memory=optimiser.save(found.memory) if found.memory else None,
-            report=found.report.to_dict(),
-        )
-        return found.state
-
-    def _start(self, expert: str) -> State:
-        return tensors.decode(self._task.states[expert], MAX_STATE_BYTES)
-
-
-def under_any_key(keys: Sequence[PublicKey], check_under: Callable[[PublicKey], _T]) -> _T:
-    """What the check gives under the key that the bytes name. Raises what it raises under the first key, where they
-    name none of these.
-    """
-    present, *former = keys
-    try:
-        return check_under(present)
-    except ReleaseRefused as error:
-        if error.code != ReleaseFault.UNKNOWN_KEY or not former:
-            raise
-        try:
-            return under_any_key(former, check_under)
-        except ReleaseRefused as other:
-            raise (error if other.code == ReleaseFault.UNKNOWN_KEY else other) from None
+                yield self._intake.take(name, part.removeprefix("release/"), parts[part])
 
 
 def read_reply(reply: Message, method: str) -> dict[str, bytes]:

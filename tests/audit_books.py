@@ -28,12 +28,13 @@ from privacy.ledger.store import Ledger
 from privacy.mechanism import Mechanism
 from privacy.policy import Policy
 from server import journal
-from server.campaign import Campaign, Stage, Train, plan_for
+from server.campaign import Campaign, Train, plan_for
 from server.home import Home
 from server.receipts import write_receipts
 from server.records import Hospital
 from server.store import Store
-from strategies.flower import Aggregated, Verdict
+from strategies.definition import Stage
+from strategies.intake import Aggregated, Verdict
 from tests.privacy_cases import BASE, CODE, MECHANISM, POLICY
 
 EXPERTS = ("scale/roi", "scale/wsi")
@@ -103,7 +104,7 @@ class World:
         coordinator = self.home.coordinator()
         receipts = write_receipts(plan, verdicts, coordinator)
         new = {expert: Aggregated(tensors.encode(_STATE), None, {}) for expert in plan.experts}
-        self.store.commit_round(opened, new, verdicts, receipts, {"wait": 1.0})
+        self.store.commit_round(opened, new, verdicts, receipts, {"wait": 1.0}, keep_releases=False)
         if acknowledge:
             for name, (ledger, _) in self.hospitals.items():
                 ledger.receipt(receipts[name], coordinator.public)

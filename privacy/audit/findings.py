@@ -44,6 +44,15 @@ class Code(StrEnum):
     RESERVATION_MISMATCH = "reservation-mismatch"  # the coordinator saw another entry of the ledger
     RECEIPT_MISMATCH = "receipt-mismatch"  # a receipt says another thing than the journal
     OUT_OF_TIME = "out-of-time"  # paid before the round was opened, or after it was committed
+    # replay: the journal against the files that were handed over beside it
+    MISSING_FILE = "missing-file"  # a state, memory or release that the journal says was kept
+    CHANGED_FILE = "changed-file"  # one that holds other bytes than the journal says
+    STRAY_FILE = "stray-file"  # one that the journal knows nothing of
+    REFUSED_RELEASE = "refused-release"  # one that was counted and should have been refused
+    NOT_DEFINED = "not-defined"  # a round that the campaign's definition does not give
+    STATE_DIFFERS = "state-differs"  # an expert's state is not what its releases come to
+    MEMORY_DIFFERS = "memory-differs"  # nor what its server optimiser remembers
+    REPORT_DIFFERS = "report-differs"  # nor what the journal says of whose releases counted for what
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from privacy.evaluation import EVALUATION as NOISED
 from privacy.forms import missing
 from privacy.handover import Handover, successors
 from privacy.keys import PublicKey
-from privacy.ledger.entries import Entry
+from privacy.ledger.entries import Entry, read_time
 from privacy.mechanism import Event, Mechanism
 from privacy.plan import TRAINING
 
@@ -43,7 +43,8 @@ class Verdict:
 class Round:
     """A committed round, or noised evaluation after it: what was asked, from when to when, and what came of it.
 
-    `plan` is the hash of what was asked.
+    `plan` is the hash of what was asked; `keys` are those that each hospital had at some time from when it was opened, its
+    last one first.
     """
 
     entry: int
@@ -55,6 +56,7 @@ class Round:
     opened: str
     committed: str
     verdicts: tuple[Verdict, ...]
+    keys: Mapping[str, tuple[PublicKey, ...]]
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class _Walk:
         self.rounds: list[Round] = []
         self.findings: list[Finding] = []
         self._book = book
+        self._replaced: dict[PublicKey, str] = {}  # keys, and when another took their place
         self._campaigns: dict[str, list[tuple[int, Event]]] = {}  # each stage's rounds, and what one spends
         self._accepted: dict[tuple[str, str], int] = {}  # hospital and release, by the entry that accepted it
         self._steps = {
@@ -98,6 +101,7 @@ class _Walk:
             Kind.ROUND: self._round,
             Kind.EVALUATION: self._evaluation,
             Kind.NOISED: self._noised,
+            Kind.PRUNING: self._pruning,
         }
 
     def step(self, entry: Entry) -> None:
@@ -134,6 +138,7 @@ class _Walk:
             )
         else:
             self.enrolled[name] += (handover.new,)
+            self._replaced[handover.old] = entry.at
 
     def _campaign(self, entry: Entry) -> None:
         definition = entry.body["definition"]
@@ -149,9 +154,20 @@ class _Walk:
         if entry.body["campaign"] not in self._campaigns:
             raise _Illegal(f"it evaluates a campaign that was not begun: {entry.body['campaign']!r}")
 
+    def _pruning(self, entry: Entry) -> None:
+        if entry.body["campaign"] not in self._campaigns:
+            raise _Illegal(
+                f"it removes releases of a campaign that was not begun: {entry.body['campaign']!r}"
+            )
+        done = [
+            h.number for h in self.rounds if (h.campaign, h.purpose) == (entry.body["campaign"], TRAINING)
+        ]
+        if entry.body["through"] > max(done, default=0):
+            raise _Illegal(f"it removes releases of round {entry.body['through']}, which is not committed")
+
     def _noised(self, entry: Entry) -> None:
         self._evaluation(entry)
-        found = _noised(entry)
+        found = _noised(entry, self._keys_since(entry.body["opened"]))
         if any(
             (h.campaign, h.number, h.purpose) == (found.campaign, found.number, NOISED) for h in self.rounds
         ):
@@ -161,7 +177,7 @@ class _Walk:
         self.rounds.append(found)
 
     def _round(self, entry: Entry) -> None:
-        found = _round(entry)
+        found = _round(entry, self._keys_since(entry.body["opened"]))
         if found.campaign not in self._campaigns:
             raise _Illegal(f"it commits a round of a campaign that was not begun: {found.campaign!r}")
         before = [h.number for h in self.rounds if (h.campaign, h.purpose) == (found.campaign, TRAINING)]
@@ -175,6 +191,17 @@ class _Walk:
             self._find(Code.EVENT_MISMATCH, entry, text)
         self._check_accepted(entry, found)
         self.rounds.append(found)
+
+    def _keys_since(self, opened: str) -> dict[str, tuple[PublicKey, ...]]:
+        since = read_time(opened)
+        return {
+            name: tuple(
+                key
+                for key in reversed(keys)
+                if key not in self._replaced or read_time(self._replaced[key]) >= since
+            )
+            for name, keys in self.enrolled.items()
+        }
 
     def _planned(self, found: Round) -> Event | None:
         """What the campaign's definition says that this round spends; None beyond its last."""
@@ -221,7 +248,7 @@ def _kind(entry: Entry) -> Kind:
     return Kind(entry.kind)
 
 
-def _round(entry: Entry) -> Round:
+def _round(entry: Entry, keys: Mapping[str, tuple[PublicKey, ...]]) -> Round:
     body = entry.body
     return Round(
         entry=entry.sequence,
@@ -236,10 +263,11 @@ def _round(entry: Entry) -> Round:
             Verdict(v["hospital"], v["expert"], v["fault"], v["release"], v["reservation"])
             for v in body["verdicts"]
         ),
+        keys=keys,
     )
 
 
-def _noised(entry: Entry) -> Round:
+def _noised(entry: Entry, keys: Mapping[str, tuple[PublicKey, ...]]) -> Round:
     body = entry.body
     return Round(
         entry=entry.sequence,
@@ -254,4 +282,5 @@ def _noised(entry: Entry) -> Round:
             Verdict(a["hospital"], COUNTS, a["fault"], a["digest"] or "", a["reservation"])
             for a in body["answers"]
         ),
+        keys=keys,
     )

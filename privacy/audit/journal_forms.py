@@ -20,6 +20,7 @@ class Kind(StrEnum):
     CAMPAIGN = "campaign"
     ROUND = "round"
     EVALUATION = "evaluation"
+    PRUNING = "pruning"
     NOISED = "noised evaluation"  # an evaluation too, by its kind; one with answers, of hospitals
 
 
@@ -63,6 +64,7 @@ FORMS: Mapping[Kind, Mapping[str, Form]] = {
         ),
     },
     Kind.EVALUATION: {"campaign": is_campaign},
+    Kind.PRUNING: {"campaign": is_campaign, "through": count},
     Kind.NOISED: {
         "campaign": is_campaign,
         "round": count,

@@ -34,7 +34,8 @@ def test_an_audit_of_both_sides_books_finds_nothing_and_all_that_was_paid_for(
 
     books = [tmp_path / "journal.jsonl"]
     trusted = ["--coordinator", str(keys.public_path(federation.consortium.coordinator_key))]
-    made = [federation.command("export", str(federation.consortium.folder), str(books[0]))]
+    given = ["--releases", str(tmp_path / "given")]
+    made = [federation.command("export", str(federation.consortium.folder), str(books[0]), *given)]
     paid = {}
     for name, home in federation.hospitals.items():
         if home.policy.public_data:
@@ -48,19 +49,27 @@ def test_an_audit_of_both_sides_books_finds_nothing_and_all_that_was_paid_for(
     assert [export.returncode for export in made] == [0, 0, 0], [export.stderr for export in made]
 
     given = [*map(str, books), *trusted]
-    found = federation.command("verify", *given, "--json", of="client.cli_audit")
+    found = federation.command("verify", *given, "--json", of="auditor.cli")
     told = json.loads(found.stdout)
     assert told["findings"] == []
     assert found.returncode == 0
     for hospital in told["hospitals"]:
         assert hospital["totals"][0]["epsilon"] == pytest.approx(paid[hospital["hospital"]], abs=0.01)
     report = tmp_path / "report.html"
-    assert federation.command("report", *given, "--out", str(report), of="client.cli_audit").returncode == 0
+    assert federation.command("report", *given, "--out", str(report), of="auditor.cli").returncode == 0
     assert "audited" in report.read_text()
+
+    # Every round comes out of the releases again, bit for bit.
+    replay = ["replay", str(books[0]), str(tmp_path / "given"), *trusted[:2], "--json"]
+    found = federation.command(*replay, of="auditor.cli")
+    told = json.loads(found.stdout)
+    assert (found.returncode, told["findings"]) == (0, [])
+    assert all(held["same"] for held in told["rounds"])
+    assert told["rounds"]
 
     # One entry of a ledger taken out, by whoever has the file.
     lines = books[1].read_bytes().splitlines(keepends=True)
     books[1].write_bytes(b"".join(lines[:-3] + lines[-2:]))
-    found = federation.command("verify", *given, "--json", of="client.cli_audit")
+    found = federation.command("verify", *given, "--json", of="auditor.cli")
     assert found.returncode == 1
     assert "broken-chain" in {finding["code"] for finding in json.loads(found.stdout)["findings"]}

@@ -12,7 +12,7 @@ import pytest
 
 from privacy import tensors
 from privacy.mechanism import Mechanism
-from server.campaign import Aggregation, Campaign, Stage
+from server.campaign import Campaign
 from server.errors import CampaignBusy, CampaignChanged, CampaignError, EvaluationFailed, RoundFailed
 from server.home import Home
 from server.records import Hospital
@@ -21,6 +21,7 @@ from server.rounds import Federation
 from server.runner import check_enrolled, run_campaign
 from server.status import status, tables
 from server.store import Store
+from strategies.definition import Aggregation, Stage
 from strategies.optimiser import Optimiser
 from tests.federation.simulator import (
     BASE,

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from auditor.cli import app
 from client.canary import (
     CanaryError,
     GradientCanaries,
@@ -20,7 +21,6 @@ from client.canary import (
     linear,
     trained_experts,
 )
-from client.cli_audit import app
 from client.data import open_slides
 from client.home import Home
 from client.model.base import Base

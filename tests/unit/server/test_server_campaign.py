@@ -24,11 +24,12 @@ from server.campaign import (
     next_action,
     plan_for,
     request_for,
-    travelling,
 )
 from server.campaign_file import load_campaign, load_initial, parse_campaign
 from server.errors import CampaignError
 from strategies.aggregate import Recipe
+from strategies.definition import Definition, travelling
+from strategies.errors import DefinitionError
 from strategies.optimiser import Optimiser
 from strategies.weighting import Weighting
 from tests.federation.simulator import initial
@@ -239,12 +240,12 @@ def test_a_request_asks_about_what_the_campaign_trains() -> None:
 
 def test_trusted_code_belongs_to_the_definition_and_noised_evaluation_does_not() -> None:
     """Catches code that is trusted in the middle of a campaign, unseen; and a campaign that can't be asked more."""
-    start = CAMPAIGN.definition({})
+    start = CAMPAIGN.defined().to_dict()
     assert CAMPAIGN.code_hashes is None
     trusting = parse_campaign({**VALUES, "trusted_code": ["ab" * 32]})
     assert trusting.code_hashes == {"ab" * 32}
-    assert trusting.definition({}) != start
-    assert replace(CAMPAIGN, noised_evaluation=NoisedEvaluations(2.0)).definition({}) == start
+    assert trusting.defined().to_dict() != start
+    assert replace(CAMPAIGN, noised_evaluation=NoisedEvaluations(2.0)).defined().to_dict() == start
 
 
 def test_never_evaluates_where_told_so() -> None:
@@ -286,7 +287,7 @@ def test_an_experts_form_is_its_tables_or_else_the_usual_one() -> None:
     assert usual.layers == LAYERS
     partly = parse_campaign({**VALUES, "expert": {"task/detection": {"rank": 2}}})
     assert partly.forms(["task/detection", ROUTER]) == {"task/detection": ExpertForm(2, 8.0)}
-    assert partly.definition({}) != CAMPAIGN.definition({})
+    assert partly.defined().to_dict() != CAMPAIGN.defined().to_dict()
     assert parse_campaign({k: v for k, v in VALUES.items() if k != "expert"}).forms(["scale/roi"]) == {
         "scale/roi": usual
     }
@@ -347,7 +348,7 @@ def test_how_experts_are_aggregated_is_read_from_the_file() -> None:
 def test_a_plain_mean_leaves_the_definition_as_it_always_was() -> None:
     """Catches a consortium that, updated in mid-campaign, is told that the campaign was changed; and a rule that may change
     in the middle of one."""
-    plain = CAMPAIGN.definition({})
+    plain = CAMPAIGN.defined().to_dict()
     assert not {"weights", "patients", "aggregation", "optimiser"} & set(plain)
     for values in (
         {"weighting": "declared", "weights": {"north": 1.0}},
@@ -355,4 +356,68 @@ def test_a_plain_mean_leaves_the_definition_as_it_always_was() -> None:
         {"aggregation": {"rule": "median"}},
         {"optimiser": {"scale/roi": {"kind": "yogi"}}},
     ):
-        assert parse_campaign({**VALUES, **values}).definition({}) != plain
+        assert parse_campaign({**VALUES, **values}).defined().to_dict() != plain
+
+
+def _forged(**changes: object) -> dict[str, Any]:
+    return {**CAMPAIGN.defined(START).to_dict(), **changes}
+
+
+START = dict.fromkeys(EXPERTS, "ab" * 32)
+_STAGES = CAMPAIGN.defined().to_dict()["stages"]
+FORGED = {
+    "a field that no campaign has": _forged(colour="red"),
+    "no stages' table": _forged(stages=[1]),
+    "a stage of no rounds": _forged(stages=[{**_STAGES[0], "rounds": 0}]),
+    "a mechanism that is none": _forged(stages=[{**_STAGES[0], "mechanism": {"kind": "none"}}]),
+    "an unknown rule": _forged(aggregation={"rule": "luck", "hostile": 0, "shrinkage": "none"}),
+    "half a rule": _forged(aggregation={"rule": "median"}),
+    "an optimiser with a field that it has not": _forged(
+        optimiser={"scale/roi": {"kind": "adam", "luck": 1}}
+    ),
+    "an optimiser of no expert": _forged(optimiser={"scale/lens": {"kind": "momentum"}}),
+    "an optimiser as a list": _forged(optimiser=[]),
+    "a weight that is text": _forged(weighting="declared", weights={"north": "1"}),
+    "patients by halves": _forged(patients={"north": 1.5}),
+    "forms of nothing": _forged(expert={"scale/roi": 4}),
+    "a start that is no hash": _forged(initial={"scale/roi": "x"}),
+    "a seed that is a truth": _forged(seed=True),
+    "an infinite rate": _forged(stages=[{**_STAGES[0], "learning_rate": float("inf")}]),
+}
+
+
+@pytest.mark.parametrize("values", FORGED.values(), ids=FORGED.keys())
+def test_a_definition_that_no_campaign_writes_is_refused(values: dict[str, Any]) -> None:
+    """A journal's definition is its coordinator's word: catches one that ends an audit, or that is read as another."""
+    with pytest.raises(DefinitionError):
+        Definition.from_dict(values)
+
+
+def test_a_definition_is_read_back_and_gives_the_same_plans_and_recipes() -> None:
+    """Catches an auditor who would recompute rounds by another plan or recipe than the consortium's."""
+    for values in (
+        VALUES,
+        {
+            **VALUES,
+            "weighting": "noise-aware",
+            "optimiser": {"scale/roi": {"kind": "adam", "learning_rate": 0.1}},
+        },
+        {
+            **VALUES,
+            "quorum": 3,
+            "aggregation": {"rule": "trimmed-mean", "hostile": 1},
+            "patients": {"north": 100},
+        },
+    ):
+        campaign = parse_campaign(values)
+        found = Definition.from_dict(campaign.defined(START).to_dict())
+        assert found == campaign.defined(START)
+        number = 0
+        for stage in campaign.stages:
+            for of_stage in range(1, stage.rounds + 1):
+                number += 1
+                wanted = plan_for(campaign, Train(number, of_stage, stage), START)
+                assert found.plan(found.stage_at(number), number, START) == wanted
+        with pytest.raises(DefinitionError, match="no round"):
+            found.stage_at(number + 1)
+        assert all(found.recipe(expert) == campaign.recipe(expert) for expert in EXPERTS)

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from privacy import keys, tensors
-from server.campaign import Campaign, Progress, Stage, Train, plan_for
+from server.campaign import Campaign, Progress, Train, plan_for
 from server.errors import EnrolmentError, StoreError
 from server.home import Home
 from server.records import Hospital, Row
 from server.store import Store
-from strategies.flower import Aggregated, Verdict
+from strategies.definition import Stage
+from strategies.intake import Aggregated, Verdict
 from tests.federation.simulator import BASE, initial
 from tests.privacy_cases import MECHANISM
 
@@ -40,7 +41,9 @@ def store(home: Home) -> Store:
 
 def _commit(store: Store, number: int) -> None:
     opened = store.open_round(plan_for(CAMPAIGN, Train(number, number, STAGE), store.states("spring")))
-    store.commit_round(opened, TRAINED, VERDICTS, {"north": b"receipt %d" % number}, {"wait": 1.0})
+    store.commit_round(
+        opened, TRAINED, VERDICTS, {"north": b"receipt %d" % number}, {"wait": 1.0}, keep_releases=False
+    )
 
 
 def test_a_committed_round_is_there_for_the_next_process(home: Home, store: Store) -> None:
@@ -57,7 +60,7 @@ def test_a_commit_that_fails_leaves_nothing(home: Home, store: Store) -> None:
     opened = store.open_round(plan_for(CAMPAIGN, Train(1, 1, STAGE), store.states("spring")))
     before = store.journal()
     with pytest.raises(StoreError):
-        store.commit_round(opened, TRAINED, VERDICTS, {"north": None}, {})  # type: ignore[dict-item]
+        store.commit_round(opened, TRAINED, VERDICTS, {"north": None}, {}, keep_releases=False)  # type: ignore[dict-item]
     assert home.store().progress("spring") == Progress(0)
     assert home.store().journal() == before
 
@@ -67,7 +70,7 @@ def test_rounds_are_committed_once_and_in_order(store: Store) -> None:
     opened = store.open_round(plan_for(CAMPAIGN, Train(1, 1, STAGE), store.states("spring")))
     _commit(store, 1)
     with pytest.raises(StoreError, match="can't be committed"):
-        store.commit_round(opened, TRAINED, VERDICTS, {}, {})
+        store.commit_round(opened, TRAINED, VERDICTS, {}, {}, keep_releases=False)
     with pytest.raises(StoreError, match="can't begin"):
         store.open_round(plan_for(CAMPAIGN, Train(3, 3, STAGE), store.states("spring")))
 
@@ -151,7 +154,7 @@ def test_what_an_optimiser_remembers_is_that_of_the_experts_last_round(home: Hom
     """An expert that a round left out must go on from where it was, after a restart too; the journal binds it."""
     _commit(store, 1)
     opened = store.open_round(plan_for(CAMPAIGN, Train(2, 2, STAGE), store.states("spring")))
-    store.commit_round(opened, {}, [], {}, {})
+    store.commit_round(opened, {}, [], {}, {}, keep_releases=False)
     assert home.store().memories("spring") == {"scale/roi": MEMORY}
     body = next(entry.body for entry in store.journal() if entry.kind == "round")
     assert body["aggregates"]["scale/roi"] == {
@@ -168,6 +171,51 @@ def test_releases_are_put_aside_until_the_round_is_committed(store: Store) -> No
     _commit(store, 1)
     assert not mine.exists()
     assert others.exists()
+
+
+def _commit_kept(store: Store, number: int) -> str:
+    """A round with one accepted release, kept; its hash."""
+    data = b"release %d" % number
+    store.put_aside("spring", data)
+    opened = store.open_round(plan_for(CAMPAIGN, Train(number, number, STAGE), store.states("spring")))
+    verdicts = [Verdict("north", "scale/roi", None, tensors.digest(data), len(data), 0.1)]
+    store.commit_round(opened, TRAINED, verdicts, {}, {}, keep_releases=True)
+    return tensors.digest(data)
+
+
+def test_accepted_releases_are_kept_until_they_are_pruned(home: Home, store: Store) -> None:
+    """Catches rounds that can't be recomputed, a pruning that takes too much, and one that the journal does not tell of."""
+    first, second, third = (_commit_kept(store, number) for number in (1, 2, 3))
+    assert home.store().release(first) == b"release 1"
+    assert store.journal()[-1].body["kept"] is True
+    assert store.prune("spring", 3) == 0
+    assert store.journal()[-1].kind == "round"
+    assert store.prune("spring", 1) == 2
+    assert store.journal()[-1].body == {"campaign": "spring", "through": 2}
+    assert store.prune("spring", 1) == 0  # again, as after a crash: nothing more is told
+    assert [entry.kind for entry in store.journal()].count("pruning") == 1
+    assert store.release(third) == b"release 3"
+    for digest in (first, second):
+        with pytest.raises(StoreError, match="restore"):
+            store.release(digest)
+
+
+def test_a_round_whose_releases_are_lost_before_they_are_kept_does_not_stand(
+    home: Home, store: Store
+) -> None:
+    """Catches a journal that says of a round that it can be recomputed, and it can't."""
+    opened = store.open_round(plan_for(CAMPAIGN, Train(1, 1, STAGE), store.states("spring")))
+    with pytest.raises(StoreError, match="check the disk"):
+        store.commit_round(opened, TRAINED, VERDICTS, {}, {}, keep_releases=True)
+    assert home.store().progress("spring") == Progress(0)
+
+
+def test_a_kept_release_that_was_changed_is_found_when_read(home: Home, store: Store) -> None:
+    """An auditor must not be handed other bytes under a release's hash."""
+    digest = _commit_kept(store, 1)
+    (home.folder / "releases" / f"{digest}.release").write_bytes(b"another")
+    with pytest.raises(StoreError, match="was changed"):
+        store.release(digest)
 
 
 def test_a_database_from_before_there_were_aggregates_opens(home: Home, store: Store) -> None:

@@ -13,7 +13,8 @@ from flwr.supercore.task_identity import TaskIdentity
 from privacy import tensors
 from privacy.codes import ReleaseFault
 from strategies.aggregate import NORM_BOUND, Recipe
-from strategies.flower import FedPathStrategy, RoundTask, Verdict, read_reply
+from strategies.flower import FedPathStrategy, RoundTask, read_reply
+from strategies.intake import Verdict
 from strategies.weighting import NOISE_MATCHED, Weighting
 from tests.privacy_cases import PLAN, SHAPES, Hospital, hospital
 

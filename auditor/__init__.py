@@ -1,0 +1,1 @@
+"""`fedpath-audit`: the command that puts together what an auditor does with the other packages."""
