@@ -17,7 +17,7 @@ from client.imports.rows import Draft, Row
 from client.slides.index import SlideIndex
 from client.tasks.manifest import read_manifest
 from client.tasks.manifest_row import COLUMNS, OPTIONAL
-from client.tasks.manifest_table import HEADER
+from client.tasks.manifest_table import HEADER, LARGEST_CELL
 from privacy import durable
 
 _OTHER_ROW = re.compile(r"\brow (\d+)(?: \(line \d+\))?(?= in another spelling$|$)")
@@ -78,9 +78,7 @@ def _read_back(
 ) -> tuple[list[Row], list[ImportProblem]]:
     """The rows that the reader reads, beside what else lies in the manifest's folder, and why it refuses the others."""
     problems = [
-        ImportProblem(
-            where, f"an answer takes more than {csv.field_size_limit()} letters", "ask about smaller fields"
-        )
+        ImportProblem(where, f"an answer takes more than {LARGEST_CELL} letters", "ask about smaller fields")
         for where, row in drafts
         if _is_long(row)
     ]
@@ -112,7 +110,7 @@ def _read_back(
 
 
 def _is_long(row: Row) -> bool:
-    return any(len(cell) > csv.field_size_limit() for cell in row.values())
+    return any(len(cell) > LARGEST_CELL for cell in row.values())
 
 
 def _told(problem: Problem, drafts: Sequence[Draft]) -> ImportProblem:

@@ -16,6 +16,7 @@ TableRow = tuple[
 ]  # where it stands, as its reader will look for it; stripped cells by column
 
 _DELIMITERS = ",;\t"
+_LARGEST_CELL = 1 << 17  # characters: more is a quote that was left open
 _AS_UTF8 = 'save it as "CSV UTF-8": Excel lists that among its kinds of file'
 
 
@@ -27,6 +28,7 @@ def read_table(path: Path, needed: Sequence[str]) -> list[TableRow]:
     patient's name might change) or no CSV, a column that is missing or there twice, and for cells beyond the header.
     """
     text = _text(path)
+    csv.field_size_limit(_LARGEST_CELL)
     delimiter = max(_DELIMITERS, key=lambda sign: _fitness(text, sign, needed))
     records = _records(text, delimiter, path.name)
     where, header = next(records, (f"{path.name}, row 1", []))

@@ -18,7 +18,7 @@ from client.tasks.manifest_row import COLUMNS, OPTIONAL
 HEADER = 1  # rows count as in a spreadsheet: the header is row 1
 BEYOND = "(beyond the header)"
 _KNOWN = COLUMNS + OPTIONAL
-_LARGEST_CELL = 1 << 24  # characters: an outline of a million points; the csv module's own limit is 131,072
+LARGEST_CELL = 1 << 24  # characters: an outline of a million points; the csv module's own limit is 131,072
 _BATCH = 4096  # rows of a Parquet file that are held at once
 
 _Raw = tuple[int, int | None, Sequence[object] | None]  # number, line, cells; None: they can't be told apart
@@ -117,7 +117,7 @@ def _csv_records(path: Path) -> Iterator[_Raw]:
     number, line = HEADER, HEADER
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
-            csv.field_size_limit(_LARGEST_CELL)
+            csv.field_size_limit(LARGEST_CELL)
             reader = csv.reader(file, strict=True)
             while True:
                 cells: Sequence[object] | None

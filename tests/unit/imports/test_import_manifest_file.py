@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from client.slides.index import SlideIndex
 from client.slides.slide import Slide
 from client.tasks.manifest import read_manifest
 from client.tasks.manifest_row import COLUMNS, OPTIONAL
+from client.tasks.manifest_table import LARGEST_CELL
 
 SLIDES = {
     name: Slide(name, Path(name), 0.5, 200, 100, (1.0,)) for name in ("a.svs", "b.svs", "c.svs", "copy.svs")
@@ -89,7 +89,7 @@ def test_patients_that_are_not_listed_beside_it_are_told(tmp_path: Path) -> None
 
 def test_an_answer_longer_than_a_cell_is_left_out_alone(tmp_path: Path) -> None:
     """Catches thousands of outlines in one cell, which no reader of CSV reads, and which would take all rows with them."""
-    drafts = [draft(2, "anna", "a.svs"), draft(3, "bert", "b.svs", "?" * (csv.field_size_limit() + 1))]
+    drafts = [draft(2, "anna", "a.svs"), draft(3, "bert", "b.svs", "?" * (LARGEST_CELL + 1))]
     done = write_checked(drafts, [], INDEX, tmp_path / "manifest.csv", skip=True)
     assert (done.rows, [problem.where for problem in done.problems]) == (1, ["lis.csv, row 3"])
     assert len(read_manifest(tmp_path / "manifest.csv", INDEX).samples) == 1
