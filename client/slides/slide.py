@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -76,7 +76,6 @@ class SlideReader(AbstractContextManager["SlideReader"]):
         self.slide = opened.slide
         self.opened = opened
         self._pixels = pixels
-        self._second: OpenSlidePixels | None = None
 
     @property
     def way(self) -> str:
@@ -126,8 +125,6 @@ class SlideReader(AbstractContextManager["SlideReader"]):
     def close(self) -> None:
         """Give the file back, once the reads under way have ended. A later read raises ValueError."""
         self._pixels.close()
-        if self._second is not None:
-            self._second.close()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -158,9 +155,8 @@ class SlideReader(AbstractContextManager["SlideReader"]):
         except DamagedRegionError:
             if self.way == OpenSlidePixels.way:
                 raise
-            if self._second is None:
-                self._second = _opened_by_openslide(self.slide.path, DamagedRegionError)
-            return self._second.read(level, x, y, width, height)
+        with closing(_opened_by_openslide(self.slide.path, DamagedRegionError)) as general:
+            return general.read(level, x, y, width, height)
 
     def _average(
         self, level: int, x: float, y: float, step_x: float, step_y: float, shape: tuple[int, int]
