@@ -28,14 +28,18 @@ class Blobs:
 
     def get(self, digest: str) -> bytes:
         """The bytes of that hash. Raises `StoreError` where they are lost or were changed."""
-        path = self._path(digest)
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise StoreError(f"{path}: {error.strerror}: restore this expert state from a backup") from error
-        if tensors.digest(data) != digest:
-            raise StoreError(f"{path} was changed after it was written: restore it from a backup")
-        return data
+        return read_whole(self._path(digest), digest, "expert state")
 
     def _path(self, digest: str) -> Path:
         return self._folder / f"{digest}.safetensors"
+
+
+def read_whole(path: Path, digest: str, what: str) -> bytes:
+    """The bytes of that hash. Raises `StoreError` where they are lost or were changed."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}: restore this {what} from a backup") from error
+    if tensors.digest(data) != digest:
+        raise StoreError(f"{path} was changed after it was written: restore it from a backup")
+    return data

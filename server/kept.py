@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from privacy import durable, tensors
+from privacy import durable
+from server.blobs import read_whole
 from server.errors import StoreError
 
 
@@ -30,14 +31,7 @@ class Kept:
 
     def get(self, digest: str) -> bytes:
         """The bytes of that hash. Raises `StoreError` where they are lost or were changed."""
-        path = self._path(digest)
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise StoreError(f"{path}: {error.strerror}: restore this release from a backup") from error
-        if tensors.digest(data) != digest:
-            raise StoreError(f"{path} was changed after it was kept: restore it from a backup")
-        return data
+        return read_whole(self._path(digest), digest, "release")
 
     def remove(self, digests: Iterable[str]) -> int:
         """Remove those that are here; how many they were."""
