@@ -26,7 +26,7 @@ from privacy.experts import ExpertForm, same_form
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
 from privacy.receipt import ACCEPTED, Receipt
-from tests.unit.client.conftest import MECHANISM, SFT, House, ask, spoilt
+from tests.unit.client.conftest import MECHANISM, SFT, Fixed, House, ask, spoilt
 
 MakeHouse = Callable[..., House]
 
@@ -279,7 +279,7 @@ def test_a_slide_that_goes_bad_in_mid_campaign_is_skipped(
     """Catches a round that is lost with one slide."""
     shutil.copytree(data / "slides", tmp_path / "slides")
     place = house(slides=tmp_path / "slides")
-    agent = place.agent()
+    agent = place.agent(Fixed(1))
     bad = sorted((tmp_path / "slides").iterdir())[0]
     bad.write_bytes(b"")
     everyone = place.plan(mechanism=Mechanism(1.0, 1.0, 0.8, 4, 4))

@@ -19,7 +19,7 @@ from client.training import grpo
 from privacy import tensors
 from privacy.experts import same_form
 from privacy.mechanism import Mechanism
-from tests.unit.client.conftest import SFT, House, ask
+from tests.unit.client.conftest import SFT, Fixed, House, ask
 
 TASKS = ("task/classification", "task/vqa")
 
@@ -91,7 +91,7 @@ def test_a_grpo_round_leaves_its_curve_at_home_only(
 
     monkeypatch.setattr(grpo, "reward", watched)
     place = house()
-    agent = place.agent()
+    agent = place.agent(Fixed(1))
     plan = place.plan(
         stage="grpo",
         experts=TASKS,

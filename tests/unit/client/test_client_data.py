@@ -30,7 +30,7 @@ from privacy.ledger.store import Ledger
 from privacy.mechanism import Mechanism
 from privacy.policy import Policy
 from tests.aperio import picture, write_slide
-from tests.unit.client.conftest import House, ask
+from tests.unit.client.conftest import Fixed, House, ask
 
 MakeHouse = Callable[..., House]
 NAMES = ("DOE^JANE/S23-0815.svs", "DOE^JOHN/S23-0815.svs")
@@ -65,7 +65,7 @@ def test_one_of_two_slides_of_one_file_name_goes_bad_alone_and_nameless_in_the_l
     and a file name, which here is a person's, in a log that goes elsewhere.
     """
     caplog.set_level(logging.DEBUG)
-    agent = place.agent()
+    agent = place.agent(Fixed(1))
     assert set(NAMES) <= {sample.slide for sample in agent._samples}
     (place.home.settings.slides / NAMES[0]).write_bytes(b"")
     everyone = place.plan(mechanism=Mechanism(1.0, 1.0, 0.8, 4, 4))

@@ -13,17 +13,10 @@ from privacy.experts import same_form
 from privacy.ledger.account import Reservation
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
-from privacy.randomness import SeededRandom
-from tests.unit.client.conftest import SFT, House
+from tests.unit.client.conftest import SFT, Fixed, House
 
 MakeHouse = Callable[..., House]
 TASKS = ("task/classification", "task/vqa")
-
-
-class Fixed(SeededRandom):
-    """A generator with a seed, passed off as a secure one."""
-
-    secure = True
 
 
 def sft(place: House) -> Plan:
