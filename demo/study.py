@@ -1,6 +1,6 @@
 """What the demo has no time for: is each part of the method worth it, and what does privacy cost?  Hours, resumable.
 
-    make study        # goes on where it was stopped; every finished run stands under build/study/
+    make study        # goes on where it was stopped: trains what docs/study-runs/ lacks
 
 `demo/study_runs.py` says which runs there are, `demo/study_table.py` which lines the table has: base, federated SFT and
 GRPO at three levels of privacy, learned gates, one shared LoRA, no RL, local and pooled training, all scored on the same
@@ -30,22 +30,23 @@ from demo.study_table import Results, curves, page, picture, read_runs
 from privacy.experts import EXPERTS
 
 SEEDS = (11, 12, 13)
+FOUND = Path("docs/study-runs")
 
 
-def _begin(out: Path) -> None:
-    """Takes up the study of the same base and recipe; of any other, what was found and encoded goes."""
-    out.mkdir(parents=True, exist_ok=True)
-    stamp = out / "stamp"
-    wanted = json.dumps({"base": folder_hash(EMBEDDED), "recipe": asdict(STUDY)}, indent=1)
+def _begin(folder: Path, stale: str) -> None:
+    """Takes up a folder of the same base and recipe; of any other, the stale files go."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = folder / "recipe.json"
+    wanted = json.dumps({"base": folder_hash(EMBEDDED), "recipe": asdict(STUDY)}, indent=1) + "\n"
     if not stamp.exists() or stamp.read_text() != wanted:
-        for stale in (*out.glob("*.json"), *out.glob(f"data/*/*/{ENCODED}")):
-            stale.unlink()
+        for path in folder.glob(stale):
+            path.unlink()
         stamp.write_text(wanted)
 
 
-def _prepare(out: Path, seed: int, pool: ProcessPoolExecutor) -> None:
+def _prepare(work: Path, seed: int, pool: ProcessPoolExecutor) -> None:
     """The seed's cohorts, drawn and encoded."""
-    data = out / "data" / str(seed)
+    data = work / "data" / str(seed)
     for cohort in cohorts(data, STUDY, seed):
         write_cohort(cohort, os.cpu_count() or 1, lambda done, of: None)
     labels = {site.name: experts_of(site) for site in SITES} | {"public": list(EXPERTS)}
@@ -57,26 +58,30 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--out", type=Path, default=Path("build/study"))
-    parser.add_argument("--seeds", type=int, nargs="+", default=list(SEEDS))
+    parser.add_argument("--found", type=Path, default=FOUND, help="what finished runs found")
+    parser.add_argument("--work", type=Path, default=Path("build/study"), help="cohorts; gigabytes")
+    parser.add_argument(
+        "--seeds", type=int, nargs="*", default=list(SEEDS), help="none: only write the page anew"
+    )
     asked = parser.parse_args()
     console = Console()
-    _begin(asked.out)
+    _begin(asked.found, "*.json.gz")
+    _begin(asked.work, f"data/*/*/{ENCODED}")
     with (
         Progress(console=console) as bar,
         ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool,
     ):
         working = bar.add_task("training runs", total=len(asked.seeds) * len(RUNS))
         for seed in asked.seeds:
-            jobs = [Job(name, seed, asked.out) for name in RUNS]
+            jobs = [Job(name, seed, asked.found, asked.work) for name in RUNS]
             missing = [job for job in jobs if not job.file.exists()]
             bar.advance(working, len(jobs) - len(missing))
             if missing:
-                _prepare(asked.out, seed, pool)
+                _prepare(asked.work, seed, pool)
             for future in as_completed([pool.submit(run, job) for job in missing]):
                 future.result()
                 bar.advance(working)
-    results = Results(read_runs(asked.out, SEEDS))
+    results = Results(read_runs(asked.found, SEEDS))
     text = page(results)
     Path("docs/results.md").write_text(text)
     for level in results.levels:

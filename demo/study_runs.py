@@ -6,10 +6,11 @@ patient's share in it, so that two runs can be compared patient by patient.
 
 from __future__ import annotations
 
+import gzip
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -86,16 +87,33 @@ RUNS = _runs()
 
 @dataclass(frozen=True)
 class Job:
-    """A run under one seed, and the folder that holds the study."""
+    """A run under one seed; the folder of what finished runs found, and the one of cohorts and of what is under way."""
 
     run: str
     seed: int
-    out: Path
+    found: Path
+    work: Path
+
+    @property
+    def name(self) -> str:
+        """The run's part of a file name."""
+        return f"{self.seed}-{self.run.replace(', ', '-').replace(' ', '-')}"
 
     @property
     def file(self) -> Path:
-        """What the run found, once it has ended."""
-        return self.out / f"{self.seed}-{self.run.replace(', ', '-').replace(' ', '-')}.json"
+        """What the run found, once it has ended: JSON in gzip."""
+        return self.found / f"{self.name}.json.gz"
+
+    def write(self, found: Mapping[str, Any]) -> None:
+        """Writes the run's file whole; the same findings give the same bytes."""
+        part = self.work / f"{self.name}.part"
+        part.write_bytes(gzip.compress(json.dumps(found).encode() + b"\n", mtime=0))
+        shutil.move(part, self.file)
+
+    def read(self) -> dict[str, Any]:
+        """What the run found."""
+        found: dict[str, Any] = json.loads(gzip.decompress(self.file.read_bytes()))
+        return found
 
 
 def experts_of(site: Site) -> list[str]:
@@ -124,14 +142,11 @@ def run(job: Job) -> None:
     torch.set_num_threads(1)
     began, training = time.monotonic(), RUNS[job.run]
     found = {"run": job.run, "seed": job.seed, "epsilon": training.epsilon} | _trained(job, training)
-    found["seconds"] = round(time.monotonic() - began)
-    part = job.file.with_suffix(".part")
-    part.write_text(json.dumps(found) + "\n")
-    part.replace(job.file)
+    job.write(found | {"seconds": round(time.monotonic() - began)})
 
 
 def _trained(job: Job, training: Training) -> dict[str, Any]:
-    data, base, recipe = job.out / "data" / str(job.seed), Base.load(EMBEDDED), training.recipe()
+    data, base, recipe = job.work / "data" / str(job.seed), Base.load(EMBEDDED), training.recipe()
     public = open_encoded(data / "public", base, EXPERTS)
     if training.trained == "nothing":
         return {"forms": _forms(fresh(base, recipe), public, "base")}
@@ -140,7 +155,7 @@ def _trained(job: Job, training: Training) -> dict[str, Any]:
         hospitals = [pooled(hospitals)]
     shared = training.trained == "one shared LoRA"
     experts = SharedLora.fresh(base, recipe) if shared else fresh(base, recipe)
-    rewards = job.file.with_suffix(".rewards")
+    rewards = job.work / f"{job.name}.rewards"
     shutil.rmtree(rewards, ignore_errors=True)
     rewards.mkdir()
     state, first = start(experts), 1
@@ -175,7 +190,7 @@ def _forms(experts: Experts, public: Hospital, name: str) -> dict[str, list[dict
 
 
 def _rows(answered: Sequence[Answered]) -> list[dict[str, Any]]:
-    """Each scale and task: its metric, and every patient's sum of it and number of answers."""
+    """Each scale and task: its metric, and every patient's sum of it, to six digits, and number of answers."""
     rows = []
     for (scale, task), pairs in sorted(by_kind(answered, lambda a: (a[1].scale, a[1].task)).items()):
         patients: dict[str, list[float]] = {}
@@ -183,7 +198,8 @@ def _rows(answered: Sequence[Answered]) -> list[dict[str, Any]]:
             total = patients.setdefault(sample.patient, [0.0, 0])
             total[0] += value
             total[1] += 1
-        rows.append({"scale": scale, "task": task, "metric": TASKS[task].metric, "patients": patients})
+        sums = {patient: [round(total, 6), count] for patient, (total, count) in patients.items()}
+        rows.append({"scale": scale, "task": task, "metric": TASKS[task].metric, "patients": sums})
     return rows
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,18 +78,17 @@ def differences_at(level: Level) -> dict[str, tuple[Arm, Arm]]:
     return asked
 
 
-def read_runs(out: Path, seeds: Sequence[int]) -> dict[tuple[int, str], dict[str, Any]]:
+def read_runs(folder: Path, seeds: Sequence[int]) -> dict[tuple[int, str], dict[str, Any]]:
     """What the runs that have ended found, by seed and run: of the seeds whose every run has ended, or, where there is
     none yet, of the first seed that has begun.
     """
     jobs = {
-        seed: [job for job in (Job(run, seed, out) for run in RUNS) if job.file.exists()] for seed in seeds
+        seed: [job for job in (Job(run, seed, folder, folder) for run in RUNS) if job.file.exists()]
+        for seed in seeds
     }
     whole = [seed for seed, ended in jobs.items() if len(ended) == len(RUNS)]
     begun = [seed for seed, ended in jobs.items() if ended][:1]
-    return {
-        (seed, job.run): json.loads(job.file.read_text()) for seed in whole or begun for job in jobs[seed]
-    }
+    return {(seed, job.run): job.read() for seed in whole or begun for job in jobs[seed]}
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -37,7 +36,7 @@ def _write(out: Path, seed: int, run: str) -> None:
         "rewards": {"detection": [0.1 * i for i in range(20)]},
         "router": {"of the manifests": shares, "free": shares},
     }
-    Job(run, seed, out).file.write_text(json.dumps(found))
+    Job(run, seed, out, out).write(found)
 
 
 @pytest.fixture
@@ -70,18 +69,18 @@ def test_a_difference_is_taken_patient_by_patient(out: Path) -> None:
     more, less = differences_at("epsilon 8")["SFT + GRPO over SFT"]
     _, low, high = results.difference(more, less)
     assert high - low == pytest.approx(0.0, abs=1e-9)
-    path = Job(more.runs[0], 1, out).file
-    found = json.loads(path.read_text())
+    job = Job(more.runs[0], 1, out, out)
+    found = job.read()
     for row in found["forms"][more.form]:
         row["patients"]["p3"][0] += 1.0
-    path.write_text(json.dumps(found))
+    job.write(found)
     _, low, high = Results(read_runs(out, SEEDS)).difference(more, less)
     assert high - low > 0.02
 
 
 def test_a_seed_that_is_not_done_counts_for_nothing(out: Path) -> None:
     """Catches means over different seeds for different arms."""
-    Job("pooled", 2, out).file.unlink()
+    Job("pooled", 2, out, out).file.unlink()
     results = Results(read_runs(out, SEEDS))
     assert results.seeds == [1]
     assert not results.missing
@@ -89,7 +88,7 @@ def test_a_seed_that_is_not_done_counts_for_nothing(out: Path) -> None:
 
 def test_of_a_first_seed_what_has_ended_is_told_and_the_rest_is_named(out: Path) -> None:
     """Catches a half-done study that shows a mean over fewer hospitals, or hides that runs are missing."""
-    for job in [Job(run, 2, out) for run in RUNS] + [Job("local south", 1, out)]:
+    for job in [Job(run, 2, out, out) for run in RUNS] + [Job("local south", 1, out, out)]:
         job.file.unlink()
     results = Results(read_runs(out, SEEDS))
     assert results.missing == ["local south"]
