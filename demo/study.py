@@ -33,18 +33,18 @@ SEEDS = (11, 12, 13)
 FOUND = Path("docs/study-runs")
 
 
-def _begin(folder: Path, stale: str) -> None:
+def begin(folder: Path, *stale: str) -> None:
     """Takes up a folder of the same base and recipe; of any other, the stale files go."""
     folder.mkdir(parents=True, exist_ok=True)
     stamp = folder / "recipe.json"
     wanted = json.dumps({"base": folder_hash(EMBEDDED), "recipe": asdict(STUDY)}, indent=1) + "\n"
     if not stamp.exists() or stamp.read_text() != wanted:
-        for path in folder.glob(stale):
+        for path in (path for pattern in stale for path in folder.glob(pattern)):
             path.unlink()
         stamp.write_text(wanted)
 
 
-def _prepare(work: Path, seed: int, pool: ProcessPoolExecutor) -> None:
+def prepare(work: Path, seed: int, pool: ProcessPoolExecutor) -> None:
     """The seed's cohorts, drawn and encoded."""
     data = work / "data" / str(seed)
     for cohort in cohorts(data, STUDY, seed):
@@ -65,8 +65,8 @@ def main() -> None:
     )
     asked = parser.parse_args()
     console = Console()
-    _begin(asked.found, "*.json.gz")
-    _begin(asked.work, f"data/*/*/{ENCODED}")
+    begin(asked.found, "*.json.gz")
+    begin(asked.work, f"data/*/*/{ENCODED}")
     with (
         Progress(console=console) as bar,
         ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool,
@@ -77,7 +77,7 @@ def main() -> None:
             missing = [job for job in jobs if not job.file.exists()]
             bar.advance(working, len(jobs) - len(missing))
             if missing:
-                _prepare(asked.work, seed, pool)
+                prepare(asked.work, seed, pool)
             for future in as_completed([pool.submit(run, job) for job in missing]):
                 future.result()
                 bar.advance(working)

@@ -186,10 +186,10 @@ def _forms(experts: Experts, public: Hospital, name: str) -> dict[str, list[dict
     }
     if tasks and ROUTER in experts.names:
         asked |= {f"{form} learned": replace(asking, learned=True) for form, asking in asked.items()}
-    return {form: _rows(answers(experts, public, asking)) for form, asking in asked.items()}
+    return {form: scored(answers(experts, public, asking)) for form, asking in asked.items()}
 
 
-def _rows(answered: Sequence[Answered]) -> list[dict[str, Any]]:
+def scored(answered: Sequence[Answered]) -> list[dict[str, Any]]:
     """Each scale and task: its metric, and every patient's sum of it, to six digits, and number of answers."""
     rows = []
     for (scale, task), pairs in sorted(by_kind(answered, lambda a: (a[1].scale, a[1].task)).items()):

@@ -1,0 +1,289 @@
+"""What hostile hospitals cost under each rule of aggregation.  About an hour of one core, resumable.
+
+    make study-attacks        # goes on where it was stopped: build/attacks/ holds what is done
+
+Ten hospitals, three of them hostile, train one round of SFT from the embedded base, under the noise that spends epsilon 8
+over the study's rounds.  Each trains once, the hostile ones also on wrong answers; then for every attack and every rule
+the ten changes are aggregated and the outcome answers the public patients.  It writes docs/results-attacks.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress
+
+from client.evaluation.answers import Asking
+from client.model.base import Base
+from client.model.experts import Experts
+from client.training.round import train_round
+from demo.arms import Hospital, State, answers, fresh, load, plan_of, start
+from demo.attacks import ATTACKS, Change, after, hostile, mislabelled, passes
+from demo.cohort import SITES
+from demo.house import EMBEDDED
+from demo.recipe import ANSWER_TOKENS, BUDGET, STUDY, at_epsilon
+from demo.study import begin, prepare
+from demo.study_runs import experts_of, open_encoded, scored
+from demo.study_table import Arm, Results
+from privacy import tensors
+from privacy.experts import EXPERTS
+from privacy.plan import Plan
+from privacy.randomness import SeededRandom
+from strategies.aggregate import MEAN, MEDIAN, MULTI_KRUM, NORM_BOUND, TRIMMED_MEAN, Recipe
+
+SEED = 11
+WORK, STUDY_WORK, PAGE = Path("build/attacks"), Path("build/study"), Path("docs/results-attacks.md")
+PARTS = {"north": 4, "south": 3, "coast": 3}  # each site's patients are dealt to so many hospitals
+HOSTILE = ("north-4", "south-3", "coast-3")
+PUBLIC = 400  # of the public patients, so that thirty models can be asked
+_LIMIT = 1 << 30
+RATE = 0.11  # of a hospital's patients a step: as many as the demo's, twice the study's
+RULES = {
+    MEAN: Recipe(),
+    NORM_BOUND: Recipe(NORM_BOUND),
+    MEDIAN: Recipe(MEDIAN),
+    TRIMMED_MEAN: Recipe(TRIMMED_MEAN, hostile=len(HOSTILE)),
+    MULTI_KRUM: Recipe(MULTI_KRUM, hostile=len(HOSTILE)),
+}
+NONE = "nobody hostile"
+ALONE = "the honest alone"
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Training:
+    """One hospital's round, and whether it is taught wrong answers."""
+
+    hospital: str
+    flipped: bool = False
+
+    @property
+    def file(self) -> Path:
+        """Its changes."""
+        return WORK / f"{self.hospital}{'-flipped' if self.flipped else ''}.changes"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A model to score: what the round under an attack came to by a rule; or the base."""
+
+    attack: str
+    rule: str
+
+    @property
+    def name(self) -> str:
+        """Of its file and of its form of answer."""
+        return f"{self.attack}, {self.rule}"
+
+    @property
+    def file(self) -> Path:
+        """Its rows, once it was scored."""
+        return WORK / f"{self.name.replace(', ', '--').replace(' ', '-')}.rows"
+
+
+TRAININGS = tuple(
+    Training(f"{site}-{part}", flipped)
+    for site, parts in PARTS.items()
+    for part in range(1, parts + 1)
+    for flipped in (False, True)
+    if not flipped or f"{site}-{part}" in HOSTILE
+)
+MODELS = (
+    Asked(BASE, MEAN),
+    *(Asked(attack, rule) for attack in (NONE, ALONE, *ATTACKS) for rule in RULES),
+)
+
+
+def plan(experts: Experts) -> Plan:
+    """The first round of SFT, under the noise that spends the whole budget over the study's rounds."""
+    stage = at_epsilon(STUDY, BUDGET).stages[0]
+    return plan_of(experts, replace(stage, mechanism=replace(stage.mechanism, sampling_rate=RATE)), STUDY, 1)
+
+
+def open_part(name: str, base: Base) -> Hospital:
+    """One hospital of a site: every `parts`-th of its patients."""
+    site, part = name.split("-")
+    of = next(one for one in SITES if one.name == site)
+    whole = open_encoded(_data() / site, base, experts_of(of))
+    mine = set(sorted({s.patient for s in whole.samples})[int(part) - 1 :: PARTS[site]])
+    return replace(
+        whole,
+        name=name,
+        samples=[s for s in whole.samples if s.patient in mine],
+        nominal_patients=STUDY.patients // PARTS[site],
+    )
+
+
+def train(training: Training) -> None:
+    """One round at one hospital; its changes go to a file."""
+    torch.set_num_threads(1)
+    base = Base.load(EMBEDDED)
+    experts, hospital = fresh(base, STUDY), open_part(training.hospital, base)
+    samples = [mislabelled(s) for s in hospital.samples] if training.flipped else hospital.samples
+    asked = plan(experts)
+    found = train_round(
+        experts,
+        asked.restricted(hospital.experts),
+        samples,
+        hospital.inputs,
+        asked,
+        hospital.nominal_patients,
+        SeededRandom(f"{SEED}/{training.hospital}"),
+        lambda done, of: None,
+    )
+    values = {f"{name}//{key}": v for name, delta in found.items() for key, v in delta.tensors.items()}
+    part = training.file.with_suffix(".part")
+    part.write_bytes(tensors.encode(values))
+    part.replace(training.file)
+
+
+def changes(training: Training, asked: Plan) -> dict[str, Change]:
+    """What the hospital's round changed, by expert."""
+    found: dict[str, dict[str, NDArray[np.float32]]] = {}
+    for name, value in tensors.decode(training.file.read_bytes(), _LIMIT).items():
+        expert, key = name.split("//")
+        found.setdefault(expert, {})[key] = value
+    patients = STUDY.patients // PARTS[training.hospital.split("-")[0]]
+    mechanism = asked.mechanism
+    deviation = mechanism.noise_multiplier * mechanism.clip_norm / (mechanism.sampling_rate * patients)
+    return {
+        expert: Change(training.hospital, expert, values, deviation**2) for expert, values in found.items()
+    }
+
+
+def sent(attack: str, asked: Plan) -> dict[str, list[Change]]:
+    """What all hospitals send under the attack, by expert."""
+    own = {t: changes(t, asked) for t in TRAININGS}
+    honest = [own[t] for t in TRAININGS if t.hospital not in HOSTILE]
+    bad = [own[Training(name)] for name in HOSTILE]
+    found: dict[str, list[Change]] = {}
+    for expert in asked.experts:
+        good = [one[expert] for one in honest]
+        if attack == NONE:
+            theirs = [one[expert] for one in bad]
+        elif attack == ALONE:
+            theirs = []
+        else:
+            theirs = [
+                hostile(attack, own[Training(n)][expert], own[Training(n, True)][expert], good, asked)
+                for n in HOSTILE
+            ]
+        found[expert] = [*good, *theirs]
+    return found
+
+
+def score(model: Asked) -> None:
+    """Aggregates and asks; the rows go to a file."""
+    torch.set_num_threads(1)
+    base = Base.load(EMBEDDED)
+    experts = fresh(base, STUDY)
+    state: State = start(experts)
+    if model.attack != BASE:
+        asked = plan(experts)
+        for expert, all_sent in sent(model.attack, asked).items():
+            state[expert] = dict(after(state[expert], all_sent, RULES[model.rule], asked))
+    load(experts, state)
+    public = open_encoded(_data() / "public", base, EXPERTS)
+    some = set(sorted({s.patient for s in public.samples})[:: _every(public)])
+    public = replace(public, samples=[s for s in public.samples if s.patient in some])
+    asking = Asking("direct", ANSWER_TOKENS, scale_experts=model.attack != BASE, task_experts=False)
+    part = model.file.with_suffix(".part")
+    part.write_text(json.dumps(scored(answers(experts, public, asking))) + "\n")
+    part.replace(model.file)
+
+
+def _every(public: Hospital) -> int:
+    return max(1, len({s.patient for s in public.samples}) // PUBLIC)
+
+
+def _data() -> Path:
+    return STUDY_WORK / "data" / str(SEED)
+
+
+def page(rows: Mapping[Asked, list[dict[str, Any]]], refused: Mapping[Asked, str]) -> str:
+    """docs/results-attacks.md."""
+    base, best = Asked(BASE, MEAN), Asked(NONE, MEAN)
+    forms = {model.name: found for model, found in rows.items()}
+    results = Results(
+        {(SEED, BASE): {"forms": {"base direct": rows[base]}}, (SEED, "attacks"): {"forms": forms}}
+    )
+    arm = {model: Arm(("attacks",), model.name) for model in rows}
+    gain = results.mean(arm[best]) - results.mean(arm[base])
+
+    def cell(model: Asked) -> str:
+        lost, low, high = results.difference(arm[model], arm[best])
+        kept = 100 * (1 + lost / gain)
+        return f"{results.mean(arm[model]):.3f} ({low:+.3f} to {high:+.3f}), {kept:.0f} %{refused.get(model, '')}"
+
+    lines = [
+        f"| {attack} | " + " | ".join(cell(Asked(attack, rule)) for rule in RULES) + " |"
+        for attack in (NONE, ALONE, *ATTACKS)
+    ]
+    patients = len({p for row in rows[base] for p in row["patients"]})
+    head = "| | " + " | ".join(RULES) + " |\n|" + "---|" * (1 + len(RULES))
+    return f"""# Results of attacks
+
+`make study-attacks`: {sum(PARTS.values())} hospitals, {len(HOSTILE)} of them hostile, one round of SFT on the embedded base under
+noise (`demo/attack_study.py`); `demo/attacks.py` says what each attack sends. A cell: the mean of the six rows over {patients}
+public patients; in brackets the 95 % interval of its difference to the mean rule with nobody hostile, over resampled ones; and
+what is kept of the {gain:.3f} by which that round gains on the base ({results.mean(arm[base]):.3f}). An asterisk: not all hostile
+releases got through the door, which knows how long an honest change can be, and, under the bound on norms, how short.
+
+{head}
+{chr(10).join(lines)}
+"""
+
+
+def _refused(asked: Plan) -> dict[Asked, str]:
+    """An asterisk for every attack and rule of which not all gets through the door."""
+    return {
+        Asked(attack, rule): " *"
+        for attack in ATTACKS
+        for rule, recipe in RULES.items()
+        if not all(passes(c, recipe, asked) for found in sent(attack, asked).values() for c in found)
+    }
+
+
+def main() -> None:
+    """Trains and scores what is missing, a job a core, then writes the page."""
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
+    begin(WORK, "*.changes", "*.rows")
+    console = Console()
+    with (
+        Progress(console=console) as bar,
+        ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool,
+    ):
+        prepare(STUDY_WORK, SEED, pool)
+        _all(pool, bar, "hospitals trained", train, TRAININGS)
+        _all(pool, bar, "models scored", score, MODELS)
+    rows = {model: json.loads(model.file.read_text()) for model in MODELS}
+    text = page(rows, _refused(plan(fresh(Base.load(EMBEDDED), STUDY))))
+    PAGE.write_text(text)
+    console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
+def _all(pool: ProcessPoolExecutor, bar: Progress, what: str, do: Any, jobs: Sequence[Any]) -> None:
+    working = bar.add_task(what, total=len(jobs))
+    missing = [job for job in jobs if not job.file.exists()]
+    bar.advance(working, len(jobs) - len(missing))
+    for future in as_completed([pool.submit(do, job) for job in missing]):
+        future.result()
+        bar.advance(working)
+
+
+if __name__ == "__main__":
+    main()
