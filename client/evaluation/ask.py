@@ -19,6 +19,7 @@ from client.model.experts import Experts
 from client.model.forward import Query
 from client.model.inputs import InputLoader
 from client.model.slide_features import SlideFeatures
+from client.slides.examiners import outlive
 from client.slides.files import list_slides
 from client.slides.names import FileNames
 from client.slides.slide import IMAGES, Slide, open_slide
@@ -98,12 +99,14 @@ def find_asked(home: Home, written: Path) -> tuple[Path, float | None]:
 
 
 def open_asked(path: Path, mpp: float | None) -> Slide:
-    """The slide or image to ask about; `mpp` says what its pixels measure, whatever it states.
+    """The slide or image to ask about; `mpp` says what its pixels measure, whatever it states. Another process opens it
+    first: there are files that kill whoever opens them.
 
     Raises `SlideError`; `EvaluationError`, which says how to give mpp, where the file has none.
     """
     if mpp is not None and not 0 < mpp < 1000:
         raise EvaluationError(f"--mpp {mpp}: microns per pixel lie above 0 and below 1000")
+    outlive(path)
     try:
         with open_slide(path, mpp) as reader:
             reader.probe()

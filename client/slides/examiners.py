@@ -12,12 +12,14 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import AbstractContextManager
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 from client.errors import ClientError, CrashingSlideError, SlowSlideError
 
 COMMAND = (sys.executable, "-P", "-m", "client.slides.examine")  # -P: never a module of the working folder
+FACTS_S = 60.0  # for a slide to open, and its corners and 4 MiB of it to be read
 _START_S = 120.0  # for a process to import what it needs, on a machine that is busy
 _ATTEMPTS = 2  # the first death may be an accident: memory, an administrator
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # they run beside each other
@@ -164,6 +166,17 @@ class _Examiner:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
+
+
+def outlive(path: Path, command: Sequence[str] = COMMAND) -> None:
+    """Have a process open the slide before this one does. Raises CrashingSlideError or SlowSlideError where that process
+    does not come back; whatever else is wrong with the file, this one may find out by itself.
+    """
+    with Examiners(1, command) as examiners:
+        ((_, answer),) = examiners.answers([(path, {"job": "facts", "path": str(path)}, FACTS_S)])
+    for error in (CrashingSlideError, SlowSlideError):
+        if answer.get("reason") == error.reason:
+            raise error(path.name)
 
 
 def usable_cores() -> int:

@@ -24,14 +24,13 @@ from client.errors import (
 )
 from client.pseudonyms import Pseudonyms
 from client.slides.catalogue import Catalogue, Entry, facts_of, open_catalogue
-from client.slides.examiners import COMMAND, Answer, Examiners, Job, usable_cores
+from client.slides.examiners import COMMAND, FACTS_S, Answer, Examiners, Job, usable_cores
 from client.slides.files import Listing, SlideFile, list_slides
 from client.slides.quality import Quality
 from client.slides.scales import Scales
 from client.slides.slide import Slide
 
 READER = f"2/{openslide.__library_version__}"  # another one looks at everything anew; count up where reading changes
-_FACTS_S = 60.0  # for a slide to open, and its corners and 4 MiB of it to be read
 _QUALITY_S = 300.0  # for an overview and some fields
 _HASHED_A_SECOND = 5e6  # bytes, of a slow mount
 _FEW = 8  # slides that are opened before a further process has started
@@ -61,7 +60,7 @@ class Looking:
     again: bool = False
     tell: Tell = quietly
     command: tuple[str, ...] = COMMAND
-    facts_s: float = _FACTS_S
+    facts_s: float = FACTS_S
     quality_s: float = _QUALITY_S
 
 
@@ -258,7 +257,7 @@ def _likely_copies(entries: Mapping[str, Entry]) -> set[str]:
 
 
 def _hash_seconds(file: SlideFile) -> float:
-    return _FACTS_S + file.size / _HASHED_A_SECOND
+    return FACTS_S + file.size / _HASHED_A_SECOND
 
 
 def _content(entry: Entry) -> str:

@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from client.cli import app
-from client.errors import SlideError
+from client.errors import CrashingSlideError, SlideError
 from client.evaluation import ask as asks
 from client.evaluation.ask import Asked, open_asked, region_of
 from client.evaluation.house import EvaluationError, open_model
@@ -163,6 +163,20 @@ def test_the_scale_is_given_or_refused_and_never_guessed(tmp_path: Path, image: 
         assert open_asked(path, 0.25).mpp == 0.25
     stated = write_slide(tmp_path / "stated.svs", picture(256, 128), mpp=0.5)
     assert (open_asked(stated, None).mpp, open_asked(stated, 0.3).mpp) == (0.5, 0.3)
+
+
+def test_a_file_that_kills_who_opens_it_is_opened_by_another_process_first(
+    image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a command that opens it itself beforehand."""
+
+    def dies(path: Path) -> None:
+        raise CrashingSlideError(path.name)
+
+    monkeypatch.setattr("client.evaluation.ask.outlive", dies)
+    monkeypatch.setattr("client.evaluation.ask.open_slide", None)
+    with pytest.raises(CrashingSlideError):
+        open_asked(image, 0.5)
 
 
 def test_a_plain_image_is_a_slide_of_one_level(image: Path) -> None:

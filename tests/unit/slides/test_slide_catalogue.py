@@ -13,11 +13,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from client.errors import SlideFolderError
+from client.errors import CrashingSlideError, SlideFolderError
 from client.pseudonyms import Pseudonyms
 from client.slides.catalogue import Entry, open_catalogue
 from client.slides.examine import Facts
-from client.slides.examiners import COMMAND, ExaminerError
+from client.slides.examiners import COMMAND, ExaminerError, outlive
 from client.slides.files import Listing
 from client.slides.index import Looking, SlideIndex, index_of, index_slides, measure_quality, refresh
 from client.slides.scales import Scales
@@ -65,6 +65,16 @@ def folder(tmp_path: Path) -> Folder:
 
 def reasons(index: SlideIndex) -> dict[str, str]:
     return {name: error.reason for name, error in index.skipped.items()}
+
+
+def test_a_process_that_opens_first_dies_in_place_of_the_one_that_asks(folder: Folder) -> None:
+    """Catches `ask` and `slide show` that are killed by a file, and a good or plainly bad file taken for one that kills."""
+    with pytest.raises(CrashingSlideError):
+        outlive(folder.write("crash.svs"), folder.looking.command)
+    outlive(folder.write("good.svs"), folder.looking.command)
+    bad = folder.write("bad.svs")
+    bad.write_bytes(b"no slide")
+    outlive(bad, folder.looking.command)
 
 
 def test_what_has_not_changed_is_not_opened_again(folder: Folder) -> None:
