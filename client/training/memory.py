@@ -25,7 +25,7 @@ from client.model.adapters import is_four_bit
 from client.model.base import Base
 from client.model.visual import IMAGES_A_PASS
 from client.training.batch import Performance
-from client.training.round import PROMPT_TOKENS
+from client.training.cohort import PROMPT_TOKENS
 from client.training.sft import THOUGHT_TOKENS
 from privacy.descent import SEPARATOR
 from privacy.experts import LAYERS, ROUTER

@@ -10,7 +10,7 @@ on with the next step, under the same reservation (`privacy.checkpoint` says why
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -18,19 +18,17 @@ from torch import Tensor
 from client.model.experts import Experts
 from client.tasks.sample import Sample
 from client.training import grpo, sft
-from client.training.batch import LoadInputs, Performance, by_kind
+from client.training.batch import LoadInputs, Performance
+from client.training.cohort import cohort_of
 from client.training.draw import Draw, PatientGradients, StepSum
 from privacy.clip import Clipped, add, clip_and_sum
 from privacy.descent import ExpertDelta, PrivateDescent, StepState
 from privacy.noise import add_noise
 from privacy.plan import Plan
 from privacy.randomness import RandomSource
-from privacy.sampling import draw_patients, draw_samples
 
 Progress = Callable[[int, int], None]
 Keep = Callable[[StepState], None]
-SEEDS_BELOW = 2**53
-PROMPT_TOKENS = 256  # of a question, its instructions and the template about it, without the image
 DEFAULT = Performance()
 
 
@@ -68,24 +66,11 @@ def train_round(
     processes, in place of `gradients` in this one. Afterwards the experts hold the trained weights.
     """
     mechanism = plan.mechanism
-    by_patient = by_kind(
-        (sample for sample in samples if trains(sample, trained) and not too_long(experts, sample, plan)),
-        lambda sample: sample.patient,
-    )
-    patients = sorted(by_patient)
-    parameters = experts.trainable(trained)
-    descent = _descent(parameters, plan, resume)
+    cohort = cohort_of(experts, trained, samples, load_inputs, plan, performance)
+    descent = _descent(cohort.parameters, plan, resume)
     experts.write(descent.parameters)
     for step in range(descent.steps_taken, mechanism.steps):
-        drawn = [
-            [
-                by_patient[patient][i]
-                for i in draw_samples(len(by_patient[patient]), mechanism.samples_per_patient, random)
-            ]
-            for patient in draw_patients(patients, mechanism.sampling_rate, random)
-        ]
-        seeds = random.integers(len(drawn), SEEDS_BELOW).tolist()
-        draw = Draw(experts, parameters, drawn, seeds, plan, load_inputs, performance)
+        draw = cohort.draw(random)
         clipped = clipped_sum(draw, gradients) if shared_sum is None else shared_sum(draw)
         descent.step(add_noise(clipped, mechanism, mechanism.sampling_rate * nominal_patients, random))
         experts.write(descent.parameters)
@@ -114,14 +99,3 @@ def clipped_sum(draw: Draw, gradients: PatientGradients = stage_gradients) -> Cl
         chunk = draw.part(range(start, min(start + draw.performance.patients, len(draw))))
         total = add(total, clip_and_sum(gradients(chunk), clip_norm))
     return total
-
-
-def trains(sample: Sample, trained: Collection[str]) -> bool:
-    """Whether a sample trains one of these experts: its scale expert in SFT, its task expert in GRPO."""
-    return f"scale/{sample.scale}" in trained or f"task/{sample.task}" in trained
-
-
-def too_long(experts: Experts, sample: Sample, plan: Plan) -> bool:
-    """Whether a sample's question, in either form, or the answer that SFT learns is longer than the round's bounds."""
-    prompt, answer = experts.lengths(sample)
-    return prompt > PROMPT_TOKENS or (plan.stage == "sft" and answer > plan.longest_answer)

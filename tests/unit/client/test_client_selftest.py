@@ -21,8 +21,8 @@ from client.model.experts import Experts, attach
 from client.selftest import distinguishing, door, hospital, sensitivity
 from client.selftest.patients import Spoilt, open_inputs, short, write_slides
 from client.selftest.plans import ALPHA, RANK, SEED
+from client.training import cohort, sft
 from client.training import round as rounds
-from client.training import sft
 from privacy import keys, tensors
 from privacy.clip import Clipped, add, clip_and_sum
 from privacy.code_hash import code_hash
@@ -143,7 +143,7 @@ def batch_token_mean(patch: pytest.MonkeyPatch) -> None:
 def realised_mean(patch: pytest.MonkeyPatch) -> None:
     """The sum is divided by how many patients were drawn."""
     drawn_now = [0]
-    real = rounds.draw_patients
+    real = cohort.draw_patients
 
     def counted(patients: Sequence[str], rate: float, random: RandomSource) -> list[str]:
         drawn = real(patients, rate, random)
@@ -153,7 +153,7 @@ def realised_mean(patch: pytest.MonkeyPatch) -> None:
     def divided(clipped: Clipped, mechanism: Mechanism, expected: float, random: RandomSource) -> Noised:
         return add_noise(clipped, mechanism, max(1, drawn_now[0]), random)
 
-    patch.setattr(rounds, "draw_patients", counted)
+    patch.setattr(cohort, "draw_patients", counted)
     patch.setattr(rounds, "add_noise", divided)
 
 

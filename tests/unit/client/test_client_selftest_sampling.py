@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from client.selftest import sampling
+from client.training import cohort
 from client.training import round as rounds
 from client.training.batch import by_kind
 from privacy.clip import Clipped, add
@@ -20,7 +21,7 @@ Plant = Callable[[pytest.MonkeyPatch], None]
 
 
 def drawing(draw: Callable[..., list[str]]) -> Plant:
-    return lambda patch: patch.setattr(rounds, "draw_patients", draw)
+    return lambda patch: patch.setattr(cohort, "draw_patients", draw)
 
 
 def a_tenth_too_often(patients: Any, rate: float, random: Any) -> list[str]:
@@ -42,7 +43,7 @@ def one_for_all_steps(patch: pytest.MonkeyPatch) -> None:
     def once(patients: Any, rate: float, random: Any) -> list[str]:
         return held.setdefault(id(random), draw_patients(patients, rate, random))
 
-    patch.setattr(rounds, "draw_patients", once)
+    patch.setattr(cohort, "draw_patients", once)
 
 
 def kept_for_two_steps(patch: pytest.MonkeyPatch) -> None:
@@ -53,15 +54,15 @@ def kept_for_two_steps(patch: pytest.MonkeyPatch) -> None:
             held.extend([draw_patients(patients, rate, random)] * 2)
         return held.pop()
 
-    patch.setattr(rounds, "draw_patients", twice)
+    patch.setattr(cohort, "draw_patients", twice)
 
 
 def a_slide_for_a_patient(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rounds, "by_kind", lambda samples, kind: by_kind(samples, lambda sample: sample.slide))
+    patch.setattr(cohort, "by_kind", lambda samples, kind: by_kind(samples, lambda sample: sample.slide))
 
 
 def all_of_a_patients_samples(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(rounds, "draw_samples", lambda count, at_most, random: list(range(count)))
+    patch.setattr(cohort, "draw_samples", lambda count, at_most, random: list(range(count)))
 
 
 def carried_across_steps(patch: pytest.MonkeyPatch) -> None:
@@ -88,7 +89,7 @@ def divided_by_those_there_are(patch: pytest.MonkeyPatch) -> None:
     def divided(clipped: Any, mechanism: Any, expected: float, random: Any) -> Any:
         return add_noise(clipped, mechanism, max(expected, now[0]), random)
 
-    patch.setattr(rounds, "draw_patients", counted)
+    patch.setattr(cohort, "draw_patients", counted)
     patch.setattr(rounds, "add_noise", divided)
 
 

@@ -13,7 +13,8 @@ from client.tasks.prompt import direct
 from client.tasks.registry import TASKS
 from client.tasks.sample import Polygon, Polygons, Sample, Text
 from client.training.batch import Extent, Performance, micro_batches, padded
-from client.training.round import too_long, train_round
+from client.training.cohort import too_long
+from client.training.round import train_round
 from privacy.mechanism import Mechanism
 from privacy.randomness import SeededRandom
 from tests.model_cases import SFT, Inputs, fresh, plan, samples_of
