@@ -50,7 +50,7 @@ class Hospital:
 
 def open_hospital(folder: Path, base: Base, experts: Sequence[str], nominal_patients: int) -> Hospital:
     """Reads a cohort folder as an agent does."""
-    index = index_slides(folder / "slides")
+    index = index_slides(folder / "slides", folder / "catalogue.db")
     manifest = read_manifest(folder / MANIFEST, index)
     loader = InputLoader(index.slides, SlideFeatures(base, folder / "features"))
     return Hospital(folder.name, manifest.samples, loader, tuple(experts), nominal_patients)
