@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
@@ -136,9 +137,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _is_ours(connection: sqlite3.Connection) -> bool:
     """Stamp an empty file; whether the file's form is this code's and its pages are whole."""
-    connection.execute(
-        "PRAGMA journal_mode = WAL"
-    )  # what is committed outlives the process, without a sync each
+    _write_ahead(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     with connection:
         (form,) = connection.execute("PRAGMA user_version").fetchone()
@@ -147,6 +146,22 @@ def _is_ours(connection: sqlite3.Connection) -> bool:
             connection.execute(f"PRAGMA user_version = {(form := _FORM)}")
     (whole,) = connection.execute("PRAGMA quick_check").fetchone()
     return bool(form == _FORM and whole == "ok")
+
+
+def _write_ahead(connection: sqlite3.Connection) -> None:
+    """What is committed outlives the process, without a sync each. SQLite waits for nobody while it changes the journal
+    of a new file, so that two who make one at once have to try again.
+    """
+    end = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _row(entry: Entry) -> tuple[object, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -75,6 +76,24 @@ def test_a_process_that_opens_first_dies_in_place_of_the_one_that_asks(folder: F
     bad = folder.write("bad.svs")
     bad.write_bytes(b"no slide")
     outlive(bad, folder.looking.command)
+
+
+def test_two_who_make_a_catalogue_at_once_wait_for_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a first `index` that fails with "database is locked" because the agent was started beside it."""
+    other = sqlite3.connect(tmp_path / "catalogue.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waited: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waited.append(seconds)
+        other.execute("ROLLBACK")
+
+    monkeypatch.setattr("client.slides.catalogue.time.sleep", wait)
+    with open_catalogue(tmp_path / "catalogue.db") as catalogue:
+        assert catalogue.entries() == {}
+    assert len(waited) == 1
 
 
 def test_what_has_not_changed_is_not_opened_again(folder: Folder) -> None:
