@@ -22,7 +22,7 @@ which h honest ones count. Write s^2 = h sigma^2, z = s/D = `SharedNoise.multipl
    At sigma >= 2 that is under 1e-15 d.
 4. Steps add up, and `dp_accounting` turns the whole curve into epsilon at delta.
 
-What is *not* used: the privacy loss distribution of `privacy.accounting`, though tighter by some 8 %. It is that of the
+What is *not* used: the privacy loss distribution of `privacy.accounting`, though tighter by some 10 %. It is that of the
 continuous Gaussian, and a bound on Renyi divergences doesn't imply it.
 """
 
