@@ -247,7 +247,7 @@ def test_a_share_of_seeded_noise_is_not_masked() -> None:
 def test_thresholds_keep_two_sets_of_survivors_apart() -> None:
     """Catches a bound that lets two sets each find t signers: 2t > n + colluding and t > 2n/3, at the edge."""
     for n in range(3, 101):
-        for colluding in (0, 1, n // 3):
+        for colluding in (0, 1, n // 3, n // 2):
             t = least_threshold(n, colluding)
             if t > n:
                 continue
