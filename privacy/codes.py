@@ -59,6 +59,27 @@ class ReleaseFault(StrEnum):
     WRONG_NOISE = "wrong-noise"  # it states noise that the plan's mechanism does not make there
 
 
+class SecaggFault(StrEnum):
+    """Why a hospital or the consortium stopped or refused something in secure aggregation."""
+
+    MALFORMED = "malformed"  # bytes that are no such message, or a message that contradicts itself
+    UNKNOWN_HOSPITAL = "unknown-hospital"
+    UNKNOWN_KEY = "unknown-key"  # the roll names another release key than the hospital was enrolled with
+    BAD_SIGNATURE = "bad-signature"
+    WRONG_SESSION = "wrong-session"  # another campaign, round, plan, roll or threshold: stale, or swapped
+    WRONG_VIEW = "wrong-view"  # not everybody was shown the same keys, deals or survivors
+    THRESHOLD = "threshold"  # terms under which too few could open a single hospital's input
+    TOO_FEW = "too-few"  # fewer hospitals are left than the threshold
+    REPEATED = "repeated"  # a hospital, a key or an answer stands there twice
+    WEAK_KEY = "weak-key"  # a key of small order
+    LEFT_OUT = "left-out"  # the hospital's own message is missing, or not the one it sent
+    WRONG_SHAPE = "wrong-shape"
+    WRONG_NOISE = "wrong-noise"  # an input whose noise assumes more honest hospitals than the session leaves
+    CONFLICT = "conflict"  # this step was answered for something else
+    BAD_SHARE = "bad-share"  # a hospital opened another share than it was dealt
+    BAD_DEAL = "bad-deal"  # a hospital dealt shares of no secret, or of another than it announced
+
+
 # Faults that may be told of bytes before it is known who wrote them.  Bytes with any other fault bear the hospital's
 # signature.  (A part that is *named* for an unknown expert is not opened.)
 UNSIGNED = frozenset(

@@ -14,13 +14,14 @@ PrivacyError
 ├── CheckpointError     a step's checkpoint that is damaged, stale or another round's
 ├── SealError           a delta that is not what was reserved and paid for
 ├── ReleaseRefused      a release that fails a check: carries a `ReleaseFault`
+├── SecaggRefused       a step of secure aggregation that must not be taken: carries a `SecaggFault`
 ├── EgressError         a reply that holds anything but releases and codes
 └── AuditError          a file that an audit can't read at all
 """
 
 from __future__ import annotations
 
-from privacy.codes import Refusal, ReleaseFault
+from privacy.codes import Refusal, ReleaseFault, SecaggFault
 
 
 class PrivacyError(Exception):
@@ -92,6 +93,15 @@ class ReleaseRefused(PrivacyError):  # noqa: N818 - reads as what happened
     def __init__(self, code: ReleaseFault, message: str) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
+
+
+class SecaggRefused(PrivacyError):  # noqa: N818 - reads as what happened
+    """A message or a step of secure aggregation that was refused. `code` names why, `hospital` whose it was if known."""
+
+    def __init__(self, code: SecaggFault, message: str, hospital: str | None = None) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.hospital = hospital
 
 
 class EgressError(PrivacyError):

@@ -35,6 +35,11 @@ class Purpose(StrEnum):
     ENROLMENT = "enrolment"  # an enrolled key names the one that replaces it
     EVALUATION = "evaluation"
     COUNTS = "counts"
+    SECAGG_ADVERT = "secagg-advert"  # one purpose for each step of secure aggregation
+    SECAGG_DEAL = "secagg-deal"
+    MASKED_INPUT = "masked-input"
+    SECAGG_SURVIVORS = "secagg-survivors"
+    SECAGG_OPENING = "secagg-opening"
     CHECKPOINT = "checkpoint"  # a step of a round; never leaves the hospital
 
 

@@ -53,6 +53,13 @@ class RandomSource(Protocol):
         """`count` independent whole numbers in [0, below), for 1 <= below <= 2**53."""
         ...
 
+    def whole(self, count: int, below: int | NDArray[np.int64]) -> NDArray[np.int64]:
+        """`count` independent whole numbers in [0, below), each exactly as likely as any other.
+
+        `below` is one bound from 1 to 2**63 - 1, or one for each.
+        """
+        ...
+
 
 class _Keystream:
     """A stream of uniforms from one AES key."""
@@ -60,8 +67,11 @@ class _Keystream:
     def __init__(self, key: bytes) -> None:
         self._stream = Cipher(AES256(key), CTR(bytes(16))).encryptor()
 
+    def _full_words(self, count: int) -> NDArray[np.uint64]:
+        return np.frombuffer(self._stream.update(bytes(8 * count)), dtype="<u8")
+
     def _words(self, count: int) -> NDArray[np.uint64]:
-        return np.frombuffer(self._stream.update(bytes(8 * count)), dtype="<u8") >> np.uint64(11)
+        return self._full_words(count) >> np.uint64(11)
 
     def uniform(self, count: int) -> NDArray[np.float64]:
         """See `RandomSource.uniform`."""
@@ -104,6 +114,21 @@ class _Keystream:
             raise ValueError(f"below must lie between 1 and 2**53, not {below}")
         return np.floor(self.uniform(count) * below).astype(np.int64)
 
+    def whole(self, count: int, below: int | NDArray[np.int64]) -> NDArray[np.int64]:
+        """See `RandomSource.whole`: the first 2**64 mod `below` words are drawn again, the others divide evenly."""
+        bounds = np.asarray(below, np.int64)
+        if np.any(bounds < 1):
+            raise ValueError(f"below must lie between 1 and 2**63 - 1, not {bounds.min()}")
+        bounds = bounds.astype(np.uint64)
+        refused = (np.uint64(2**64 - 1) % bounds + np.uint64(1)) % bounds  # 2**64 mod bounds
+        words = self._full_words(count)
+        again = np.flatnonzero(words < refused)
+        out = words % bounds
+        if again.size:
+            one = bounds if bounds.ndim == 0 else bounds[again]
+            out[again] = self.whole(again.size, one.astype(np.int64))
+        return out.astype(np.int64)
+
 
 class SecureRandom(_Keystream):
     """The source for anything that protects a patient.
@@ -117,11 +142,11 @@ class SecureRandom(_Keystream):
         super().__init__(os.urandom(32))
         self._process = os.getpid()
 
-    def _words(self, count: int) -> NDArray[np.uint64]:
+    def _full_words(self, count: int) -> NDArray[np.uint64]:
         if os.getpid() != self._process:
             super().__init__(os.urandom(32))
             self._process = os.getpid()
-        return super()._words(count)
+        return super()._full_words(count)
 
 
 class SeededRandom(_Keystream):
