@@ -11,7 +11,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: demo test nightly lint study study-attacks study-real bench base clean
+.PHONY: demo test nightly lint study study-attacks study-trust study-real bench base clean
 
 demo: $(READY)
 	$(BIN)/python -m demo
@@ -35,6 +35,9 @@ study: $(READY)
 
 study-attacks: $(READY)
 	$(BIN)/python -m demo.attack_study
+
+study-trust: $(READY)
+	$(BIN)/python -m demo.trust_study
 
 study-real: $(READY)
 	@test -n "$(DATA)" || { echo "make study-real: say where the images are: make study-real DATA=path/to/dsb2018_stained" \

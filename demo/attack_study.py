@@ -10,14 +10,12 @@ the ten changes are aggregated and the outcome answers the public patients.  It 
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,29 +23,34 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from client.evaluation.answers import Asking
 from client.model.base import Base
 from client.model.experts import Experts
 from client.training.round import train_round
-from demo.arms import Hospital, State, answers, fresh, load, plan_of, start
+from demo.arms import State, fresh, plan_of, start
 from demo.attacks import ATTACKS, Change, after, hostile, mislabelled, passes
-from demo.cohort import SITES
 from demo.house import EMBEDDED
-from demo.recipe import ANSWER_TOKENS, BUDGET, STUDY, at_epsilon
+from demo.recipe import BUDGET, STUDY, at_epsilon
+from demo.small_study import (
+    BASE,
+    BASE_ARM,
+    SEED,
+    STUDY_WORK,
+    arm,
+    part_of_site,
+    results_of,
+    run_missing,
+    write_scores,
+)
 from demo.study import begin, prepare
-from demo.study_runs import experts_of, open_encoded, scored
-from demo.study_table import Arm, Results
+from demo.study_table import Results
 from privacy import tensors
-from privacy.experts import EXPERTS
 from privacy.plan import Plan
 from privacy.randomness import SeededRandom
 from strategies.aggregate import MEAN, MEDIAN, MULTI_KRUM, NORM_BOUND, TRIMMED_MEAN, Recipe
 
-SEED = 11
-WORK, STUDY_WORK, PAGE = Path("build/attacks"), Path("build/study"), Path("docs/results-attacks.md")
+WORK, PAGE = Path("build/attacks"), Path("docs/results-attacks.md")
 PARTS = {"north": 4, "south": 3, "coast": 3}  # each site's patients are dealt to so many hospitals
 HOSTILE = ("north-4", "south-3", "coast-3")
-PUBLIC = 400  # of the public patients, so that thirty models can be asked
 _LIMIT = 1 << 30
 RATE = 0.11  # of a hospital's patients a step: as many as the demo's, twice the study's
 RULES = {
@@ -59,7 +62,6 @@ RULES = {
 }
 NONE = "nobody hostile"
 ALONE = "the honest alone"
-BASE = "base"
 
 
 @dataclass(frozen=True)
@@ -112,25 +114,13 @@ def plan(experts: Experts) -> Plan:
     return plan_of(experts, replace(stage, mechanism=replace(stage.mechanism, sampling_rate=RATE)), STUDY, 1)
 
 
-def open_part(name: str, base: Base) -> Hospital:
-    """One hospital of a site: every `parts`-th of its patients."""
-    site, part = name.split("-")
-    of = next(one for one in SITES if one.name == site)
-    whole = open_encoded(_data() / site, base, experts_of(of))
-    mine = set(sorted({s.patient for s in whole.samples})[int(part) - 1 :: PARTS[site]])
-    return replace(
-        whole,
-        name=name,
-        samples=[s for s in whole.samples if s.patient in mine],
-        nominal_patients=STUDY.patients // PARTS[site],
-    )
-
-
 def train(training: Training) -> None:
     """One round at one hospital; its changes go to a file."""
     torch.set_num_threads(1)
     base = Base.load(EMBEDDED)
-    experts, hospital = fresh(base, STUDY), open_part(training.hospital, base)
+    site, number = training.hospital.split("-")
+    hospital = part_of_site(site, int(number), PARTS[site], STUDY.patients, base)
+    experts = fresh(base, STUDY)
     samples = [mislabelled(s) for s in hospital.samples] if training.flipped else hospital.samples
     asked = plan(experts)
     found = train_round(
@@ -194,51 +184,32 @@ def score(model: Asked) -> None:
         asked = plan(experts)
         for expert, all_sent in sent(model.attack, asked).items():
             state[expert] = dict(after(state[expert], all_sent, RULES[model.rule], asked))
-    load(experts, state)
-    public = open_encoded(_data() / "public", base, EXPERTS)
-    some = set(sorted({s.patient for s in public.samples})[:: _every(public)])
-    public = replace(public, samples=[s for s in public.samples if s.patient in some])
-    asking = Asking("direct", ANSWER_TOKENS, scale_experts=model.attack != BASE, task_experts=False)
-    part = model.file.with_suffix(".part")
-    part.write_text(json.dumps(scored(answers(experts, public, asking))) + "\n")
-    part.replace(model.file)
+    write_scores(model.file, experts, state, scale_experts=model.attack != BASE)
 
 
-def _every(public: Hospital) -> int:
-    return max(1, len({s.patient for s in public.samples}) // PUBLIC)
-
-
-def _data() -> Path:
-    return STUDY_WORK / "data" / str(SEED)
-
-
-def page(rows: Mapping[Asked, list[dict[str, Any]]], refused: Mapping[Asked, str]) -> str:
+def page(results: Results, refused: Mapping[Asked, str]) -> str:
     """docs/results-attacks.md."""
-    base, best = Asked(BASE, MEAN), Asked(NONE, MEAN)
-    forms = {model.name: found for model, found in rows.items()}
-    results = Results(
-        {(SEED, BASE): {"forms": {"base direct": rows[base]}}, (SEED, "attacks"): {"forms": forms}}
-    )
-    arm = {model: Arm(("attacks",), model.name) for model in rows}
-    gain = results.mean(arm[best]) - results.mean(arm[base])
+    best = arm(Asked(NONE, MEAN).name)
+    gain = results.mean(best) - results.mean(BASE_ARM)
 
     def cell(model: Asked) -> str:
-        lost, low, high = results.difference(arm[model], arm[best])
+        found = arm(model.name)
+        lost, low, high = results.difference(found, best)
         kept = 100 * (1 + lost / gain)
-        return f"{results.mean(arm[model]):.3f} ({low:+.3f} to {high:+.3f}), {kept:.0f} %{refused.get(model, '')}"
+        return f"{results.mean(found):.3f} ({low:+.3f} to {high:+.3f}), {kept:.0f} %{refused.get(model, '')}"
 
     lines = [
         f"| {attack} | " + " | ".join(cell(Asked(attack, rule)) for rule in RULES) + " |"
         for attack in (NONE, ALONE, *ATTACKS)
     ]
-    patients = len({p for row in rows[base] for p in row["patients"]})
+    patients = len({p for of in results.found(SEED, BASE, "base direct").values() for p in of})
     head = "| | " + " | ".join(RULES) + " |\n|" + "---|" * (1 + len(RULES))
     return f"""# Results of attacks
 
 `make study-attacks`: {sum(PARTS.values())} hospitals, {len(HOSTILE)} of them hostile, one round of SFT on the embedded base under
 noise (`demo/attack_study.py`); `demo/attacks.py` says what each attack sends. A cell: the mean of the six rows over {patients}
 public patients; in brackets the 95 % interval of its difference to the mean rule with nobody hostile, over resampled ones; and
-what is kept of the {gain:.3f} by which that round gains on the base ({results.mean(arm[base]):.3f}). An asterisk: not all hostile
+what is kept of the {gain:.3f} by which that round gains on the base ({results.mean(BASE_ARM):.3f}). An asterisk: not all hostile
 releases got through the door, which knows how long an honest change can be, and, under the bound on norms, how short.
 
 {head}
@@ -268,21 +239,12 @@ def main() -> None:
         ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool,
     ):
         prepare(STUDY_WORK, SEED, pool)
-        _all(pool, bar, "hospitals trained", train, TRAININGS)
-        _all(pool, bar, "models scored", score, MODELS)
-    rows = {model: json.loads(model.file.read_text()) for model in MODELS}
-    text = page(rows, _refused(plan(fresh(Base.load(EMBEDDED), STUDY))))
+        run_missing(pool, bar, "hospitals trained", train, TRAININGS)
+        run_missing(pool, bar, "models scored", score, MODELS)
+    results = results_of(MODELS[0].file, {model.name: model.file for model in MODELS[1:]})
+    text = page(results, _refused(plan(fresh(Base.load(EMBEDDED), STUDY))))
     PAGE.write_text(text)
     console.print(text, soft_wrap=True, highlight=False, markup=False)
-
-
-def _all(pool: ProcessPoolExecutor, bar: Progress, what: str, do: Any, jobs: Sequence[Any]) -> None:
-    working = bar.add_task(what, total=len(jobs))
-    missing = [job for job in jobs if not job.file.exists()]
-    bar.advance(working, len(jobs) - len(missing))
-    for future in as_completed([pool.submit(do, job) for job in missing]):
-        future.result()
-        bar.advance(working)
 
 
 if __name__ == "__main__":
