@@ -65,11 +65,9 @@ def whole(entries: Iterable[Entry]) -> Iterator[Entry]:
 
 def _together(parts: Sequence[Entry], body: Mapping[str, Any]) -> dict[str, Any] | None:
     """The record; None where these parts are not its own."""
-    pieces = [part.body.get("text") for part in parts]
-    if not all(isinstance(piece, str) for piece in pieces):
-        return None
+    pieces = [text for part in parts if isinstance(text := part.body.get("text"), str)]
     data = "".join(pieces).encode()
-    if dict(body) != {"parts": len(parts), "sha256": canonical.digest(data)}:
+    if len(pieces) < len(parts) or dict(body) != {"parts": len(parts), "sha256": canonical.digest(data)}:
         return None
     try:
         record = canonical.decode(data, MAX_RECORD)
