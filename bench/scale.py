@@ -216,7 +216,7 @@ def read_again(home: Home) -> dict[str, float]:
         "journal_entries": len(entries),
         "journal_mib": sum(sizes) / 2**20,
         "largest_entry_kib": max(sizes) / 1024,
-        "database_mib": (home.folder / "consortium.db").stat().st_size / 2**20,
+        "database_mib": sum(file.stat().st_size for file in home.folder.glob("consortium.db*")) / 2**20,
     }
 
 
