@@ -6,8 +6,8 @@ Enrolment, two SFT rounds of two experts, a GRPO round of four, all receipts; fr
 process of its own. Server, store, journal, checks and aggregation are the real ones, and so are the hospitals' keys, ledgers,
 reservations and sealed releases (`tests.federation.simulator`); their changes are the noise of the plan's mechanism and
 nothing else. A hospital is woken for each message and put away after it, so memory and seconds without theirs are the
-consortium's. Hospitals' folders lie in /dev/shm where there is one: their disks are not the consortium's, whose folder lies
-where temporary files do.
+consortium's; CPU seconds beside them tell work from waiting for the disk. Hospitals' folders lie in /dev/shm where there is
+one: their disks are not the consortium's, whose folder lies where temporary files do.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class RestingGrid(SimulatedGrid):
     def __init__(self, hospitals: Iterable[Resting], clock: SimulatedClock) -> None:
         super().__init__((), clock)
         self.resting = {101 + index: hospital for index, hospital in enumerate(hospitals)}
-        self.seconds = 0.0
+        self.seconds = self.cpu_seconds = 0.0
         self._asked: dict[str, Message] = {}
 
     def get_nodes(self) -> Iterable[NodeInfo]:
@@ -132,10 +132,11 @@ class RestingGrid(SimulatedGrid):
 
     def pull_messages(self, message_ids: Iterable[str]) -> Iterable[Message]:
         """Have those that were asked answer now."""
-        begun = time.perf_counter()
+        begun, cpu = time.perf_counter(), time.process_time()
         asked = [self._asked.pop(name) for name in message_ids if name in self._asked]
         replies = [self.resting[message.metadata.dst_node_id].answer(message) for message in asked]
         self.seconds += time.perf_counter() - begun
+        self.cpu_seconds += time.process_time() - cpu
         return replies
 
 
@@ -155,10 +156,13 @@ def measure(hospitals: int) -> dict[str, float]:
         grid, before = RestingGrid([each for _, each in resting], clock), _peak()
         parts = told_apart(grid)
         house = Federation(grid, store, home.coordinator(), clock, Roll(grid, store, clock))
+        cpu = -time.process_time()
         whole = _seconds(lambda: run_campaign(house, campaign(hospitals), initial(SHAPES), "1"))
+        cpu += time.process_time() - grid.cpu_seconds
         server = whole - grid.seconds
         return {
             "server_ms_a_hospital_and_round": 1000 * server / hospitals / ROUNDS,
+            "server_cpu_ms_a_hospital_and_round": 1000 * cpu / hospitals / ROUNDS,
             "server_s_a_round": server / ROUNDS,
             "hospitals_s_a_round": grid.seconds / ROUNDS,
             "enrolling_ms_a_hospital": 1000 * enrolling / hospitals,
