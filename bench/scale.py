@@ -2,7 +2,7 @@
 
     python -m bench.scale [--json] [--quick]
 
-Enrolment, two SFT rounds of two experts, a GRPO round of four, all receipts; from 50 to 1,000 hospitals, each number in a
+Enrolment, an SFT round of two experts, a GRPO round of four, all receipts; from 50 to 1,000 hospitals, each number in a
 process of its own. Server, store, journal, checks and aggregation are the real ones, and so are the hospitals' keys, ledgers,
 reservations and sealed releases (`tests.federation.simulator`); their changes are the noise of the plan's mechanism and
 nothing else. A hospital is woken for each message and put away after it, so memory and seconds without theirs are the
@@ -56,9 +56,9 @@ from tests.federation.simulator import (
 SIZES = (50, 100, 200, 500, 1000)
 QUICK = (10, 20, 50)
 SHAPES = {f"layer{index}.lora_B": (256, 8) for index in range(8)}  # about an expert of the embedded base
-MECHANISM = Mechanism(clip_norm=1.0, noise_multiplier=1.0, sampling_rate=0.1, steps=2, samples_per_patient=4)
+MECHANISM = Mechanism(clip_norm=1.0, noise_multiplier=1.0, sampling_rate=0.1, steps=1, samples_per_patient=4)
 STAGES = (
-    Stage("sft", 2, ("scale/roi", "scale/wsi"), 0.01, MECHANISM),
+    Stage("sft", 1, ("scale/roi", "scale/wsi"), 0.01, MECHANISM),
     Stage(
         "grpo",
         1,
@@ -234,7 +234,12 @@ def main() -> None:
         command.measuring(f"{size} hospitals")
         with ProcessPoolExecutor(1, get_context("spawn")) as process:  # so that peaks are each number's own
             found[f"{size} hospitals"] = process.submit(measure, size).result()
-    command.show(found, asked.json, lambda value: f"{value:,.2f}")
+        if not asked.json:
+            command.show(
+                {f"{size} hospitals": found[f"{size} hospitals"]}, False, lambda value: f"{value:,.2f}"
+            )
+    if asked.json:
+        command.show(found, True)
 
 
 def _seconds(work: Callable[[], object]) -> float:

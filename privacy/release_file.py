@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -61,11 +62,14 @@ class ReleaseFile:
         across = math.prod(shape[1:])
         by_row = len(shape) == 2 and shape[0] <= shape[1]  # as `privacy.quantise` scales
         first, scales = (start, stop - start) if by_row else (0, shape[1] if len(shape) == 2 else 1)
-        with self.path.open("rb", buffering=0) as file:
+        file = os.open(self.path, os.O_RDONLY)
+        try:
             place = self.begin + self.places[f"q/{tensor}"] + start * across
             levels = _read(file, place, (stop - start) * across, _LEVEL)
             place = self.begin + self.places[f"s/{tensor}"] + first * _SCALE.itemsize
             each = _read(file, place, scales, _SCALE)
+        finally:
+            os.close(file)
         each = each[:, None] if by_row else each[None, :]
         return dequantise(levels.reshape(stop - start, across), each).reshape(-1)
 
@@ -89,6 +93,7 @@ def keep_release(path: Path, release: Release, like: ReleaseFile | None = None) 
     return ReleaseFile(path, header, PAYLOAD + _LENGTH + length, places)
 
 
-def _read(file: Any, place: int, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    file.seek(place)
-    return np.fromfile(file, dtype, count)
+def _read(file: int, place: int, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """By the system's own calls: with a thousand hospitals' releases opened in turn, Python's files take longer than the
+    reading."""
+    return np.frombuffer(os.pread(file, count * dtype.itemsize, place), dtype)
