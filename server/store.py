@@ -19,6 +19,7 @@ from privacy.evaluation import NoisedEvaluation
 from privacy.handover import Handover
 from privacy.keys import PrivateKey, PublicKey
 from privacy.ledger.entries import Entry
+from privacy.ledger.parts import whole
 from privacy.plan import Plan
 from server import hospitals, journal, noised_record, tables
 from server.aside import Aside
@@ -360,7 +361,9 @@ class Store:
             )
             digests = list(connection.scalars(query))
             body = {"campaign": campaign, "through": through}
-            told = (e.body for e in journal.read(connection, self._key.public) if e.kind == Kind.PRUNING)
+            told = [
+                e.body for e in whole(journal.read(connection, self._key.public)) if e.kind == Kind.PRUNING
+            ]
             if body not in told:
                 self._record(connection, Kind.PRUNING, body)
         return self._kept.remove(digests)
