@@ -5,9 +5,11 @@
 Enrolment, an SFT round of two experts, a GRPO round of four, all receipts; from 50 to 1,000 hospitals, each number in a
 process of its own. Server, store, journal, checks and aggregation are the real ones, and so are the hospitals' keys, ledgers,
 reservations and sealed releases (`tests.federation.simulator`); their changes are the noise of the plan's mechanism and
-nothing else. A hospital is woken for each message and put away after it, so memory and seconds without theirs are the
-consortium's; CPU seconds beside them tell work from waiting for the disk. Hospitals' folders lie in /dev/shm where there is
-one: their disks are not the consortium's, whose folder lies where temporary files do.
+nothing else. Fifty hospitals have ledgers of their own; where there are more, the others' rounds are reserved once, in a ledger
+that they share, as a thousand ledgers would take nearly all of the time. A hospital is woken for each message and put away
+after it, so memory and seconds without theirs are the consortium's; CPU seconds beside them tell work from waiting for the
+disk. Hospitals' folders lie in /dev/shm where there is one: their disks are not the consortium's, whose folder lies where
+temporary files do (`TMPDIR`).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from flwr.app import Message
 from flwr.proto.node_pb2 import NodeInfo
@@ -31,7 +33,11 @@ from flwr.proto.node_pb2 import NodeInfo
 from bench import command
 from privacy import canonical
 from privacy.keys import PublicKey
+from privacy.ledger.account import Reservation
 from privacy.mechanism import Mechanism
+from privacy.plan import Plan
+from privacy.receipt import Receipt
+from privacy.release import seal
 from server import rounds
 from server.campaign import Campaign
 from server.home import Home
@@ -45,17 +51,20 @@ from strategies import intake
 from strategies.definition import Stage
 from tests.federation.simulator import (
     BASE,
+    CODE,
     SimulatedClock,
     SimulatedGrid,
     SimulatedHospital,
     carried,
     initial,
+    noise_deltas,
     policy,
 )
 
 SIZES = (50, 100, 200, 500, 1000)
 QUICK = (10, 20, 50)
-SHAPES = {f"layer{index}.lora_B": (256, 8) for index in range(8)}  # about an expert of the embedded base
+SHAPES = {f"layer{index}.lora_B": (256, 8) for index in range(4)}  # 8,192 values
+LEDGERS = 50  # hospitals with ledgers of their own
 MECHANISM = Mechanism(clip_norm=1.0, noise_multiplier=1.0, sampling_rate=0.1, steps=1, samples_per_patient=4)
 STAGES = (
     Stage("sft", 1, ("scale/roi", "scale/wsi"), 0.01, MECHANISM),
@@ -103,12 +112,36 @@ class Resting:
     folder: Path
     supernode_key: bytes
     coordinator: PublicKey
+    own_ledger: bool
 
     def answer(self, message: Message) -> Message:
         """Wake, answer, rest."""
-        awake = SimulatedHospital(self.name, self.folder, policy(self.name), shapes=SHAPES)
+        kind = SimulatedHospital if self.own_ledger else Sharing
+        awake = kind(self.name, self.folder, policy(self.name), shapes=SHAPES)
         awake.coordinator = self.coordinator
         return carried(awake, message)
+
+
+class Sharing(SimulatedHospital):
+    """A hospital whose rounds were reserved, once for all such hospitals, in the ledger beside their folders."""
+
+    reserved: ClassVar[dict[str, Reservation]] = {}
+
+    def _train(self, parts: dict[str, bytes]) -> dict[str, bytes]:
+        assert self.coordinator is not None
+        plan = Plan.open(parts["plan"], parts["signature"], self.coordinator)
+        if plan.hash not in self.reserved:
+            folder = self.folder.parent / "shared"
+            shared = SimulatedHospital("shared", folder, policy("shared"))
+            self.reserved[plan.hash] = shared.ledger.reserve(plan, shared.policy, CODE)
+        paid = self.reserved[plan.hash]
+        deltas = noise_deltas(plan, plan.restricted(self.policy.experts), self.shapes)
+        return {f"release/{e}": seal(delta, paid, plan, self.name, self.key) for e, delta in deltas.items()}
+
+    def _receipt(self, parts: dict[str, bytes]) -> dict[str, bytes]:
+        assert self.coordinator is not None
+        Receipt.open(parts["receipt"], self.coordinator)
+        return {}
 
 
 class RestingGrid(SimulatedGrid):
@@ -151,7 +184,7 @@ def measure(hospitals: int) -> dict[str, float]:
         )
         home, clock = Home.create(place / "home", "consortium", "127.0.0.1", 19092), PassingClock()
         store = home.store(clock.now)
-        resting = [prepare(home, wards, f"h{number:04}") for number in range(hospitals)]
+        resting = [prepare(home, wards, number) for number in range(hospitals)]
         enrolling = _seconds(lambda: [store.enrol(hospital) for hospital, _ in resting])
         grid, before = RestingGrid([each for _, each in resting], clock), _peak()
         parts = told_apart(grid)
@@ -176,11 +209,12 @@ def measure(hospitals: int) -> dict[str, float]:
         }
 
 
-def prepare(home: Home, folder: Path, name: str) -> tuple[Hospital, Resting]:
+def prepare(home: Home, folder: Path, number: int) -> tuple[Hospital, Resting]:
     """A new hospital: its request, and itself."""
+    name = f"h{number:04}"
     made = SimulatedHospital(name, folder / name, policy(name), shapes=SHAPES)
     asked = Hospital(name, made.key.public, made.supernode_key, evaluator=False)
-    return asked, Resting(name, made.folder, made.supernode_key, home.coordinator().public)
+    return asked, Resting(name, made.folder, made.supernode_key, home.coordinator().public, number < LEDGERS)
 
 
 def campaign(hospitals: int) -> Campaign:

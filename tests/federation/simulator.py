@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -122,16 +123,21 @@ class SimulatedHospital:
         key = self.folder / "release.key"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.key = keys.load(key) if key.exists() else keys.generate(key)
-        self.node_key = ec.generate_private_key(ec.SECP384R1()).public_key()
-        self.ledger = Ledger(self.folder / "ledger.db", self.key)
         self.coordinator: keys.PublicKey | None = None
         self._last: dict[str, bytes] = {}
 
-    @property
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Its ledger, opened when it is first needed."""
+        return Ledger(self.folder / "ledger.db", self.key)
+
+    @cached_property
     def supernode_key(self) -> bytes:
         """As Flower reports it."""
-        return self.node_key.public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        return (
+            ec.generate_private_key(ec.SECP384R1())
+            .public_key()
+            .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         )
 
     def answer(self, method: str, parts: dict[str, bytes]) -> dict[str, bytes]:
