@@ -2,11 +2,12 @@
 
 Flower's engine gives each simulated node a number; the run's configuration says which home that is. The
 engine may hand a node's next message to another of its processes, so a home is locked for one message at a
-time; each process keeps the agents that it has opened.
+time. Each process keeps the agents that it has opened last, and no more of them than `AGENTS`: each has a base of its own.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 from functools import partial
 from pathlib import Path
@@ -21,7 +22,8 @@ from client.home import Home
 from client.network import Network
 
 app = ClientApp()
-_OPENED: dict[Path, Agent] = {}
+AGENTS = 4  # open at once in a process
+_OPENED: dict[Path, Agent] = {}  # the one that was asked last comes last
 
 
 @app.train()
@@ -36,7 +38,16 @@ def carry(message: Message, context: Context) -> Message:
 
 def _call(home: Home, method: str, request: bytes) -> bytes:
     with home.only_agent():  # raises where the round before, past its deadline, is still trained
-        if home.folder not in _OPENED:
-            torch.set_num_threads(1)  # several of the engine's processes share the cores
-            _OPENED[home.folder] = Agent(home, Network(False, "NOT cut off: simulated"))
-        return _OPENED[home.folder].courier_methods[method](request)
+        return _opened(home).courier_methods[method](request)
+
+
+def _opened(home: Home) -> Agent:
+    agent = _OPENED.pop(home.folder, None)
+    if agent is None:
+        torch.set_num_threads(1)  # several of the engine's processes share the cores
+        while len(_OPENED) >= AGENTS:
+            del _OPENED[next(iter(_OPENED))]
+            gc.collect()  # a model's modules know one another
+        agent = Agent(home, Network(False, "NOT cut off: simulated"))
+    _OPENED[home.folder] = agent
+    return agent

@@ -32,7 +32,7 @@ def collect(house: House, seconds: float) -> dict[str, Any]:
                 | {key: value["mean"] for key, value in three.items()}
                 | {"ci95": last["ci95"], "n": last["n"]}
             )
-    spent = {home.settings.name: _by_round(home) for home in house.hospitals}
+    spent = {home.settings.name: epsilon_by_round(home) for home in house.hospitals}
     return {
         "rows": rows,
         "hospitals": [_hospital(home, spent[home.settings.name][-1]) for home in house.hospitals],
@@ -62,7 +62,7 @@ def _hospital(home: Hospital, epsilon: float) -> dict[str, Any]:
     }
 
 
-def _by_round(home: Hospital) -> list[float]:
+def epsilon_by_round(home: Hospital) -> list[float]:
     """Epsilon after each spend, from the hospital's own verified ledger."""
     key = keys.load(home.release_key).public
     entries, account = read(Database(home.ledger, read_only=True), key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from client.home import Home as Hospital
 from client.home import Settings, create, join
 from client.model.base import Base
 from demo.arms import fresh
-from demo.cohort import MANIFEST, SITES
+from demo.cohort import MANIFEST, SITES, Site
 from demo.recipe import BUDGET, DELTA, Recipe
 from privacy import tensors
 from privacy.expert_folder import state_file
@@ -27,7 +28,7 @@ EMBEDDED = Path(__file__).parents[1] / "client" / "model" / "embedded"
 
 @dataclass(frozen=True)
 class House:
-    """Where everything of one federation lies; `hospitals` in the order of SITES, the evaluator apart."""
+    """Where everything of one federation lies; `hospitals` in the order of their sites, the evaluator apart."""
 
     folder: Path
     consortium: Consortium
@@ -41,10 +42,10 @@ class House:
         return (*self.hospitals, self.evaluator)
 
 
-def build(folder: Path, data: Path, recipe: Recipe) -> House:
+def build(folder: Path, data: Path, recipe: Recipe, sites: Sequence[Site] = SITES) -> House:
     """Makes all homes anew in `folder`, over the cohorts in `data`."""
     consortium = Consortium.create(folder / "consortium", "fedpath-demo", "127.0.0.1", free_port())
-    for name, unlabelled in [(s.name, s.unlabelled) for s in SITES] + [(EVALUATOR, ())]:
+    for name, unlabelled in [(s.name, s.unlabelled) for s in sites] + [(EVALUATOR, ())]:
         own = data / name
         home = create(folder / name, Settings(name, own / "slides", own / MANIFEST, EMBEDDED))
         (home.folder / "policy.toml").write_text(policy(name, unlabelled, recipe), "utf-8")
@@ -56,12 +57,12 @@ def build(folder: Path, data: Path, recipe: Recipe) -> House:
     for name in EXPERTS:
         (folder / "initial" / state_file(name)).write_bytes(tensors.encode(experts.initial(name)))
     (folder / "campaign.toml").write_text(campaign(base.hash, recipe), "utf-8")
-    return open_house(folder)
+    return open_house(folder, sites)
 
 
-def open_house(folder: Path) -> House:
+def open_house(folder: Path, sites: Sequence[Site] = SITES) -> House:
     """The homes that `build` made."""
-    hospitals = tuple(Hospital(folder / site.name) for site in SITES)
+    hospitals = tuple(Hospital(folder / site.name) for site in sites)
     consortium = Consortium.open(folder / "consortium")
     return House(folder, consortium, hospitals, Hospital(folder / EVALUATOR), folder / "campaign.toml")
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from demo.cohort import SITES, Cohort
+from demo.cohort import SITES, Cohort, Site
 from privacy.accounting import epsilon
 from privacy.experts import ROUTER, SCALE_EXPERTS, TASK_EXPERTS, ExpertForm, same_form
 from privacy.mechanism import Event, Mechanism
@@ -102,9 +103,9 @@ def _study() -> Recipe:
 STUDY = _study()
 
 
-def cohorts(folder: Path, recipe: Recipe, seed: int) -> list[Cohort]:
-    """Each site's private cohort, and the public validation set of other patients of all sites."""
-    private = [Cohort(folder / s.name, (s,), recipe.patients, recipe.regions_a_patient, seed) for s in SITES]
+def cohorts(folder: Path, recipe: Recipe, seed: int, sites: Sequence[Site] = SITES) -> list[Cohort]:
+    """Each site's private cohort, and the public validation set of other patients of all kinds."""
+    private = [Cohort(folder / s.name, (s,), recipe.patients, recipe.regions_a_patient, seed) for s in sites]
     return [
         *private,
         Cohort(folder / "public", SITES, recipe.public_patients, recipe.regions_a_patient, seed + 1000),

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -122,7 +122,7 @@ class Expectation:
     max_bytes: int
     max_norm: float
     code_hashes: frozenset[str] | None = None
-    taken: frozenset[str] = frozenset()
+    taken: Collection[str] = frozenset()
 
 
 def seal(delta: ExpertDelta, reservation: Reservation, plan: Plan, hospital: str, key: PrivateKey) -> bytes:

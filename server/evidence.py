@@ -7,6 +7,7 @@ from pathlib import Path
 
 from privacy import durable
 from privacy.ledger.entries import Entry
+from privacy.ledger.parts import whole
 from server.errors import HomeError, StoreError
 from server.journal import Kind
 from server.store import Store
@@ -40,7 +41,7 @@ def named(entries: Sequence[Entry]) -> dict[str, set[str]]:
     """By kind, the hashes of what the entries name and the consortium keeps."""
     states: set[str] = set()
     releases: dict[tuple[str, int], set[str]] = {}
-    for entry in entries:
+    for entry in whole(entries):
         body = entry.body
         if entry.kind == Kind.CAMPAIGN:
             states |= set(body["definition"]["initial"].values())

@@ -3,7 +3,7 @@ up."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from flwr.app import Message
 from flwr.serverapp import Grid
@@ -14,6 +14,7 @@ from strategies.flower import read_reply
 
 POLL_S = 0.5
 AGAIN_S = 3.0
+AT_ONCE = 16  # replies in memory
 
 
 def _never(reply: Message) -> bool:
@@ -43,7 +44,7 @@ def exchange(
             if at <= clock.monotonic():
                 later.remove((at, message, reply))
                 _push(grid, message, end - clock.monotonic(), waiting)
-        for reply in grid.pull_messages(list(waiting)) if waiting else ():
+        for reply in _pull(grid, tuple(waiting)):
             asked = waiting.pop(reply.metadata.reply_to_message_id, None)
             if asked is None:
                 continue
@@ -54,6 +55,12 @@ def exchange(
         if waiting or later:
             clock.sleep(POLL_S)
     yield from (reply for _, _, reply in later)
+
+
+def _pull(grid: Grid, waiting: Sequence[str]) -> Iterator[Message]:
+    """What is there for these, a few at a time: a thousand hospitals' releases need not be in memory together."""
+    for start in range(0, len(waiting), AT_ONCE):
+        yield from grid.pull_messages(list(waiting[start : start + AT_ONCE]))
 
 
 def _push(grid: Grid, message: Message, seconds: float, waiting: dict[str, Message]) -> None:

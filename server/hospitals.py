@@ -32,25 +32,22 @@ def read(connection: sql.Connection) -> list[Hospital]:
 
 def add(connection: sql.Connection, hospital: Hospital, at: str) -> None:
     """Enrol. Raises `EnrolmentError` where its name or one of its keys is, or was, enrolled already."""
-    for other in read(connection):
-        same = [
-            field
-            for field in ("name", "release_key", "supernode_key")
-            if getattr(other, field) == getattr(hospital, field)
-        ]
-        if same:
-            raise EnrolmentError(
-                f"{hospital.name}: {other.name} is enrolled with the same {' and '.join(same)}: "
-                "each hospital needs a name and keys of its own"
-            )
-    _check_unused(connection, hospital.name, hospital.release_key)
-    row = {
+    own = {
         "name": hospital.name,
         "release_key": hospital.release_key.to_pem(),
         "supernode_key": hospital.supernode_key,
-        "evaluator": hospital.evaluator,
     }
-    connection.execute(tables.hospitals.insert(), [{**row, "enrolled_at": at}])
+    table = tables.hospitals
+    alike = sql.or_(*(table.c[field] == value for field, value in own.items()))
+    for other in connection.execute(sql.select(table).where(alike).order_by(table.c.name).limit(1)):
+        same = [field for field, value in own.items() if getattr(other, field) == value]
+        raise EnrolmentError(
+            f"{hospital.name}: {other.name} is enrolled with the same {' and '.join(same)}: "
+            "each hospital needs a name and keys of its own"
+        )
+    _check_unused(connection, hospital.name, hospital.release_key)
+    row = {**own, "evaluator": hospital.evaluator, "enrolled_at": at}
+    connection.execute(table.insert(), [row])
 
 
 def replace_key(connection: sql.Connection, name: str, handovers: Sequence[Handover], at: str) -> None:
@@ -60,9 +57,11 @@ def replace_key(connection: sql.Connection, name: str, handovers: Sequence[Hando
     or was, enrolled already.
     """
     for handover in handovers:
-        for other in read(connection):
-            if other.release_key == handover.new:
-                raise EnrolmentError(f"{name}: {other.name} is enrolled with the new key already")
+        holder = sql.select(tables.hospitals.c.name).where(
+            tables.hospitals.c.release_key == handover.new.to_pem()
+        )
+        if (other := connection.scalar(holder)) is not None:
+            raise EnrolmentError(f"{name}: {other} is enrolled with the new key already")
         _check_unused(connection, name, handover.new)
         former = {"release_key": handover.old.to_pem(), "hospital": name, "replaced_at": at}
         connection.execute(tables.former_keys.insert(), [former])

@@ -1,7 +1,7 @@
 """The consortium's journal: every decision in order, hash-chained and signed by the coordinator.
 
 It uses the entries of `privacy.ledger`, and its export, so the auditor reads both sides' books in one way
-(`privacy.audit`).
+(`privacy.audit`). What is long stands in several entries (`privacy.ledger.parts`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from privacy.errors import LedgerError, WireError
 from privacy.keys import PrivateKey, PublicKey
 from privacy.ledger.entries import Entry, check_chain, follow
 from privacy.ledger.export import JOURNAL, write_export
+from privacy.ledger.parts import cut
 from server.errors import StoreError
 from server.tables import journal
 
@@ -39,15 +40,22 @@ class Kind(StrEnum):
 def record(
     connection: sql.Connection, kind: Kind, at: datetime, body: Mapping[str, Any], key: PrivateKey
 ) -> None:
-    """Add an entry, in the transaction of what it records."""
+    """Add a record, in the transaction of what it tells of: one entry, or several where it is long."""
     row = connection.execute(sql.select(journal).order_by(journal.c.sequence.desc()).limit(1)).one_or_none()
-    entry = follow(None if row is None else _entry(row), kind, at, body, key)
-    fields = {column.name: getattr(entry, column.name) for column in journal.columns}
-    connection.execute(journal.insert(), [{**fields, "body": canonical.encode(entry.body)}])
+    last = None if row is None else _entry(row)
+    rows = []
+    for part, told in cut(kind, body):
+        last = follow(last, part, at, told, key)
+        fields = {column.name: getattr(last, column.name) for column in journal.columns}
+        rows.append({**fields, "body": canonical.encode(told)})
+    connection.execute(journal.insert(), rows)
 
 
 def read(connection: sql.Connection, coordinator: PublicKey) -> list[Entry]:
-    """All entries, verified. Raises `StoreError`, naming the first that was changed."""
+    """All entries, verified, as they were written (`privacy.ledger.parts.whole` makes records of them).
+
+    Raises `StoreError`, naming the first that was changed.
+    """
     query = sql.select(journal).order_by(journal.c.sequence)
     entries = [_entry(row) for row in connection.execute(query)]
     try:

@@ -14,6 +14,7 @@ from privacy.plan import Plan
 from privacy.receipt import ACCEPTED, Receipt
 from server.clock import Clock
 from server.exchange import exchange
+from server.records import Owed
 from server.roll import Roll
 from server.store import Store
 from strategies.flower import read_reply
@@ -32,7 +33,7 @@ def write_receipts(plan: Plan, verdicts: Sequence[Verdict], key: PrivateKey) -> 
     return {name: _receipt(name, plan, found).sign(key) for name, found in by_hospital.items()}
 
 
-def note_delivery(store: Store, reply: Message, sent: bytes | None) -> None:
+def note_delivery(store: Store, reply: Message, sent: Owed | None) -> None:
     """Note what a hospital answered to the receipt `sent`: kept, or refused; anything else leaves it owed."""
     if sent is None or reply.has_error() or METHOD not in reply.content.config_records:
         return
@@ -45,13 +46,13 @@ def note_delivery(store: Store, reply: Message, sent: bytes | None) -> None:
 
 def deliver(grid: Grid, store: Store, roll: Roll, clock: Clock) -> None:
     """Bring all that is still owed to the hospitals that are here; what can't be brought stays owed."""
-    before: dict[str, bytes] = {}
+    before: dict[str, Owed] = {}
     while (owed := store.owed()) != before:  # one each at a time, oldest first, as long as some are taken
         before = owed
         here = {node: owed[name] for node, name in roll.here().items() if name in owed}
         messages = [
-            Message(RecordDict({METHOD: ConfigRecord({METHOD: data})}), node, MessageType.QUERY)
-            for node, data in here.items()
+            Message(RecordDict({METHOD: ConfigRecord({METHOD: sent.data})}), node, MessageType.QUERY)
+            for node, sent in here.items()
         ]
         for reply in exchange(grid, messages, DELIVERY_S, clock):
             note_delivery(store, reply, here.get(reply.metadata.src_node_id))

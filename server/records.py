@@ -56,6 +56,16 @@ class NoisedAnswer:
 
 
 @dataclass(frozen=True)
+class Owed:
+    """A receipt that its hospital has not taken yet: `data` is what travels."""
+
+    campaign: str
+    number: int
+    hospital: str
+    data: bytes
+
+
+@dataclass(frozen=True)
 class Row:
     """One evaluated task at one scale: the metric's mean over `n` samples and its 95 % interval; `further` where it is told
     beside the task's own metric.

@@ -91,7 +91,8 @@ class Roll:
         self, strangers: Mapping[int, str], wanted: Mapping[str, Hospital], trusted: frozenset[str] | None
     ) -> None:
         """Ask each node that this run has not met to describe itself."""
-        self.absent = {name: why for name, why in self.absent.items() if name not in strangers.values()}
+        names = set(strangers.values())
+        self.absent = {name: why for name, why in self.absent.items() if name not in names}
         silent = dict(strangers)
         for reply in self._ask_to_describe(strangers):
             node = reply.metadata.src_node_id

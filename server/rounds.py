@@ -7,7 +7,8 @@ hospital that has answered before answers with the same releases and pays nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -22,7 +23,7 @@ from server.clock import Clock
 from server.errors import RoundFailed
 from server.exchange import exchange, is_busy, word
 from server.receipts import note_delivery, write_receipts
-from server.records import OpenRound
+from server.records import OpenRound, Owed
 from server.roll import Roll
 from server.store import Store
 from strategies.flower import FedPathStrategy, Outcome, RoundTask, read_reply
@@ -113,7 +114,7 @@ def _attempt(
         states={name: house.store.state(states[name]) for name in opened.plan.experts_hash},
         nodes=nodes,
         keys=house.store.release_keys(opened.opened_at),
-        receipts={name: owed[name] for name in nodes.values() if name in owed},
+        receipts={name: owed[name].data for name in nodes.values() if name in owed},
         code_hashes=campaign.code_hashes,
         patients=campaign.patients,
     )
@@ -124,24 +125,28 @@ def _attempt(
         house.store.memories(campaign.name),
     )
     messages = strategy.configure_train(opened.plan.round, ArrayRecord(), ConfigRecord(), house.grid)
-    for name in nodes.values():
-        house.store.asked(opened, name)
+    house.store.asked(opened, nodes.values())
     replies = exchange(house.grid, messages, campaign.round_deadline_s, house.clock, again=is_busy)
     begun = house.clock.monotonic()
-    strategy.aggregate_train(opened.plan.round, _listening(house, opened, task, replies, seconds))
+    strategy.aggregate_train(opened.plan.round, _listening(house, opened, nodes, owed, replies, seconds))
     seconds.aggregate = house.clock.monotonic() - begun - seconds.wait
     return _judged(strategy.outcome, nodes)
 
 
 def _listening(
-    house: Federation, opened: OpenRound, task: RoundTask, replies: Iterator[Message], seconds: Seconds
+    house: Federation,
+    opened: OpenRound,
+    nodes: Mapping[int, str],
+    owed: Mapping[str, Owed],
+    replies: Iterator[Message],
+    seconds: Seconds,
 ) -> Iterator[Message]:
     """Pass the replies on, noting for eyes and clocks who answered what and when."""
     while True:
         reply = _timed(house.clock, seconds, "wait", lambda: next(replies, None))
         if reply is None:
             return
-        name = task.nodes.get(reply.metadata.src_node_id)
+        name = nodes.get(reply.metadata.src_node_id)
         if name is not None:
             parts = read_reply(reply, "train")
             answer = (
@@ -150,17 +155,19 @@ def _listening(
                 else word(parts.get("code", b""))
             )
             house.store.answered(opened, name, answer, sum(map(len, parts.values())))
-            note_delivery(house.store, reply, task.receipts.get(name))
+            note_delivery(house.store, reply, owed.get(name))
         yield reply
 
 
 def _judged(outcome: Outcome, nodes: dict[int, str]) -> Outcome:
     """The outcome with a verdict on the silent, and without what only fills a record."""
     kept: list[Verdict] = []
+    count: Counter[str] = Counter()
     for verdict in outcome.verdicts:
         known = verdict.expert is None or verdict.expert in EXPERTS
-        if known and sum(v.hospital == verdict.hospital for v in kept) < _MOST_VERDICTS:
+        if known and count[verdict.hospital] < _MOST_VERDICTS:
             kept.append(verdict)
+            count[verdict.hospital] += 1
     silent = set(nodes.values()) - {verdict.hospital for verdict in outcome.verdicts}
     kept += [Verdict(name, None, NO_ANSWER, "", 0) for name in sorted(silent)]
     return Outcome(kept, outcome.experts)

@@ -15,6 +15,8 @@ from server import tables as db
 from server.home import Home
 from server.store import Store
 
+_NAMED = 12  # hospitals in a cell of a table
+
 
 def status(home: Home) -> dict[str, Any]:
     """Hospitals, and every campaign with its rounds (who was asked, who answered when) and evaluations."""
@@ -177,8 +179,17 @@ def _noised_table(evaluations: list[dict[str, Any]]) -> Table:
 
 
 def _answers(row: dict[str, Any]) -> str:
+    """Who answered what in the last attempt; where many were asked, how many, and by name only where few did."""
     last = [ask for ask in row["asks"] if ask["attempt"] == row["attempts"]]
-    return ", ".join(f"{ask['hospital']}: {ask['answer'] or 'at work'}" for ask in last)
+    if len(last) <= _NAMED:
+        return ", ".join(f"{ask['hospital']}: {ask['answer'] or 'at work'}" for ask in last)
+    by_answer: dict[str, list[str]] = {}
+    for ask in last:
+        by_answer.setdefault(ask["answer"] or "at work", []).append(ask["hospital"])
+    return "; ".join(
+        f"{answer}: {', '.join(names) if len(names) <= _NAMED else f'{len(names)} hospitals'}"
+        for answer, names in by_answer.items()
+    )
 
 
 def _committed(row: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ entry at once. Every decision is an entry of the journal: hash-chained and signe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from privacy.evaluation import NoisedEvaluation
 from privacy.handover import Handover
 from privacy.keys import PrivateKey, PublicKey
 from privacy.ledger.entries import Entry
+from privacy.ledger.parts import whole
 from privacy.plan import Plan
 from server import hospitals, journal, noised_record, tables
 from server.aside import Aside
@@ -27,7 +28,7 @@ from server.campaign import Campaign, Progress, definition_hash
 from server.errors import CampaignChanged, StoreError
 from server.journal import MAX_BODY, Kind
 from server.kept import Kept
-from server.records import Hospital, NoisedAnswer, OpenEvaluation, OpenRound, Row, RunState
+from server.records import Hospital, NoisedAnswer, OpenEvaluation, OpenRound, Owed, Row, RunState
 from strategies.intake import Aggregated, Verdict
 
 
@@ -89,7 +90,7 @@ class Store:
 
     def described(self, name: str, experts: Sequence[str], code_hash: str) -> None:
         """Keep what a hospital says of itself."""
-        with self._database.transaction() as connection:
+        with self._database.transaction(lasting=False) as connection:
             table = tables.hospitals
             said = {"experts": list(experts), "code_hash": code_hash}
             connection.execute(table.update().where(table.c.name == name).values(**said))
@@ -236,24 +237,19 @@ class Store:
             self._update_round(connection, plan, attempts=row.attempts + 1)
             return OpenRound(plan, row.signature, row.attempts + 1, row.opened_at)
 
-    def asked(self, opened: OpenRound, hospital: str) -> None:
-        """A hospital was sent the plan."""
-        plan = opened.plan
-        row = {
-            "campaign": plan.campaign,
-            "number": plan.round,
-            "attempt": opened.attempt,
-            "hospital": hospital,
-        }
-        with self._database.transaction() as connection:
-            connection.execute(tables.asks.insert(), [{**row, "asked_at": self._when()}])
+    def asked(self, opened: OpenRound, hospitals: Iterable[str]) -> None:
+        """Hospitals, one at least, are sent the plan."""
+        plan, now = opened.plan, self._when()
+        row = {"campaign": plan.campaign, "number": plan.round, "attempt": opened.attempt, "asked_at": now}
+        with self._database.transaction(lasting=False) as connection:
+            connection.execute(tables.asks.insert(), [{**row, "hospital": name} for name in hospitals])
 
     def answered(self, opened: OpenRound, hospital: str, answer: str, size: int) -> None:
         """A hospital's answer came: "releases" or its code, and its bytes."""
         plan, table = opened.plan, tables.asks
         key = (table.c.campaign == plan.campaign) & (table.c.number == plan.round)
         this = key & (table.c.attempt == opened.attempt) & (table.c.hospital == hospital)
-        with self._database.transaction() as connection:
+        with self._database.transaction(lasting=False) as connection:
             values = {"answered_at": self._when(), "answer": answer, "bytes": size}
             connection.execute(table.update().where(this).values(**values))
 
@@ -365,7 +361,9 @@ class Store:
             )
             digests = list(connection.scalars(query))
             body = {"campaign": campaign, "through": through}
-            told = (e.body for e in journal.read(connection, self._key.public) if e.kind == Kind.PRUNING)
+            told = [
+                e.body for e in whole(journal.read(connection, self._key.public)) if e.kind == Kind.PRUNING
+            ]
             if body not in told:
                 self._record(connection, Kind.PRUNING, body)
         return self._kept.remove(digests)
@@ -402,23 +400,24 @@ class Store:
 
     # --- receipts
 
-    def owed(self) -> dict[str, bytes]:
+    def owed(self) -> dict[str, Owed]:
         """The oldest receipt that each hospital has not taken yet."""
         table = tables.receipts
         query = sql.select(table).where(table.c.delivered_at.is_(None)).order_by(sql.text("rowid"))
         with self._database.transaction() as connection:
-            oldest: dict[str, bytes] = {}
+            oldest: dict[str, Owed] = {}
             for row in connection.execute(query):
-                oldest.setdefault(row.hospital, row.data)
+                if row.hospital not in oldest:
+                    oldest[row.hospital] = Owed(row.campaign, row.number, row.hospital, row.data)
             return oldest
 
-    def delivered(self, data: bytes, answer: str) -> None:
+    def delivered(self, owed: Owed, answer: str) -> None:
         """A hospital has taken this receipt; `answer` says whether it was kept or refused."""
-        values = {"delivered_at": self._when(), "answer": answer}
+        table = tables.receipts
+        where = (table.c.campaign == owed.campaign) & (table.c.number == owed.number)
+        this = table.update().where(where & (table.c.hospital == owed.hospital))
         with self._database.transaction() as connection:
-            connection.execute(
-                tables.receipts.update().where(tables.receipts.c.data == data).values(**values)
-            )
+            connection.execute(this.values(delivered_at=self._when(), answer=answer))
 
     # --- the journal
 

@@ -162,7 +162,11 @@ journal = sql.Table(
 
 
 class Database:
-    """One SQLite file, which several processes may use; a transaction that has ended survives a power cut."""
+    """One SQLite file, which several processes may use; a transaction that has ended survives a power cut.
+
+    A connection stays open from one transaction to the next: as the last one it would copy the write-ahead log back and
+    delete it when it closes, which costs more than most transactions.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -171,17 +175,18 @@ class Database:
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror}: check the folder and who runs this") from error
         url = sql.URL.create("sqlite", database=str(path.absolute()))
-        self._engine = sql.create_engine(url, poolclass=sql.NullPool)
-        sql.event.listen(self._engine, "connect", _on_connect)
-        sql.event.listen(self._engine, "begin", _on_begin)
+        self._lasting, self._passing = (_engine(url, synchronous) for synchronous in ("FULL", "NORMAL"))
         with self.transaction() as connection:
             metadata.create_all(connection)
 
     @contextmanager
-    def transaction(self) -> Iterator[sql.Connection]:
-        """Begin (waiting for other processes), commit at the end, roll back on any error."""
+    def transaction(self, *, lasting: bool = True) -> Iterator[sql.Connection]:
+        """Begin (waiting for other processes), commit at the end, roll back on any error.
+
+        One that need not be `lasting` waits for no disk: a power cut may undo it, whole, where no lasting one came after.
+        """
         try:
-            with self._engine.begin() as connection:
+            with (self._lasting if lasting else self._passing).begin() as connection:
                 yield connection
         except SQLAlchemyError as error:
             raise StoreError(
@@ -189,17 +194,23 @@ class Database:
             ) from error
 
 
-def _on_connect(connection: sql.PoolProxiedConnection, record: object) -> None:
-    connection.isolation_level = None  # type: ignore[attr-defined]  # we begin transactions ourselves
-    cursor = connection.cursor()
-    for pragma in (
-        f"busy_timeout={_WAIT_SECONDS * 1000}",
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-    ):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def _engine(url: sql.URL, synchronous: str) -> sql.Engine:
+    def on_connect(connection: sql.PoolProxiedConnection, record: object) -> None:
+        connection.isolation_level = None  # type: ignore[attr-defined]  # we begin transactions ourselves
+        cursor = connection.cursor()
+        for pragma in (
+            f"busy_timeout={_WAIT_SECONDS * 1000}",
+            "journal_mode=WAL",
+            f"synchronous={synchronous}",
+            "foreign_keys=ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    engine = sql.create_engine(url)
+    sql.event.listen(engine, "connect", on_connect)
+    sql.event.listen(engine, "begin", _on_begin)
+    return engine
 
 
 def _on_begin(connection: sql.Connection) -> None:

@@ -118,7 +118,8 @@ class Intake:
             self._check_noise(release)
         except ReleaseRefused as error:
             return Verdict(hospital, expert, error.code, digest, size)
-        self._accepted[expert].append(keep_release(self._keep(data), release))
+        accepted = self._accepted[expert]
+        accepted.append(keep_release(self._keep(data), release, accepted[0] if accepted else None))
         self._taken.add(release.nonce)
         return Verdict(hospital, expert, None, digest, size, release.noise_std, release.reservation)
 
@@ -150,7 +151,7 @@ class Intake:
             max_bytes=2 * values + _LOOSE_BYTES,
             max_norm=norm_bound(self._terms.plan, shapes),
             code_hashes=self._terms.code_hashes,
-            taken=frozenset(self._taken),
+            taken=self._taken,
         )
 
     def _check_noise(self, release: Release) -> None:

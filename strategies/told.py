@@ -10,6 +10,7 @@ from privacy import canonical
 from privacy.audit.journal import JournalBook, Round
 from privacy.audit.journal_forms import Kind
 from privacy.ledger.entries import Entry
+from privacy.ledger.parts import whole
 from privacy.plan import TRAINING
 from strategies.definition import Definition
 from strategies.errors import DefinitionError
@@ -47,7 +48,7 @@ def told_rounds(journal: JournalBook) -> Iterator[Told]:
     wrong: dict[str, str] = {}
     before: dict[str, Mapping[str, Any]] = {}
     memories: dict[str, dict[str, str]] = {}
-    entries = journal.source.entries
+    entries = tuple(whole(journal.source.entries))
     for entry in entries:
         if entry.kind == Kind.CAMPAIGN:
             values = _table(entry.body, "definition")

@@ -16,6 +16,7 @@ from privacy.forms import missing
 from privacy.handover import Handover, successors
 from privacy.keys import PublicKey
 from privacy.ledger.entries import Entry, read_time
+from privacy.ledger.parts import PART, whole
 from privacy.mechanism import Event, Mechanism
 from privacy.plan import TRAINING
 
@@ -78,7 +79,7 @@ def read_journal(source: Source, chain: Chain) -> JournalBook:
         note = Note(source.name, "its history was not read on, as the chain does not hold: mend that first")
         return JournalBook(source, chain, read=False, notes=(note,))
     walk = _Walk(source.name)
-    for entry in source.entries:
+    for entry in whole(source.entries):
         walk.step(entry)
     return JournalBook(source, chain, True, walk.enrolled, tuple(walk.rounds), tuple(walk.findings))
 
@@ -243,6 +244,8 @@ def _kind(entry: Entry) -> Kind:
     """The entry's kind; an evaluation with answers is a noised one, by hospitals, and else by the evaluator."""
     if entry.kind == Kind.EVALUATION and "answers" in entry.body:
         return Kind.NOISED
+    if entry.kind == PART:
+        raise _Illegal("it is a part of a record that the entry after it does not say")
     if entry.kind == Kind.NOISED or entry.kind not in set(Kind):
         raise _Illegal(f"it is of an unknown kind {entry.kind!r}: update fedpath")
     return Kind(entry.kind)

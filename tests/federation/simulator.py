@@ -6,9 +6,10 @@ adds and commits is the real code.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +44,13 @@ from privacy.sealed_counts import seal_counts
 
 BASE = canonical.digest(b"base")
 CODE = canonical.digest(b"code")
-SHAPES = {expert: {"x.lora_B": (6, 2), "y.lora_B": (3, 2)} for expert in EXPERTS}
+SHAPES = {"x.lora_B": (6, 2), "y.lora_B": (3, 2)}  # of every expert
 
 
-def initial() -> dict[str, bytes]:
+def initial(shapes: Mapping[str, tuple[int, ...]] = SHAPES) -> dict[str, bytes]:
     """The public start of every expert."""
-    return {
-        expert: tensors.encode({name: np.full(shape, 0.25, np.float32) for name, shape in shapes.items()})
-        for expert, shapes in SHAPES.items()
-    }
+    state = tensors.encode({name: np.full(shape, 0.25, np.float32) for name, shape in shapes.items()})
+    return dict.fromkeys(EXPERTS, state)
 
 
 def policy(name: str, **changes: Any) -> Policy:
@@ -109,29 +108,36 @@ class Faults:
 
 @dataclass
 class SimulatedHospital:
-    """A hospital's courier and agent in one object, with its own key and ledger in `folder`."""
+    """A hospital's courier and agent in one object, with its own key and ledger in `folder`, old or new."""
 
     name: str
     folder: Path
     policy: Policy
     faults: Faults = field(default_factory=Faults)
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=lambda: SHAPES)
     asked: list[str] = field(default_factory=list)  # every method, in order
     stages: list[str] = field(default_factory=list)  # of evaluations asked
     evaluated: list[dict[str, str]] = field(default_factory=list)  # the experts that each was about, by hash
 
     def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True)
-        self.key = keys.generate(self.folder / "release.key")
-        self.node_key = ec.generate_private_key(ec.SECP384R1()).public_key()
-        self.ledger = Ledger(self.folder / "ledger.db", self.key)
+        key = self.folder / "release.key"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.key = keys.load(key) if key.exists() else keys.generate(key)
         self.coordinator: keys.PublicKey | None = None
         self._last: dict[str, bytes] = {}
 
-    @property
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Its ledger, opened when it is first needed."""
+        return Ledger(self.folder / "ledger.db", self.key)
+
+    @cached_property
     def supernode_key(self) -> bytes:
         """As Flower reports it."""
-        return self.node_key.public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        return (
+            ec.generate_private_key(ec.SECP384R1())
+            .public_key()
+            .public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         )
 
     def answer(self, method: str, parts: dict[str, bytes]) -> dict[str, bytes]:
@@ -225,15 +231,17 @@ class SimulatedHospital:
     def _release(self, plan: Plan) -> dict[str, bytes]:
         reservation = self.ledger.reserve(plan, self.policy, CODE)
         key = keys.generate(self.folder / f"other-{plan.round}.key") if self.faults.forged else self.key
-        deltas = noise_deltas(plan, plan.restricted(self.policy.experts))
+        deltas = noise_deltas(plan, plan.restricted(self.policy.experts), self.shapes)
         sealed = {name: seal(delta, reservation, plan, self.name, key) for name, delta in deltas.items()}
         self.ledger.spend(reservation, sealed)
         return sealed
 
 
-def noise_deltas(plan: Plan, experts: Iterable[str]) -> dict[str, ExpertDelta]:
+def noise_deltas(
+    plan: Plan, experts: Iterable[str], shapes: Mapping[str, tuple[int, ...]] = SHAPES
+) -> dict[str, ExpertDelta]:
     """What a round of noise-only steps makes of `experts`."""
-    start = {f"{e}::{n}": torch.full(shape, 0.25) for e in experts for n, shape in SHAPES[e].items()}
+    start = {f"{e}::{n}": torch.full(shape, 0.25) for e in experts for n, shape in shapes.items()}
     descent, random = PrivateDescent(start, plan.learning_rate), SecureRandom()
     for _ in range(plan.mechanism.steps):
         empty = {name: torch.zeros((0, *value.shape)) for name, value in start.items()}
@@ -287,8 +295,7 @@ class SimulatedGrid(Grid):
         return [reply for _, reply in ready]
 
     def _push(self, message: Message) -> str:
-        self._count += 1
-        message.metadata.__dict__["_message_id"] = f"message-{self._count}"
+        self._name(message)
         hospital = self.hospitals[message.metadata.dst_node_id]
         faults = hospital.faults
         training = "train" in message.content.config_records
@@ -297,13 +304,20 @@ class SimulatedGrid(Grid):
         if training and faults.crash:
             reply = Message(Error(code=8, reason="the app crashed"), reply_to=message)
         else:
-            reply = self._carried(hospital, message)
+            reply = carried(hospital, message)
         at = self._clock.seconds + faults.seconds
         self._replies += [(at, reply)] * (2 if faults.duplicate else 1)
         return message.metadata.message_id
 
-    def _carried(self, hospital: SimulatedHospital, message: Message) -> Message:
-        """As the courier does: each record to the method of its name, a receipt before a plan."""
-        records = sorted(message.content.config_records.items())
-        answers = {name: ConfigRecord(hospital.answer(name, dict(record))) for name, record in records}  # type: ignore[arg-type]
-        return Message(RecordDict(answers), reply_to=message)
+    def _name(self, message: Message) -> str:
+        self._count += 1
+        name = f"message-{self._count}"
+        message.metadata.__dict__["_message_id"] = name
+        return name
+
+
+def carried(hospital: SimulatedHospital, message: Message) -> Message:
+    """As the courier does: each record to the method of its name, a receipt before a plan."""
+    records = sorted(message.content.config_records.items())
+    answers = {name: ConfigRecord(hospital.answer(name, dict(record))) for name, record in records}  # type: ignore[arg-type]
+    return Message(RecordDict(answers), reply_to=message)

@@ -19,6 +19,7 @@ from auditor.cli import app as audit
 from privacy import canonical, tensors
 from privacy.audit.findings import Code
 from privacy.keys import PrivateKey, Purpose
+from privacy.ledger import parts
 from privacy.ledger.entries import Entry, follow
 from privacy.ledger.export import read_export, write_export
 from privacy.mechanism import Mechanism
@@ -164,6 +165,21 @@ def test_an_honest_campaign_is_recomputed_bit_for_bit(campaign: Campaign, tmp_pa
         for n, stage in enumerate((s for s in campaign.stages for _ in range(s.rounds)), 1)
     ]
     assert {path: path.stat().st_mtime_ns for path in handed.given.rglob("*")} == before
+
+
+def test_rounds_with_records_in_parts_are_recomputed_and_pruned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches an export, a replay or a pruning that looks at entries where it should look at records."""
+    monkeypatch.setattr(parts, "LETTERS", 500)
+    here = world(tmp_path, *NAMES)
+    here.run(MOVED)
+    assert here.store.prune("spring", 1) == len(NAMES) * len(EXPERTS)
+    handed = hand_over(here, tmp_path / "handed")
+    assert sum(entry.kind == parts.PART for entry in handed.entries()) > 4
+    status, found = handed.replayed()
+    assert (status, found["valid"], found["findings"]) == (0, True, [])
+    assert [sorted(row["same"]) for row in found["rounds"]] == [[], sorted(EXPERTS)]
 
 
 @pytest.fixture(scope="module")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from flwr.app import Message
 
 from privacy import tensors
 from privacy.mechanism import Mechanism
+from server import exchange
 from server.campaign import Campaign
 from server.errors import CampaignBusy, CampaignChanged, CampaignError, EvaluationFailed, RoundFailed
 from server.home import Home
@@ -173,6 +175,24 @@ def test_a_bad_neighbour_costs_its_own_contribution_only(case: Case, tmp_path: P
     assert here.shown()["state"] == "done"
     assert here.faults_of(1, "west") == case.verdicts
     assert here.faults_of(1, "north") == here.faults_of(1, "south") == {None}
+
+
+def test_replies_are_taken_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of a large round's releases in memory at once: they come as fast as they are asked for."""
+    asked: list[int] = []
+    pull = SimulatedGrid.pull_messages
+
+    def counted(grid: SimulatedGrid, names: Iterable[str]) -> Iterable[Message]:
+        names = list(names)
+        asked.append(len(names))
+        return pull(grid, names)
+
+    monkeypatch.setattr(exchange, "AT_ONCE", 2)
+    monkeypatch.setattr(SimulatedGrid, "pull_messages", counted)
+    here = world(tmp_path, "north", "south", "west")
+    here.run(replace(CAMPAIGN, quorum=3))
+    assert max(asked) == 2
+    assert here.shown()["state"] == "done"
 
 
 def test_a_replayed_release_is_refused_as_such(tmp_path: Path) -> None:

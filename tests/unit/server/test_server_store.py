@@ -12,7 +12,7 @@ from privacy import keys, tensors
 from server.campaign import Campaign, Progress, Train, plan_for
 from server.errors import EnrolmentError, StoreError
 from server.home import Home
-from server.records import Hospital, Row
+from server.records import Hospital, Owed, Row
 from server.store import Store
 from strategies.definition import Stage
 from strategies.intake import Aggregated, Verdict
@@ -127,10 +127,11 @@ def test_receipts_are_owed_oldest_first_until_taken(store: Store) -> None:
     """A receipt that is forgotten, or sent for ever, would leave the ledgers apart."""
     _commit(store, 1)
     _commit(store, 2)
-    assert store.owed() == {"north": b"receipt 1"}
-    store.delivered(b"receipt 1", "kept")
-    assert store.owed() == {"north": b"receipt 2"}
-    store.delivered(b"receipt 2", "refused")
+    first, second = (Owed("spring", number, "north", b"receipt %d" % number) for number in (1, 2))
+    assert store.owed() == {"north": first}
+    store.delivered(first, "kept")
+    assert store.owed() == {"north": second}
+    store.delivered(second, "refused")
     assert store.owed() == {}
 
 
