@@ -25,6 +25,13 @@ def replace(path: Path, data: bytes, mode: int = 0o600) -> None:
         with suppress(FileNotFoundError):
             if time.time() - left.lstat().st_mtime > _LEFT_S:
                 left.unlink()
+    put(path, data, mode)
+
+
+def put(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """As `replace`, but what a death leaves beside is not looked for: for a folder of many files, each written once, which
+    would be searched for each, and which goes as a whole.
+    """
     part = path.with_name(f"{path.name}.{secrets.token_hex(8)}.part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:

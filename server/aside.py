@@ -24,7 +24,7 @@ class Aside:
         path = self.path(campaign, tensors.digest(data))
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            durable.replace(path, data)
+            durable.put(path, data)
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror}: check the disk and who runs this") from error
         return path

@@ -32,7 +32,7 @@ def hand_over(store: Store, entries: Sequence[Entry], folder: Path) -> Iterator[
                 except StoreError as error:
                     yield str(error)
                 else:
-                    durable.replace(handed.place(folder, kind, digest), data)
+                    durable.put(handed.place(folder, kind, digest), data)
     except OSError as error:
         raise HomeError(f"{error.filename}: {error.strerror}: name a folder that can be written") from error
 
