@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.payload import Shape
 from privacy.quantise import dequantise
-from privacy.release import PAYLOAD, Header, Release, Shape
+from privacy.release import PAYLOAD, Header, Release
 
 _LENGTH = 8  # of the number, little-endian, by which safetensors begins: its header's length
 _LEVEL, _SCALE = np.dtype("i1"), np.dtype("<f4")

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from privacy import canonical
@@ -17,6 +16,7 @@ from privacy.errors import WireError
 MAX_HEADER_BYTES = 1 << 20
 _METADATA = "__metadata__"
 _DTYPES: Mapping[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I8": np.dtype("i1")}
+_NAMES: Mapping[np.dtype[Any], str] = {np.dtype("<f4"): "float32", np.dtype("i1"): "int8"}
 
 
 def encode(tensors: Mapping[str, NDArray[np.float32]]) -> bytes:
@@ -51,10 +51,21 @@ def serialize(tensors: Mapping[str, NDArray[Any]], metadata: str | None) -> byte
         if name == _METADATA:
             raise WireError(f"a tensor can't be named {_METADATA}: the format keeps that name")
         dtype = value.dtype.newbyteorder("<")
-        if dtype not in _DTYPES.values():
+        if dtype not in _NAMES:
             raise WireError(f"tensor {name!r} is {value.dtype}; only float32 and int8 travel")
-        arrays[name] = np.array(value, dtype=dtype, order="C")
-    return safetensors.numpy.save(arrays, None if metadata is None else {"fedpath": metadata})
+        arrays[name] = np.require(value, dtype, "C")
+    # What `safetensors.numpy.save` does, without its second copy of the whole.
+    parts = {
+        name: safetensors.TensorSpec(
+            dtype=_NAMES[value.dtype],
+            shape=value.shape,
+            data_ptr=value.__array_interface__["data"][0],
+            data_len=value.nbytes,
+        )
+        for name, value in arrays.items()
+    }
+    written: bytes = safetensors.serialize(parts, None if metadata is None else {"fedpath": metadata})
+    return written
 
 
 def deserialize(data: bytes, limit: int) -> tuple[dict[str, NDArray[Any]], str]:
@@ -70,7 +81,7 @@ def deserialize(data: bytes, limit: int) -> tuple[dict[str, NDArray[Any]], str]:
         if dtype is None:
             raise WireError(f"tensor {name!r} is {part['dtype']}; only float32 and int8 travel")
         try:
-            tensors[name] = np.frombuffer(part["data"], dtype).reshape(part["shape"]).copy()
+            tensors[name] = np.frombuffer(part["data"], dtype).reshape(part["shape"])  # a bytearray, ours
         except (ValueError, OverflowError) as error:
             raise WireError(f"tensor {name!r} has a shape of no use: {error}") from error
     return tensors, metadata
