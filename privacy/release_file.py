@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -25,12 +26,13 @@ _LEVEL, _SCALE = np.dtype("i1"), np.dtype("<f4")
 class ReleaseFile:
     """The bytes of one release at `path`, which `check` has accepted and nobody has changed since.
 
-    `places` tells where each part's bytes begin. Made by `keep_release`.
+    `offsets` tells where each part's bytes lie, from `begin` on. Made by `keep_release`.
     """
 
     path: Path
     header: Header
-    places: Mapping[str, int]
+    begin: int
+    offsets: Mapping[str, int]
 
     @property
     def hospital(self) -> str:
@@ -61,25 +63,34 @@ class ReleaseFile:
         across = math.prod(shape[1:])
         by_row = len(shape) == 2 and shape[0] <= shape[1]  # as `privacy.quantise` scales
         first, scales = (start, stop - start) if by_row else (0, shape[1] if len(shape) == 2 else 1)
-        with self.path.open("rb", buffering=0) as file:
-            levels = _read(file, self.places[f"q/{tensor}"] + start * across, (stop - start) * across, _LEVEL)
-            each = _read(file, self.places[f"s/{tensor}"] + first * _SCALE.itemsize, scales, _SCALE)
+        file = os.open(self.path, os.O_RDONLY)
+        try:
+            levels = self._read(file, f"q/{tensor}", start * across, (stop - start) * across, _LEVEL)
+            each = self._read(file, f"s/{tensor}", first, scales, _SCALE)
+        finally:
+            os.close(file)
         each = each[:, None] if by_row else each[None, :]
         return dequantise(levels.reshape(stop - start, across), each).reshape(-1)
 
+    def _read(self, file: int, part: str, first: int, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        size = dtype.itemsize
+        data = os.pread(file, count * size, self.begin + self.offsets[part] + first * size)
+        return np.frombuffer(data, dtype, count)
 
-def keep_release(path: Path, release: Release) -> ReleaseFile:
-    """The release whose checked bytes lie at `path`; its tensors need not stay in memory."""
+
+def keep_release(path: Path, release: Release, like: ReleaseFile | None = None) -> ReleaseFile:
+    """The release whose checked bytes lie at `path`; its tensors need not stay in memory.
+
+    With `like`, a release of the same tensors, it shares their tables, so that many releases take little memory.
+    """
     with path.open("rb") as file:
         file.seek(PAYLOAD)
         length = int.from_bytes(file.read(_LENGTH), "little")
         parts: dict[str, Any] = json.loads(file.read(length))
-    begin = PAYLOAD + _LENGTH + length
-    places = {name: begin + part["data_offsets"][0] for name, part in parts.items() if name != "__metadata__"}
+    offsets: Mapping[str, int] = MappingProxyType(
+        {name: part["data_offsets"][0] for name, part in parts.items() if name != "__metadata__"}
+    )
     header = Header(**{field.name: getattr(release, field.name) for field in fields(Header)})
-    return ReleaseFile(path, header, MappingProxyType(places))
-
-
-def _read(file: Any, place: int, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    file.seek(place)
-    return np.fromfile(file, dtype, count)
+    if like is not None and (like.offsets, like.shapes) == (offsets, header.shapes):
+        offsets, header = like.offsets, replace(header, shapes=like.shapes)
+    return ReleaseFile(path, header, PAYLOAD + _LENGTH + length, offsets)

@@ -117,7 +117,8 @@ class Intake:
             self._check_noise(release)
         except ReleaseRefused as error:
             return Verdict(hospital, expert, error.code, digest, size)
-        self._accepted[expert].append(keep_release(self._keep(data), release))
+        accepted = self._accepted[expert]
+        accepted.append(keep_release(self._keep(data), release, like=accepted[0] if accepted else None))
         self._taken.add(release.nonce)
         return Verdict(hospital, expert, None, digest, size, release.noise_std, release.reservation)
 
