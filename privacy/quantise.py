@@ -36,16 +36,17 @@ def quantise(value: NDArray[np.float32], seed: str) -> tuple[NDArray[np.int8], N
     | of subnormal numbers       | as any other; a scale has at least one digit               |
     """
     shape = scales_shape(value.shape)
-    exact = np.array(value, np.float32, order="C")
-    most = _largest(exact, shape)
+    value = np.require(value, np.float32, "C")
+    exact, other = np.empty_like(value), np.empty_like(value)
+    most = _largest(np.abs(value, out=other), shape)
     # Rounded up, so that value / scale, rounded itself, never passes 127. What is added below is at most 1 - 2**-17, and
     # 128 - 2**-17 is a float32: so the sum stays under 128, 0 stays 0, and no clipping is needed.
     scales = np.where(most > 0, np.nextafter(most / np.float32(_LEVELS), np.float32(np.inf)), np.float32(0))
-    _by_slice(np.divide, exact, np.where(scales > 0, scales, np.float32(1)))
-    above = SeededRandom(seed).shorts(value.size).astype(np.float32)
-    above += 0.5  # the middle of each draw's part of [0, 1)
-    above *= np.float32(1 / _DRAWS)
-    exact += above.reshape(value.shape)
+    _by_slice(np.divide, value, np.where(scales > 0, scales, np.float32(1)), exact)
+    other[...] = SeededRandom(seed).shorts(value.size).reshape(value.shape)
+    other += np.float32(0.5)  # the middle of each draw's part of [0, 1)
+    other *= np.float32(1 / _DRAWS)
+    exact += other
     return np.floor(exact, out=exact).astype(np.int8), scales
 
 
@@ -53,7 +54,7 @@ def dequantise(levels: NDArray[np.int8], scales: NDArray[np.float32]) -> NDArray
     """levels * scales, float32; infinite or NaN where hostile scales make it so."""
     values = levels.astype(np.float32, order="C")
     with np.errstate(over="ignore", invalid="ignore"):
-        _by_slice(np.multiply, values, scales)
+        _by_slice(np.multiply, values, scales, values)
     return values
 
 
@@ -75,21 +76,22 @@ def scales_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[0], 1) if shape[0] <= shape[1] else (1, shape[1])
 
 
-def _largest(value: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _largest(size: NDArray[np.float32], shape: tuple[int, ...]) -> NDArray[np.float32]:
     """The largest magnitude in each slice, in the shape of the scales; 0 in an empty one."""
-    size = np.abs(value)
-    if value.size and len(shape) == 2 and shape[0] == 1:
-        size = _folded(size).max(axis=0).reshape(-1, value.shape[1])
+    if size.size and len(shape) == 2 and shape[0] == 1:
+        size = _folded(size).max(axis=0).reshape(-1, size.shape[1])
     together = tuple(axis for axis, count in enumerate(shape) if count == 1)
     return np.asarray(size.max(axis=together, keepdims=True, initial=0.0)).reshape(shape)
 
 
-def _by_slice(operation: np.ufunc, value: NDArray[np.float32], scales: NDArray[np.float32]) -> None:
-    """An operation of every value and its slice's scale, in place on a contiguous array."""
+def _by_slice(
+    operation: np.ufunc, value: NDArray[np.float32], scales: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
+    """An operation of every value and its slice's scale, on contiguous arrays."""
     if value.ndim == 2 and value.size and scales.shape == (1, value.shape[1]):
-        columns, value = value.shape[1], _folded(value)
+        columns, value, out = value.shape[1], _folded(value), _folded(out)
         scales = np.broadcast_to(scales, (value.shape[1] // columns, columns)).reshape(-1)
-    operation(value, scales, out=value)
+    operation(value, scales, out=out)
 
 
 def _folded(value: NDArray[np.float32]) -> NDArray[np.float32]:

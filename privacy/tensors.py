@@ -16,7 +16,7 @@ from privacy.errors import WireError
 MAX_HEADER_BYTES = 1 << 20
 _METADATA = "__metadata__"
 _DTYPES: Mapping[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I8": np.dtype("i1")}
-_NAMES: Mapping[np.dtype[Any], str] = {np.dtype("<f4"): "float32", np.dtype("i1"): "int8"}
+_NAMES: Mapping[np.dtype[Any], str] = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 def encode(tensors: Mapping[str, NDArray[np.float32]]) -> bytes:
@@ -54,18 +54,37 @@ def serialize(tensors: Mapping[str, NDArray[Any]], metadata: str | None) -> byte
         if dtype not in _NAMES:
             raise WireError(f"tensor {name!r} is {value.dtype}; only float32 and int8 travel")
         arrays[name] = np.require(value, dtype, "C")
-    # What `safetensors.numpy.save` does, without its second copy of the whole.
-    parts = {
-        name: safetensors.TensorSpec(
-            dtype=_NAMES[value.dtype],
-            shape=value.shape,
-            data_ptr=value.__array_interface__["data"][0],
-            data_len=value.nbytes,
-        )
-        for name, value in arrays.items()
-    }
-    written: bytes = safetensors.serialize(parts, None if metadata is None else {"fedpath": metadata})
-    return written
+    return b"".join([_header(arrays, metadata), *(arrays[name].data for name in _in_order(arrays))])
+
+
+def is_as_written(data: bytes, tensors: Mapping[str, NDArray[Any]], metadata: str) -> bool:
+    """Whether `data`, which `deserialize` read as these, is what `serialize` writes for them.
+
+    It is where its header is: that says where every byte of the rest belongs.
+    """
+    return data.startswith(_header(tensors, metadata))
+
+
+def _header(tensors: Mapping[str, NDArray[Any]], metadata: str | None) -> bytes:
+    """All that comes before the tensors' bytes, as the safetensors library writes it."""
+    table: dict[str, Any] = {} if metadata is None else {_METADATA: {"fedpath": metadata}}
+    end = 0
+    for name in _in_order(tensors):
+        value = tensors[name]
+        begin, end = end, end + value.nbytes
+        table[name] = {
+            "dtype": _NAMES[value.dtype],
+            "shape": list(value.shape),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _in_order(tensors: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Wide types first, then by name."""
+    return sorted(tensors, key=lambda name: (-tensors[name].itemsize, name.encode("utf-8")))
 
 
 def deserialize(data: bytes, limit: int) -> tuple[dict[str, NDArray[Any]], str]:

@@ -70,8 +70,9 @@ class DriftSums:
         total = np.zeros(len(rows[0]), np.float32)
         for row in rows:
             total += row
-        self.squares += [float(np.dot(row, row)) for row in rows]
-        self.with_sum += [float(np.dot(row, total)) for row in rows]
+        # Sums in pairs, not numpy's dot, whose threads spin where others work.
+        self.squares += [float(np.sum(row * row)) for row in rows]
+        self.with_sum += [float(np.sum(row * total)) for row in rows]
 
 
 def drift(hospitals: Sequence[str], sums: DriftSums, noise: DeltaNoise) -> Drift:
