@@ -45,6 +45,7 @@ bench: $(READY)
 	$(BIN)/python -m bench.privacy
 	$(BIN)/python -m bench.weighting
 	$(BIN)/python -m bench.low_rank
+	$(BIN)/python -m bench.aggregation
 	$(BIN)/python -m bench.training
 	$(BIN)/python -m bench.tissue
 	$(BIN)/python -m bench.features

@@ -23,7 +23,7 @@ Rows = Sequence[
 Change = NDArray[np.float32]  # what comes of them
 Values = NDArray[np.float64]
 
-STACK_BYTES = 8 << 20  # of one block of all hospitals; a rule needs some such blocks at once, but no more
+STACK_BYTES = 4 << 20  # of one block of all hospitals; a rule needs some such blocks at once, but no more
 _CACHED = 1 << 15  # values of a block at most: those of eight hospitals, 1 MiB, stay in the processor's cache
 
 
