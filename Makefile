@@ -52,6 +52,7 @@ bench: $(READY)
 	$(BIN)/python -m bench.weighting
 	$(BIN)/python -m bench.low_rank
 	$(BIN)/python -m bench.scale --quick
+	$(BIN)/python -m bench.aggregation
 	$(BIN)/python -m bench.training
 	$(BIN)/python -m bench.tissue
 	$(BIN)/python -m bench.features

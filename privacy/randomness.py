@@ -156,3 +156,7 @@ class SeededRandom(_Keystream):
 
     def __init__(self, seed: int | str) -> None:
         super().__init__(hashlib.sha256(f"fedpath/seeded/{seed}".encode()).digest())
+
+    def shorts(self, count: int) -> NDArray[np.uint16]:
+        """`count` independent whole numbers in [0, 2**16): two bytes of keystream each."""
+        return np.frombuffer(self._stream.update(bytes(2 * count)), dtype="<u2")

@@ -2,9 +2,8 @@
 
     ExpertDelta + Reservation --seal--> bytes --check--> Release, or a refusal by name
 
-Layout: magic `FPR2`, an Ed25519 signature over all that follows it, then a safetensors file.  Its metadata
-holds the header (canonical JSON: `Header`'s fields); each tensor t is `q/t` (int8, t's shape) and `s/t`
-(float32 scales), as `privacy.quantise` makes them, the nonce being the seed of its rounding.
+Layout: magic `FPR2`, an Ed25519 signature over all that follows it, then a safetensors file (`privacy.payload`), whose
+metadata holds the header (canonical JSON: `Header`'s fields), the nonce being the seed of the rounding to int8.
 Quantising is post-processing of what was noised, and costs no privacy.
 """
 
@@ -14,7 +13,6 @@ import math
 import secrets
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,15 +24,13 @@ from privacy.errors import MechanismError, ReleaseRefused, SealError, SignatureI
 from privacy.keys import SIGNATURE_BYTES, PrivateKey, PublicKey, Purpose
 from privacy.ledger.account import Reservation
 from privacy.mechanism import Event
+from privacy.payload import Shape, norm_of, pack, unpack
 from privacy.plan import Plan
-from privacy.quantise import dequantise, is_canonical, quantise, scales_shape
 
 MAGIC = b"FPR2"
 PAYLOAD = len(MAGIC) + SIGNATURE_BYTES
 _TEXTS = ("hospital", "key", "campaign", "expert")
 _DIGESTS = ("base_hash", "parent_hash", "plan_hash", "code_hash", "reservation", "nonce")
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -148,12 +144,10 @@ def seal(delta: ExpertDelta, reservation: Reservation, plan: Plan, hospital: str
         shapes={name: value.shape for name, value in delta.tensors.items()},
         nonce=secrets.token_hex(32),
     )
-    parts: dict[str, NDArray[Any]] = {}
     for name, value in delta.tensors.items():
         if not np.isfinite(value).all():
             raise SealError(f"{delta.expert}: {name} diverged to NaN or infinity: lower the learning rate")
-        parts[f"q/{name}"], parts[f"s/{name}"] = quantise(value, f"{header.nonce}/{name}")
-    payload = tensors.serialize(parts, header.to_bytes().decode("utf-8"))
+    payload = pack(delta.tensors, header.to_bytes().decode("utf-8"), header.nonce)
     return MAGIC + key.sign(payload, Purpose.RELEASE) + payload
 
 
@@ -181,8 +175,8 @@ def check(data: bytes, expected: Expectation) -> Release:
     except SignatureInvalid as error:
         raise _refused(ReleaseFault.BAD_SIGNATURE, str(error)) from None
     _check_binding(header, expected)
-    values = _tensors(payload, header, expected.max_bytes)
-    _check_values(values, expected.max_norm)
+    values = unpack(payload, header.shapes, expected.max_bytes)
+    _check_norm(values, expected.max_norm)
     return Release(**{field.name: getattr(header, field.name) for field in fields(Header)}, tensors=values)
 
 
@@ -236,35 +230,10 @@ def _check_binding(header: Header, expected: Expectation) -> None:
         raise _refused(ReleaseFault.REPLAYED, f"the release {header.nonce} was taken before")
 
 
-def _tensors(payload: bytes, header: Header, limit: int) -> dict[str, NDArray[np.float32]]:
-    try:
-        parts, metadata = tensors.deserialize(payload, limit)
-        plain = tensors.serialize(parts, metadata) == payload
-    except WireError as error:
-        raise _refused(ReleaseFault.NOT_A_RELEASE, str(error)) from None
-    if not plain:
-        raise _refused(ReleaseFault.NOT_A_RELEASE, "its bytes are not those that its contents are written as")
-    if set(parts) != {f"{kind}/{name}" for name in header.shapes for kind in "qs"}:
-        raise _refused(ReleaseFault.NOT_A_RELEASE, "it holds other tensors than its header says")
-    values = {}
-    for name, shape in sorted(header.shapes.items()):
-        levels, scales = parts[f"q/{name}"], parts[f"s/{name}"]
-        if levels.dtype != np.int8 or scales.dtype != np.float32:
-            raise _refused(ReleaseFault.WRONG_DTYPE, f"{name} is not int8 with float32 scales")
-        if levels.shape != shape or scales.shape != scales_shape(shape):
-            raise _refused(ReleaseFault.WRONG_SHAPE, f"{name} is {levels.shape} with scales {scales.shape}")
-        values[name] = dequantise(levels, scales)
-        if not is_canonical(levels, scales):
-            raise _refused(
-                ReleaseFault.NOT_A_RELEASE, f"{name} holds levels or scales that no value is rounded to"
-            )
-    return values
-
-
-def _check_values(values: Mapping[str, NDArray[np.float32]], max_norm: float) -> None:
-    if not all(np.isfinite(value).all() for value in values.values()):
+def _check_norm(values: Mapping[str, NDArray[np.float32]], max_norm: float) -> None:
+    norm = norm_of(values.values())
+    if not math.isfinite(norm):
         raise _refused(ReleaseFault.NOT_FINITE, "it holds NaN or infinity")
-    norm = math.sqrt(sum(float(np.square(value, dtype=np.float64).sum()) for value in values.values()))
     if norm > max_norm:
         raise _refused(ReleaseFault.NORM_TOO_LARGE, f"its norm {norm:.4g} is over {max_norm:.4g}")
 

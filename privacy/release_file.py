@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.payload import Shape
 from privacy.quantise import dequantise
-from privacy.release import PAYLOAD, Header, Release, Shape
+from privacy.release import PAYLOAD, Header, Release
 
 _LENGTH = 8  # of the number, little-endian, by which safetensors begins: its header's length
 _LEVEL, _SCALE = np.dtype("i1"), np.dtype("<f4")
@@ -25,13 +26,13 @@ _LEVEL, _SCALE = np.dtype("i1"), np.dtype("<f4")
 class ReleaseFile:
     """The bytes of one release at `path`, which `check` has accepted and nobody has changed since.
 
-    `begin` tells where the first part's bytes begin, `places` where each part's do from there on. Made by `keep_release`.
+    `offsets` tells where each part's bytes lie, from `begin` on. Made by `keep_release`.
     """
 
     path: Path
     header: Header
     begin: int
-    places: Mapping[str, int]
+    offsets: Mapping[str, int]
 
     @property
     def hospital(self) -> str:
@@ -64,36 +65,32 @@ class ReleaseFile:
         first, scales = (start, stop - start) if by_row else (0, shape[1] if len(shape) == 2 else 1)
         file = os.open(self.path, os.O_RDONLY)
         try:
-            place = self.begin + self.places[f"q/{tensor}"] + start * across
-            levels = _read(file, place, (stop - start) * across, _LEVEL)
-            place = self.begin + self.places[f"s/{tensor}"] + first * _SCALE.itemsize
-            each = _read(file, place, scales, _SCALE)
+            levels = self._read(file, f"q/{tensor}", start * across, (stop - start) * across, _LEVEL)
+            each = self._read(file, f"s/{tensor}", first, scales, _SCALE)
         finally:
             os.close(file)
         each = each[:, None] if by_row else each[None, :]
         return dequantise(levels.reshape(stop - start, across), each).reshape(-1)
 
+    def _read(self, file: int, part: str, first: int, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        size = dtype.itemsize
+        data = os.pread(file, count * size, self.begin + self.offsets[part] + first * size)
+        return np.frombuffer(data, dtype, count)
+
 
 def keep_release(path: Path, release: Release, like: ReleaseFile | None = None) -> ReleaseFile:
     """The release whose checked bytes lie at `path`; its tensors need not stay in memory.
 
-    What it has in common with `like`, another hospital's release of the same expert, is kept once for both: names and
-    shapes of hundreds of tensors would be most of what a thousand releases take.
+    With `like`, a release of the same tensors, it shares their tables, so that many releases take little memory.
     """
     with path.open("rb") as file:
         file.seek(PAYLOAD)
         length = int.from_bytes(file.read(_LENGTH), "little")
         parts: dict[str, Any] = json.loads(file.read(length))
-    places: Mapping[str, int] = MappingProxyType(
+    offsets: Mapping[str, int] = MappingProxyType(
         {name: part["data_offsets"][0] for name, part in parts.items() if name != "__metadata__"}
     )
     header = Header(**{field.name: getattr(release, field.name) for field in fields(Header)})
-    if like is not None and like.places == places and like.shapes == header.shapes:
-        header, places = replace(header, shapes=like.shapes), like.places
-    return ReleaseFile(path, header, PAYLOAD + _LENGTH + length, places)
-
-
-def _read(file: int, place: int, count: int, dtype: np.dtype[Any]) -> NDArray[Any]:
-    """By the system's own calls: with a thousand hospitals' releases opened in turn, Python's files take longer than the
-    reading."""
-    return np.frombuffer(os.pread(file, count * dtype.itemsize, place), dtype)
+    if like is not None and (like.offsets, like.shapes) == (offsets, header.shapes):
+        offsets, header = like.offsets, replace(header, shapes=like.shapes)
+    return ReleaseFile(path, header, PAYLOAD + _LENGTH + length, offsets)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import safetensors
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from privacy import canonical
@@ -17,6 +16,7 @@ from privacy.errors import WireError
 MAX_HEADER_BYTES = 1 << 20
 _METADATA = "__metadata__"
 _DTYPES: Mapping[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I8": np.dtype("i1")}
+_NAMES: Mapping[np.dtype[Any], str] = {dtype: name for name, dtype in _DTYPES.items()}
 
 
 def encode(tensors: Mapping[str, NDArray[np.float32]]) -> bytes:
@@ -51,10 +51,40 @@ def serialize(tensors: Mapping[str, NDArray[Any]], metadata: str | None) -> byte
         if name == _METADATA:
             raise WireError(f"a tensor can't be named {_METADATA}: the format keeps that name")
         dtype = value.dtype.newbyteorder("<")
-        if dtype not in _DTYPES.values():
+        if dtype not in _NAMES:
             raise WireError(f"tensor {name!r} is {value.dtype}; only float32 and int8 travel")
-        arrays[name] = np.array(value, dtype=dtype, order="C")
-    return safetensors.numpy.save(arrays, None if metadata is None else {"fedpath": metadata})
+        arrays[name] = np.require(value, dtype, "C")
+    return b"".join([_header(arrays, metadata), *(arrays[name].data for name in _in_order(arrays))])
+
+
+def is_as_written(data: bytes, tensors: Mapping[str, NDArray[Any]], metadata: str) -> bool:
+    """Whether `data`, which `deserialize` read as these, is what `serialize` writes for them.
+
+    It is where its header is: that says where every byte of the rest belongs.
+    """
+    return data.startswith(_header(tensors, metadata))
+
+
+def _header(tensors: Mapping[str, NDArray[Any]], metadata: str | None) -> bytes:
+    """All that comes before the tensors' bytes, as the safetensors library writes it."""
+    table: dict[str, Any] = {} if metadata is None else {_METADATA: {"fedpath": metadata}}
+    end = 0
+    for name in _in_order(tensors):
+        value = tensors[name]
+        begin, end = end, end + value.nbytes
+        table[name] = {
+            "dtype": _NAMES[value.dtype],
+            "shape": list(value.shape),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(table, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _in_order(tensors: Mapping[str, NDArray[Any]]) -> list[str]:
+    """Wide types first, then by name."""
+    return sorted(tensors, key=lambda name: (-tensors[name].itemsize, name.encode("utf-8")))
 
 
 def deserialize(data: bytes, limit: int) -> tuple[dict[str, NDArray[Any]], str]:
@@ -70,7 +100,7 @@ def deserialize(data: bytes, limit: int) -> tuple[dict[str, NDArray[Any]], str]:
         if dtype is None:
             raise WireError(f"tensor {name!r} is {part['dtype']}; only float32 and int8 travel")
         try:
-            tensors[name] = np.frombuffer(part["data"], dtype).reshape(part["shape"]).copy()
+            tensors[name] = np.frombuffer(part["data"], dtype).reshape(part["shape"])  # a bytearray, ours
         except (ValueError, OverflowError) as error:
             raise WireError(f"tensor {name!r} has a shape of no use: {error}") from error
     return tensors, metadata

@@ -19,7 +19,7 @@ from privacy.plan import Plan
 from strategies import shrink
 from strategies.drift import Drift, DriftSums, drift
 from strategies.errors import RecipeError
-from strategies.gathered import Gathered, State, Values
+from strategies.gathered import Gathered, State
 from strategies.noise import delta_noise, noise_norm
 from strategies.optimiser import Memory, Optimiser
 from strategies.rules import Mean, Median, MultiKrum, NormBound, Rule, TrimmedMean
@@ -119,27 +119,37 @@ def aggregate(gathered: Gathered, recipe: Recipe, plan: Plan, memory: Memory | N
     as they are. Raises `AggregationError` where a release can't be weighed.
     """
     memory = recipe.optimiser.begin(gathered.start) if memory is None else memory
-    rule, noise, sums = recipe.combining, delta_noise(plan), DriftSums(len(gathered.releases))
+    rule, noise, sums = recipe.combining, delta_noise(plan), DriftSums(len(gathered.releases), gathered.size)
     if len(gathered.releases) < rule.least:
         for rows in gathered.all():
             sums.add(rows)
         return Aggregate(
-            gathered.start, memory, Report(gathered.hospitals, True, {}, drift(gathered, sums, noise))
+            gathered.start,
+            memory,
+            Report(gathered.hospitals, True, {}, drift(gathered.hospitals, sums, noise)),
         )
     weights = rule.weigh(gathered, noise_norm(plan, gathered.size))
     state: dict[str, NDArray[np.float32]] = {}
     remembered: dict[str, NDArray[np.float32]] = {}
+    all_of_it = np.empty(gathered.size, np.float32)  # one piece of memory is had sooner than hundreds
+    scratch = np.empty(max((value.size for value in gathered.start.values()), default=0), np.float32)
+    first = 0
     for tensor, start in gathered.start.items():
-        change: Values = np.empty(start.size)
+        flat = scratch[: start.size]
         for block in gathered.blocks(tensor):
             rows = gathered.read(block)
             sums.add(rows)
-            change[block.first : block.first + block.size] = rule.combine(rows, weights)
-        change = change.reshape(start.shape)
-        change = shrink.shrunk(change, noise.variance * weights.noise_share, recipe.shrinkage)
+            rule.combine(rows, weights, flat[block.first : block.first + block.size])
+        change = shrink.shrunk(
+            flat.reshape(start.shape), noise.variance * weights.noise_share, recipe.shrinkage
+        )
         step, new = recipe.optimiser.step(tensor, change, memory)
-        state[tensor] = np.asarray(np.add(start, step, dtype=np.float64), np.float32)
+        state[tensor] = all_of_it[first : first + start.size].reshape(start.shape)
+        np.add(start, step, out=state[tensor], casting="same_kind")
+        first += start.size
         remembered |= new
     shares = [float(f"{share:.{_DIGITS}g}") for share in weights.each / weights.divisor]
     told = dict(zip(gathered.hospitals, shares, strict=True))
-    return Aggregate(state, remembered, Report(gathered.hospitals, False, told, drift(gathered, sums, noise)))
+    return Aggregate(
+        state, remembered, Report(gathered.hospitals, False, told, drift(gathered.hospitals, sums, noise))
+    )

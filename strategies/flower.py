@@ -14,16 +14,15 @@ from logging import INFO
 from pathlib import Path
 from types import MappingProxyType
 
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.common import log
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 
-from privacy import tensors
 from privacy.keys import PublicKey
 from privacy.plan import Plan
 from strategies.aggregate import Recipe
-from strategies.intake import MAX_STATE_BYTES, Aggregated, Intake, Terms, Verdict
+from strategies.intake import Aggregated, Intake, Terms, Verdict
 
 
 @dataclass(frozen=True)
@@ -93,12 +92,8 @@ class FedPathStrategy(Strategy):
         """
         return [self._message(node, name) for node, name in self._task.nodes.items()]
 
-    def aggregate_train(
-        self, server_round: int, replies: Iterable[Message]
-    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """Take in the replies; returns the trained experts' new tensors, or None where nothing was
-        accepted.
-        """
+    def aggregate_train(self, server_round: int, replies: Iterable[Message]) -> tuple[None, None]:
+        """Take in the replies; what came of them stands in `outcome`, as bytes, and is not made into a record again."""
         answered: set[str] = set()
         for reply in replies:
             name = self._task.nodes.get(reply.metadata.src_node_id)
@@ -110,12 +105,7 @@ class FedPathStrategy(Strategy):
                 self._heard(verdict)
         for expert in self._intake.released:
             self.outcome.experts[expert] = self._intake.aggregated(expert)
-        arrays = {
-            f"{expert}::{name}": Array(value)
-            for expert, found in self.outcome.experts.items()
-            for name, value in tensors.decode(found.state, MAX_STATE_BYTES).items()
-        }
-        return (ArrayRecord(arrays) if arrays else None), None
+        return None, None
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

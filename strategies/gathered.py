@@ -20,10 +20,11 @@ State = Mapping[str, NDArray[np.float32]]
 Rows = Sequence[
     NDArray[np.float32]
 ]  # one hospital's values of a block each; read-only, as they may be its own
+Change = NDArray[np.float32]  # what comes of them
 Values = NDArray[np.float64]
 
-STACK_BYTES = 32 << 20  # of one block of all hospitals; a rule needs some such blocks at once, but no more
-_CACHED = 1 << 17  # values of a block at most: a few of one hospital's stay in the processor's cache
+STACK_BYTES = 4 << 20  # of one block of all hospitals; a rule needs some such blocks at once, but no more
+_CACHED = 1 << 15  # values of a block at most: those of eight hospitals, 1 MiB, stay in the processor's cache
 
 
 class Contribution(Protocol):

@@ -13,12 +13,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-import numpy as np
-
 from privacy import tensors
 from privacy.codes import ReleaseFault
 from privacy.errors import ReleaseRefused
 from privacy.keys import PublicKey
+from privacy.payload import norm_of
 from privacy.plan import Plan
 from privacy.release import Expectation, Release, check
 from privacy.release_file import ReleaseFile, keep_release
@@ -119,7 +118,7 @@ class Intake:
         except ReleaseRefused as error:
             return Verdict(hospital, expert, error.code, digest, size)
         accepted = self._accepted[expert]
-        accepted.append(keep_release(self._keep(data), release, accepted[0] if accepted else None))
+        accepted.append(keep_release(self._keep(data), release, like=accepted[0] if accepted else None))
         self._taken.add(release.nonce)
         return Verdict(hospital, expert, None, digest, size, release.noise_std, release.reservation)
 
@@ -164,12 +163,10 @@ class Intake:
             except AggregationError as error:
                 raise ReleaseRefused(ReleaseFault.WRONG_NOISE, str(error)) from None
         if recipe.rule == NORM_BOUND:
-            square = sum(
-                float(np.square(value, dtype=np.float64).sum()) for value in release.tensors.values()
-            )
+            norm = norm_of(release.tensors.values())
             least = least_norm(plan, sum(value.size for value in release.tensors.values()))
-            if math.sqrt(square) < least:
-                text = f"its norm {math.sqrt(square):.4g} is under {least:.4g}: it lacks the noise that it states"
+            if norm < least:
+                text = f"its norm {norm:.4g} is under {least:.4g}: it lacks the noise that it states"
                 raise ReleaseRefused(ReleaseFault.NORM_TOO_SMALL, text)
 
 

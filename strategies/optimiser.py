@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from privacy import tensors
 from privacy.errors import WireError
 from strategies.errors import AggregationError, RecipeError
-from strategies.gathered import State, Values
+from strategies.gathered import Change, State, Values
 
 NONE, MOMENTUM, ADAM, YOGI = "none", "momentum", "adam", "yogi"
 OPTIMISERS = (NONE, MOMENTUM, ADAM, YOGI)
@@ -78,11 +78,11 @@ class Optimiser:
             for name, value in start.items()
         }
 
-    def step(self, tensor: str, change: Values, memory: Memory) -> tuple[Values, Memory]:
-        """What to add to the tensor, float64, and what is remembered of it afterwards; inputs are left as they are."""
+    def step(self, tensor: str, change: Change | Values, memory: Memory) -> tuple[Change | Values, Memory]:
+        """What to add to the tensor, and what is remembered of it afterwards; inputs are left as they are."""
         if self.kind == NONE:
             return change, {}
-        first = memory[f"first/{tensor}"].astype(np.float64)
+        change, first = change.astype(np.float64), memory[f"first/{tensor}"].astype(np.float64)
         if self.kind == MOMENTUM:
             first = self.beta1 * first + change
             return self.learning_rate * first, {f"first/{tensor}": first.astype(np.float32)}

@@ -20,8 +20,10 @@ from typing import Protocol
 
 import numpy as np
 
-from strategies.gathered import Gathered, Rows, Values, squared_norms
+from strategies.gathered import Change, Gathered, Rows, Values, squared_norms
 from strategies.weighting import Weighting
+
+_TOGETHER = 8  # hospitals
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,8 @@ class Rule(Protocol):
         """Weights of `least` releases or more; `noise_norm` is the norm of an honest change that is noise alone."""
         ...
 
-    def combine(self, rows: Rows, weights: Weights) -> Values:
-        """One change for each value of a block, float64."""
+    def combine(self, rows: Rows, weights: Weights, out: Change) -> None:
+        """Write one change for each value of a block."""
         ...
 
 
@@ -69,9 +71,9 @@ class Mean:
         each = [self.weighting.of(release) for release in gathered.releases]
         return Weights(np.array(each), sum(each))
 
-    def combine(self, rows: Rows, weights: Weights) -> Values:
+    def combine(self, rows: Rows, weights: Weights, out: Change) -> None:
         """Weighted sum over divisor, added in the order of the hospitals."""
-        return weighted_mean(rows, weights)
+        weighted_mean(rows, weights, out)
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,9 @@ class NormBound:
         norms = np.sqrt(squared_norms(gathered))
         return Weights(weights.each * (noise_norm / np.maximum(norms, noise_norm)), weights.divisor)
 
-    def combine(self, rows: Rows, weights: Weights) -> Values:
+    def combine(self, rows: Rows, weights: Weights, out: Change) -> None:
         """The weighted mean."""
-        return weighted_mean(rows, weights)
+        weighted_mean(rows, weights, out)
 
 
 @dataclass(frozen=True)
@@ -107,13 +109,13 @@ class Median:
         """Equal."""
         return _equal(gathered)
 
-    def combine(self, rows: Rows, weights: Weights) -> Values:
+    def combine(self, rows: Rows, weights: Weights, out: Change) -> None:
         """The middle of each column."""
         stack, count = np.stack(rows), len(rows)
         low, high = (count - 1) // 2, count // 2
         stack.partition(sorted({low, high}), axis=0)
-        middle: Values = np.add(stack[low], stack[high], dtype=np.float64) / 2.0
-        return middle
+        np.add(stack[low], stack[high], out=out)
+        out *= np.float32(0.5)
 
 
 @dataclass(frozen=True)
@@ -131,12 +133,11 @@ class TrimmedMean:
         """Equal."""
         return _equal(gathered)
 
-    def combine(self, rows: Rows, weights: Weights) -> Values:
+    def combine(self, rows: Rows, weights: Weights, out: Change) -> None:
         """The mean of the middle of each column."""
         stack = np.stack(rows)
         stack.sort(axis=0)
-        middle: Values = np.mean(stack[self.hostile : len(stack) - self.hostile], axis=0, dtype=np.float64)
-        return middle
+        out[...] = np.mean(stack[self.hostile : len(stack) - self.hostile], axis=0, dtype=np.float64)
 
 
 @dataclass(frozen=True)
@@ -164,21 +165,32 @@ class MultiKrum:
         each[chosen] = 1.0
         return Weights(each, float(kept))
 
-    def combine(self, rows: Rows, weights: Weights) -> Values:
+    def combine(self, rows: Rows, weights: Weights, out: Change) -> None:
         """The mean of the chosen."""
-        return weighted_mean(rows, weights)
+        weighted_mean(rows, weights, out)
 
 
-def weighted_mean(rows: Rows, weights: Weights) -> Values:
-    """In float64, added in the order of the rows; those of weight 0 are left out."""
-    total = np.zeros(len(rows[0]))
-    for row, weight in zip(rows, weights.each, strict=True):
-        if weight == 1.0:
-            total += row
-        elif weight != 0.0:
-            total += np.multiply(row, weight, dtype=np.float64)
-    total /= weights.divisor
-    return total
+def weighted_mean(rows: Rows, weights: Weights, out: Change) -> None:
+    """Write the weighted sum over the divisor, added in the order of the rows; those of weight 0 are left out.
+
+    In float32 within each `_TOGETHER` hospitals and in float64 between them: off by less than 1e-6 of the mean magnitude,
+    however many hospitals there are (at most eleven roundings of 2**-24), and the same on every machine.
+    """
+    counted = [(row, weight) for row, weight in zip(rows, weights.each, strict=True) if weight]
+    plain = all(weight == 1.0 for _, weight in counted)
+    last = 1.0 / weights.divisor if plain else 1.0
+    scaled = np.empty(0 if plain else len(out), np.float32)
+    wide = np.zeros(len(out) if len(counted) > _TOGETHER else 0)
+    for begin in range(0, len(counted), _TOGETHER):
+        for place, (row, weight) in enumerate(counted[begin : begin + _TOGETHER]):
+            share = np.float32(1.0 if plain else weight / weights.divisor)
+            if place == 0:
+                np.multiply(row, share, out=out)
+            else:
+                out += row if plain else np.multiply(row, share, out=scaled)
+        if len(wide):
+            wide += out
+    np.multiply(wide if len(wide) else out, last, out=out, casting="same_kind")
 
 
 def squared_distances(gathered: Gathered) -> Values:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from strategies.gathered import Values
+from strategies.gathered import Change, Values
 
 NONE, BY_TENSOR, BY_ROW = "none", "tensor", "row"
 SHRINKAGES = (NONE, BY_TENSOR, BY_ROW)
 _LEAST_VALUES = 3  # James and Stein's estimator gains from three values on
 
 
-def shrunk(change: Values, noise_variance: float, by: str) -> Values:
+def shrunk(change: Change | Values, noise_variance: float, by: str) -> Change | Values:
     """The change of one tensor, each group scaled by `max(0, 1 - (n - 2) v / |x|^2)`: its positive part's James-Stein
     estimator, n values x with noise of variance v each (Efron and Morris 1973).
 
@@ -26,6 +26,6 @@ def shrunk(change: Values, noise_variance: float, by: str) -> Values:
     count = groups.shape[1]
     if count < _LEAST_VALUES:
         return change
-    power = np.square(groups).sum(axis=1, keepdims=True)
+    power = np.square(groups, dtype=np.float64).sum(axis=1, keepdims=True)
     kept = 1.0 - (count - 2) * noise_variance / np.where(power > 0, power, 1.0)
     return (groups * np.maximum(kept, 0.0)).reshape(change.shape)

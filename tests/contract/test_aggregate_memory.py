@@ -40,7 +40,7 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("rule", ["mean", "norm-bound", "median", "trimmed-mean", "multi-krum"])
 def test_peak_memory_is_bounded_however_many_hospitals_release(release: Path, rule: str) -> None:
     """Catches a rule that holds all releases, which would take 500 MiB more at 256 hospitals: the budget is one stack of
-    32 MiB in float32; multi-Krum has one in float64 besides.
+    4 MiB in float32; a rule that sorts has a copy besides, multi-Krum one in float64.
     """
     peaks = [
         int(

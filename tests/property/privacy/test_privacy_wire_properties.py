@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -60,6 +61,22 @@ def test_tensors_round_trip(state: dict[str, NDArray[np.float32]]) -> None:
         assert again[name].shape == value.shape
         np.testing.assert_array_equal(again[name], value)
     assert tensors.encode(dict(reversed(list(again.items())))) == data
+
+
+@given(
+    st.dictionaries(names, arrays | hnp.arrays(np.int8, shapes), max_size=6),
+    st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=20),
+)
+def test_tensors_are_written_as_the_library_writes_them(
+    parts: dict[str, NDArray[np.float32] | NDArray[np.int8]], metadata: str | None
+) -> None:
+    """Catches a header that is not safetensors' own: another order, padding or spelling of a name."""
+    table = None if metadata is None else {"fedpath": metadata}
+    data = tensors.serialize(parts, metadata)
+    assert data == safetensors.numpy.save(parts, table)
+    again, text = tensors.deserialize(data, LIMIT)
+    assert text == (metadata or "")
+    assert metadata is None or tensors.is_as_written(data, again, text)
 
 
 @given(st.binary(max_size=200), spoil)

@@ -31,6 +31,46 @@ def test_the_mean_over_seeds_is_the_value() -> None:
     assert (worst(np.rint(value * 127.0) / 127)[1:] > bound).all()
 
 
+class Fixed:
+    """A source that gives these draws over and over."""
+
+    def __init__(self, *draws: int) -> None:
+        self._draws = np.array(draws, np.uint16)
+
+    def shorts(self, count: int) -> NDArray[np.uint16]:
+        return np.resize(self._draws, count)
+
+
+def test_the_mean_over_all_draws_is_the_value_to_a_65536th_of_a_level(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Catches draws in too few bits, and sums that lose what they carry near the top level."""
+    monkeypatch.setattr("privacy.quantise.SeededRandom", lambda seed: Fixed(*range(1 << 16)))
+    each = np.array([127.0, 126.9999, 100.3, -99.7, -1e-4, 1e-4, 0.5, 0.0], np.float32)
+    levels, scales = quantise(np.repeat(each, 1 << 16), "s")
+    mean = levels.reshape(len(each), -1).mean(axis=1, dtype=np.float64)
+    exact = each.astype(np.float64) / scales[0].astype(np.float64)
+    assert (np.abs(mean - exact) <= 2.0**-16).all()
+
+
+@pytest.mark.parametrize("draw", [0, 0xFFFF])
+@pytest.mark.parametrize("shape", [(999,), (640, 16), (16, 640), (333, 3)])
+def test_the_extreme_draws_stay_within_the_levels(
+    monkeypatch: pytest.MonkeyPatch, draw: int, shape: tuple[int, ...]
+) -> None:
+    """Catches a largest value that the largest draw lifts to 128, which wraps to -128, a zero that moves, and a value that
+    goes further than to its neighbour.
+    """
+    monkeypatch.setattr("privacy.quantise.SeededRandom", lambda seed: Fixed(draw))
+    for power in (-140, -30, 0, 30, 120):
+        value = np.random.default_rng(power + 200).normal(size=shape)
+        value = np.ldexp(np.round(value, 2), power).astype(np.float32)
+        levels, scales = quantise(value, "s")
+        assert levels.min() >= -127
+        assert (np.abs(levels * scales.astype(np.float64) - value) <= scales).all()
+        assert not levels[value == 0].any()
+
+
 def test_the_rounding_is_the_seeds_and_nothing_elses() -> None:
     """Catches secret randomness in what anyone must be able to recompute, and one draw for every release."""
     value = np.random.default_rng(0).normal(size=(9, 4)).astype(np.float32)

@@ -31,7 +31,9 @@ SHAPES = {
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 1000])
 def test_rows_are_what_was_checked_to_the_last_bit(tmp_path: Path, rows: int) -> None:
-    """Catches a scale taken for another row's or column's, and an offset that is off by a tensor."""
+    """Catches a scale taken for another row's or column's, an offset that is off by a tensor, and tables that are not
+    shared, or are shared with a release of other tensors.
+    """
     north = hospital(tmp_path)
     plan = replace(PLAN, experts=("scale/roi",))
     descent = PrivateDescent({f"scale/roi::{n}": torch.zeros(s) for n, s in SHAPES.items()}, 0.01)
@@ -58,3 +60,9 @@ def test_rows_are_what_was_checked_to_the_last_bit(tmp_path: Path, rows: int) ->
         parts = [kept.rows(name, at, min(at + rows, count)) for at in range(0, count, rows)]
         read = np.concatenate([*parts, np.empty(0, np.float32)])
         assert read.tobytes() == value.tobytes(), name
+    again = keep_release(path, release, like=kept)
+    assert again == kept
+    assert again.offsets is kept.offsets
+    assert again.shapes is kept.shapes
+    other = replace(kept, offsets={**kept.offsets, "q/tall": 7})
+    assert keep_release(path, release, like=other) == kept

@@ -14,7 +14,7 @@ from privacy.plan import Plan
 from strategies.aggregate import Recipe, aggregate
 from strategies.errors import AggregationError
 from strategies.gathered import gather
-from strategies.noise import check_stated, least_norm, noise_norm
+from strategies.noise import check_stated, delta_noise, least_norm, noise_norm
 from strategies.shrink import BY_ROW, BY_TENSOR, shrunk
 from strategies.weighting import EQUAL, NOISE_AWARE, NOISE_MATCHED
 
@@ -176,3 +176,25 @@ def test_drift_tells_hospitals_that_agree_from_one_that_does_not() -> None:
     drift = aggregate(gather(EXPERT, start, quiet), Recipe(), PLAN).report.drift
     assert drift.signal_cosine is None
     assert all(told.norm == pytest.approx(1.0, abs=0.03) for told in drift.hospitals.values())
+
+
+def test_a_large_experts_drift_is_told_from_a_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a norm over the whole expert's noise while only a part is measured, and a part that is none or is one tensor:
+    what hospitals share lies in the last tensor here. 20 tensors of 2,000 values, of which one in five is measured.
+    """
+    random = np.random.default_rng(0)
+    common = random.normal(size=(500, 4))
+    scale = math.sqrt(delta_noise(PLAN).variance)
+
+    def one(name: str) -> Change:
+        values = {f"t{at:02}": scale * random.normal(size=(500, 4)) for at in range(20)}
+        values["t19"] += 3 * scale * common
+        return Change(name, {key: value.astype(np.float32) for key, value in values.items()}, 1.0)
+
+    found = [one(name) for name in "abcd"]
+    start = {name: np.zeros(value.shape, np.float32) for name, value in found[0].tensors.items()}
+    monkeypatch.setattr("strategies.drift.MEASURED", 8_000)
+    drift = aggregate(gather(EXPERT, start, found), Recipe(), PLAN).report.drift
+    for told in drift.hospitals.values():  # four tensors, one of ten times the noise's power: sqrt(13 / 4)
+        assert told.norm == pytest.approx(math.sqrt(13 / 4), rel=0.1)
+        assert (told.signal_cosine or 0) > 0.9

@@ -1,0 +1,268 @@
+"""How fast one expert's round is aggregated, how much memory that takes, and what releases weigh: beside numpy and peers.
+
+    python -m bench.aggregation [--json] [--small]
+
+Eight hospitals, 336 matrices of 2048 x 16 each (44 MB in float32). CPU seconds of one thread: medians of interleaved repeats
+with the least and the most; ratios are medians over the repeats.
+
+    floor           numpy: for every matrix, the weighted mean of the hospitals' float32 arrays into a new array, in place: one
+                    multiplication and one sum a hospital. Nothing else is done, and nothing is checked
+    floor_equal     the same for equal weights: one sum a hospital, one multiplication at the end
+    ours_<rule>     strategies.aggregate on the same arrays: the mean (equal weights), the declared mean (the floor's weights) or
+                    a robust rule, agreement between hospitals measured, and the result added to the expert
+    ours_from_disk  the mean from checked int8 releases on disk: read, dequantised and aggregated
+    ours_taken_in   all of a round: each release checked with its signature, then aggregated from disk and encoded
+    flower          FedAvg.aggregate_train on the same arrays, weighted, as Messages with ArrayRecords
+    nvflare         InTimeAccumulateWeightedAggregator on such arrays, weighted, in an environment of its own
+    pfl             SumAggregator and average on such arrays, in an environment of its own
+
+`memory` is what processes that take in releases from disk and aggregate them need at most (`bench.aggregation_memory`);
+`wire` what a release weighs over its float32 bytes (of FFA-LoRA: over those of A and B of square layers), and the speed of
+writing (quantise and serialise) and of reading (parse, check the bytes, dequantise, sum the norm) in GB of float32 a second,
+beside numpy's copy of the same arrays into new ones. `--small` proves only that all of it runs. Minutes, and 3 GB under
+build/bench.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, Message, MessageType, MetricRecord, RecordDict
+from flwr.serverapp.strategy import FedAvg
+from flwr.supercore.task_identity import TaskIdentity
+from numpy.typing import NDArray
+
+from bench import command
+from bench.aggregation_memory import peaks
+from bench.aggregation_round import (
+    FULL,
+    SMALL,
+    Size,
+    change,
+    header,
+    intake,
+    name_of,
+    new_key,
+    recipe_of,
+    sealed,
+    start,
+)
+from bench.ledger import seconds
+from bench.peers.environment import Peer, PeerError, environment
+from bench.privacy_noise import PFL
+from bench.privacy_timing import Figures, interleaved
+from bench.weighting import EXPERT, PLAN, Change
+from privacy.keys import PublicKey
+from privacy.payload import norm_of, pack, unpack
+from privacy.release import PAYLOAD, Header, Release
+from privacy.release_file import keep_release
+from privacy.tensors import read_metadata
+from strategies.aggregate import MEAN, MEDIAN, RULES, Recipe, aggregate
+from strategies.gathered import Contribution, gather
+from strategies.noise import delta_noise
+from strategies.weighting import DECLARED, Weighting
+
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+NVFLARE = ("nvflare==2.9.0",)
+REPEATS, FEW = 11, 2
+HOSPITALS = (8, 32, 128, 256)
+GOALS = {
+    "mean_to_floor_most": 1.3,
+    "flower_to_mean_least": 4.0,
+    "growth_mib_most": "one release",
+    "release_most": 0.26,
+    "ffa_release_most": 0.13,
+    "gb_s_least": "1, and half of numpy's copy",
+}
+
+
+def measure(*, small: bool) -> dict[str, Mapping[str, object]]:
+    """All figures. Progress goes to stderr."""
+    size = SMALL if small else FULL
+    repeats = FEW if small else REPEATS
+    changes = [change(size, number) for number in range(size.hospitals)]
+    absent: dict[str, str] = {}
+    found: dict[str, Mapping[str, object]] = {
+        "setting": {
+            "small": small,
+            "megabytes_a_hospital": size.bytes / 1e6,
+            "hospitals": size.hospitals,
+            "goals": GOALS,
+        }
+    }
+    command.measuring("time")
+    found["time"] = _times(size, changes, repeats, absent)
+    command.measuring("wire")
+    found["wire"] = _wire(changes[0], repeats)
+    for rule, told in peaks(size, (MEAN, MEDIAN), HOSPITALS[:2] if small else HOSPITALS).items():
+        each = list(told.values())
+        release = float(str(found["wire"]["release_mib"]))
+        found[f"memory_{rule}"] = {**told, "growth_mib": round(each[-1] - each[0], 1), "release_mib": release}
+    found["absent"] = absent
+    return found
+
+
+def _times(size: Size, changes: Sequence[Change], repeats: int, absent: dict[str, str]) -> Figures:
+    weights = {found.hospital: 1.0 + number / 10 for number, found in enumerate(changes)}
+    delta_noise(PLAN)  # simulated once a plan, and remembered
+    works: dict[str, Callable[[], float]] = {
+        "floor": lambda: seconds(lambda: floor(changes, list(weights.values()))),
+        "floor_equal": lambda: seconds(lambda: floor_equal(changes)),
+        "ours_declared": _ours(size, changes, Recipe(weighting=Weighting(DECLARED, weights))),
+        **{f"ours_{rule}": _ours(size, changes, recipe_of(rule)) for rule in RULES},
+        "flower": _flower(changes, list(weights.values())),
+    }
+    shape = (size.tensors, size.rows, size.columns, size.hospitals)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="fedpath-bench-")))
+        key = new_key()
+        for number, data in enumerate(sealed(size, size.hospitals, key)):
+            (folder / name_of(number)).write_bytes(data)
+        kept = [_kept(folder / name_of(number)) for number in range(size.hospitals)]
+        works["ours_from_disk"] = _ours(size, kept, Recipe())
+        works["ours_taken_in"] = lambda: seconds(lambda: _taken_in(size, folder, key.public))
+        for name, requirements in (("nvflare", NVFLARE), ("pfl", PFL)):
+            try:
+                peer = Peer(environment(name, requirements), Path(f"{name}_mean.py"), *shape)
+                works[name] = stack.enter_context(peer).seconds
+            except PeerError as error:
+                absent[name] = str(error)
+        took = interleaved(works, repeats)
+    found: Figures = {f"{name}_s": _spread(each) for name, each in took.items()}
+    found |= {
+        f"{name}_to_floor": _ratio(each, took["floor"]) for name, each in took.items() if name != "floor"
+    }
+    found["ours_mean_to_floor_equal"] = _ratio(took["ours_mean"], took["floor_equal"])
+    for name in ("flower", "nvflare", "pfl"):
+        if name in took:
+            found |= {
+                f"{name}_to_ours_{way}": _ratio(took[name], took[f"ours_{way}"])
+                for way in ("mean", "declared")
+            }
+    return found
+
+
+def floor(changes: Sequence[Change], weights: Sequence[float]) -> list[NDArray[np.float32]]:
+    """The weighted mean of each matrix."""
+    shares = [np.float32(weight / sum(weights)) for weight in weights]
+    means = []
+    for name, like in changes[0].tensors.items():
+        total, scaled = np.empty_like(like), np.empty_like(like)
+        np.multiply(like, shares[0], out=total)
+        for found, share in zip(changes[1:], shares[1:], strict=True):
+            np.multiply(found.tensors[name], share, out=scaled)
+            total += scaled
+        means.append(total)
+    return means
+
+
+def floor_equal(changes: Sequence[Change]) -> list[NDArray[np.float32]]:
+    """The mean of each matrix."""
+    share = np.float32(1 / len(changes))
+    means = []
+    for name, like in changes[0].tensors.items():
+        total = like + changes[1].tensors[name]
+        for found in changes[2:]:
+            total += found.tensors[name]
+        total *= share
+        means.append(total)
+    return means
+
+
+def _ours(size: Size, releases: Sequence[Contribution], recipe: Recipe) -> Callable[[], float]:
+    before = start(size)
+    return lambda: seconds(lambda: aggregate(gather(EXPERT, before, releases), recipe, PLAN))
+
+
+def _taken_in(size: Size, folder: Path, key: PublicKey) -> None:
+    names = [name_of(number) for number in range(size.hospitals)]
+    lie = (folder / name for name in names)
+    round_of = intake(size, MEAN, [key] * size.hospitals, lambda data: next(lie))
+    for name in names:
+        assert round_of.take(name, EXPERT, (folder / name).read_bytes()).fault is None
+    round_of.aggregated(EXPERT)
+
+
+def _kept(path: Path) -> Contribution:
+    payload = path.read_bytes()[PAYLOAD:]
+    told = Header.from_bytes(read_metadata(payload, len(payload)).encode())
+    return keep_release(path, Release(**vars(told), tensors={}))
+
+
+def _flower(changes: Sequence[Change], weights: Sequence[float]) -> Callable[[], float]:
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    TaskIdentity.task_id, TaskIdentity.run_id, TaskIdentity.node_id = 1, 1, 1  # or no message can be made
+    replies = []
+    for number, (found, weight) in enumerate(zip(changes, weights, strict=True)):
+        arrays = ArrayRecord({name: Array(value) for name, value in found.tensors.items()})
+        asked = Message(RecordDict(), number + 1, MessageType.TRAIN)
+        asked.metadata.__dict__["_message_id"] = str(number)
+        content = RecordDict({"arrays": arrays, "metrics": MetricRecord({"num-examples": weight})})
+        replies.append(Message(content, reply_to=asked))
+
+    def work() -> None:
+        mean, _ = FedAvg().aggregate_train(1, replies)
+        assert mean is not None
+
+    return lambda: seconds(work)
+
+
+def _wire(found: Change, repeats: int) -> Figures:
+    told = header(found.shapes, found.hospital, new_key().public, found.noise_variance)
+    text = told.to_bytes().decode()
+    payload = pack(found.tensors, text, told.nonce)
+    size = sum(value.nbytes for value in found.tensors.values())
+    works = {
+        "copy": lambda: seconds(lambda: [value.copy() for value in found.tensors.values()]),
+        "write": lambda: seconds(lambda: pack(found.tensors, text, told.nonce)),
+        "read": lambda: seconds(lambda: norm_of(unpack(payload, found.shapes, len(payload)).values())),
+    }
+    took = interleaved(works, repeats)
+    speeds = {name: sorted(size / 1e9 / each for each in all_of_it) for name, all_of_it in took.items()}
+    sent = PAYLOAD + len(payload)
+    return {
+        "release_mib": round(sent / 2**20, 1),
+        "release_to_float32": round(sent / size, 4),
+        "ffa_release_to_float32_of_a_and_b": round(sent / (2 * size), 4),
+        **{
+            f"{name}_gb_s": f"{median(each):.2f} ({each[0]:.2f}-{each[-1]:.2f})"
+            for name, each in speeds.items()
+        },
+        "goal_gb_s": round(max(1.0, median(speeds["copy"]) / 2), 2),
+        "write_to_copy": _ratio(took["write"], took["copy"]),
+        "read_to_copy": _ratio(took["read"], took["copy"]),
+    }
+
+
+def _spread(took: Sequence[float]) -> str:
+    return f"{median(took):.4f} ({min(took):.4f}-{max(took):.4f})"
+
+
+def _ratio(above: Sequence[float], below: Sequence[float]) -> float:
+    return round(median(a / b for a, b in zip(above, below, strict=True)), 3)
+
+
+def main() -> None:
+    """Command line."""
+    parser = command.options(__doc__)
+    parser.add_argument("--small", action="store_true", help="small matrices: proves that it runs")
+    asked = parser.parse_args()
+    if os.environ | ONE_THREAD != os.environ:  # numpy reads them when it is imported
+        os.execve(
+            sys.executable,
+            [sys.executable, "-m", "bench.aggregation", *sys.argv[1:]],
+            os.environ | ONE_THREAD,
+        )
+    command.show(measure(small=asked.small), asked.json)
+
+
+if __name__ == "__main__":
+    main()

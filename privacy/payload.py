@@ -1,0 +1,71 @@
+"""The tensors of a release: int8 levels and float32 scales in one safetensors file, whose metadata is the header.
+
+Tensor t is `q/t` (int8, t's shape) and `s/t` (float32 scales), as `privacy.quantise` makes them.  One content has one byte
+string: whatever else would be read as the same could carry a message in its bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy import tensors
+from privacy.codes import ReleaseFault
+from privacy.errors import ReleaseRefused, WireError
+from privacy.quantise import dequantise, is_canonical, quantise, scales_shape
+
+Shape = tuple[int, ...]
+
+
+def pack(change: Mapping[str, NDArray[np.float32]], header: str, nonce: str) -> bytes:
+    """Quantise finite tensors and write them with their header; the nonce is the seed of the rounding."""
+    parts: dict[str, NDArray[Any]] = {}
+    for name, value in change.items():
+        parts[f"q/{name}"], parts[f"s/{name}"] = quantise(value, f"{nonce}/{name}")
+    return tensors.serialize(parts, header)
+
+
+def unpack(payload: bytes, shapes: Mapping[str, Shape], limit: int) -> dict[str, NDArray[np.float32]]:
+    """The change in hostile bytes of at most `limit` bytes, dequantised; it may hold infinity or NaN.
+
+    Raises `ReleaseRefused` where the bytes are not those that `pack` writes for tensors of these shapes.
+    """
+    try:
+        parts, metadata = tensors.deserialize(payload, limit)
+    except WireError as error:
+        raise _refused(ReleaseFault.NOT_A_RELEASE, str(error)) from None
+    if not tensors.is_as_written(payload, parts, metadata):
+        raise _refused(ReleaseFault.NOT_A_RELEASE, "its bytes are not those that its contents are written as")
+    if set(parts) != {f"{kind}/{name}" for name in shapes for kind in "qs"}:
+        raise _refused(ReleaseFault.NOT_A_RELEASE, "it holds other tensors than its header says")
+    values = {}
+    for name, shape in sorted(shapes.items()):
+        levels, scales = parts[f"q/{name}"], parts[f"s/{name}"]
+        if levels.dtype != np.int8 or scales.dtype != np.float32:
+            raise _refused(ReleaseFault.WRONG_DTYPE, f"{name} is not int8 with float32 scales")
+        if levels.shape != shape or scales.shape != scales_shape(shape):
+            raise _refused(ReleaseFault.WRONG_SHAPE, f"{name} is {levels.shape} with scales {scales.shape}")
+        values[name] = dequantise(levels, scales)
+        if not is_canonical(levels, scales):
+            raise _refused(
+                ReleaseFault.NOT_A_RELEASE, f"{name} holds levels or scales that no value is rounded to"
+            )
+    return values
+
+
+def norm_of(values: Iterable[NDArray[np.float32]]) -> float:
+    """The L2 norm of a change, summed in float64; infinite or NaN exactly where a value is."""
+    square = 0.0
+    for value in values:
+        wide = value.astype(np.float64).reshape(-1)
+        # Not numpy's dot, whose threads spin where others work. No float32's square overflows a float64.
+        square += float(np.einsum("i,i->", wide, wide))
+    return math.sqrt(square)
+
+
+def _refused(code: ReleaseFault, message: str) -> ReleaseRefused:
+    return ReleaseRefused(code, message)
