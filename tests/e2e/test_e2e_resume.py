@@ -69,7 +69,10 @@ def test_a_hospital_killed_in_mid_round_costs_no_double_spend(running: Running) 
         assert _spent(home, "autumn") == {1: 1, 2: 1, 3: 1}
 
 
-@pytest.mark.parametrize("victim", ["everything of the server's", "the ServerApp alone"])
+@pytest.mark.parametrize(
+    "victim",
+    ["everything of the server's", pytest.param("the ServerApp alone", marks=pytest.mark.nightly)],
+)
 def test_a_server_killed_in_mid_round_goes_on_from_the_last_commit(running: Running, victim: str) -> None:
     """Catches a campaign that starts over, one that waits for ever, and hospitals that pay twice for a round."""
     federation = running.federation

@@ -10,7 +10,7 @@ from privacy import keys
 from privacy.ledger.store import Ledger
 from tests.e2e.federation import build
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.nightly, pytest.mark.e2e]
 
 
 def test_a_campaign_runs_in_the_simulation_engine(tmp_path: Path) -> None:
