@@ -19,8 +19,8 @@ with the least and the most; ratios are medians over the repeats.
 `memory` is what processes that take in releases from disk and aggregate them need at most (`bench.aggregation_memory`);
 `wire` what a release weighs over its float32 bytes (of FFA-LoRA: over those of A and B of square layers), and the speed of
 writing (quantise and serialise) and of reading (parse, check the bytes, dequantise, sum the norm) in GB of float32 a second,
-beside numpy's copy of the same arrays into new ones. `--small` proves only that all of it runs. Minutes, and 3 GB under
-build/bench.
+beside numpy's copy of the same arrays into new ones. `--small` proves only that all of it runs. Half an hour on two busy
+cores, and 3 GB under build/bench.
 """
 
 from __future__ import annotations
