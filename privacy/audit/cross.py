@@ -15,7 +15,7 @@ from privacy.codes import UNSIGNED, ReleaseFault
 from privacy.evaluation import EVALUATION
 from privacy.experts import EXPERTS
 from privacy.ledger.entries import read_time
-from privacy.mechanism import Event
+from privacy.mechanism import SHARED, Event
 from privacy.plan import TRAINING
 from privacy.receipt import ACCEPTED, Receipt
 
@@ -217,4 +217,5 @@ def _named(held: Round) -> str:
 
 
 def _said(event: Event) -> str:
-    return f"{event.steps} steps at noise {event.noise_multiplier:g} and rate {event.sampling_rate:g}"
+    shared = " of all shares" if event.mechanism == SHARED else ""
+    return f"{event.steps} steps at noise {event.noise_multiplier:g}{shared} and rate {event.sampling_rate:g}"
