@@ -29,7 +29,7 @@ def add(
     with told_plainly():
         place = Home(home.absolute())
         key = peers.add(place.peers, place.settings.name, name, keyfile)
-    typer.echo(f"{name}: {key.fingerprint}: compare it with {name} by telephone; restart the agent")
+    typer.echo(f"{name}: {key.fingerprint}: compare it with {name} by telephone")
 
 
 @peer.command("list")

@@ -270,11 +270,13 @@ class Store:
         seconds: Mapping[str, float],
         *,
         keep_releases: bool,
+        summed: Mapping[str, Any] | None = None,
     ) -> dict[str, str]:
         """Make a round stand: `trained` holds the experts that hospitals trained. Returns all experts' hashes after it.
 
         One transaction: after a crash either all of it is there or none. `keep_releases` keeps the accepted releases, which
-        must have been put aside; the journal says whether they were.
+        must have been put aside; the journal says whether they were. `summed` is what the journal says of a round under
+        distributed trust.
         """
         plan = opened.plan
         if keep_releases:
@@ -339,6 +341,7 @@ class Store:
                 "verdicts": said,
                 "aggregates": aggregates,
                 "kept": keep_releases,
+                **({} if summed is None else {"sum": dict(summed)}),
             }
             self._record(connection, Kind.ROUND, body)
         self._aside.clear(plan.campaign)
