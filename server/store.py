@@ -29,6 +29,7 @@ from server.journal import MAX_BODY, Kind
 from server.kept import Kept
 from server.records import Hospital, NoisedAnswer, OpenEvaluation, OpenRound, Row, RunState
 from strategies.intake import Aggregated, Verdict
+from strategies.summed import messages_of
 
 
 class Store:
@@ -280,7 +281,7 @@ class Store:
         """
         plan = opened.plan
         if keep_releases:
-            accepted = {v.digest for v in verdicts if v.fault is None}
+            accepted = {v.digest for v in verdicts if v.fault is None} | messages_of({"sum": summed or {}})
             self._kept.take(self._aside.path(plan.campaign, digest) for digest in sorted(accepted))
         fresh = {name: self._blobs.put(found.state) for name, found in trained.items()}
         aggregates = {
@@ -368,9 +369,11 @@ class Store:
             )
             digests = list(connection.scalars(query))
             body = {"campaign": campaign, "through": through}
-            told = (e.body for e in journal.read(connection, self._key.public) if e.kind == Kind.PRUNING)
-            if body not in told:
+            told = journal.read(connection, self._key.public)
+            if body not in (e.body for e in told if e.kind == Kind.PRUNING):
                 self._record(connection, Kind.PRUNING, body)
+        of_rounds = [e.body for e in told if e.kind == Kind.ROUND and e.body["campaign"] == campaign]
+        digests += [d for body in of_rounds if body["number"] <= through for d in messages_of(body)]
         return self._kept.remove(digests)
 
     def commit_evaluation(self, campaign: str, point: str, rows: Sequence[Row], number: int) -> None:

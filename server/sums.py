@@ -40,6 +40,7 @@ from strategies.summed import divisor, layout_of, stepped
 METHOD = "sum"
 MASK = "mask"
 _ASKED_TO_MASK = "asked-to-mask"
+_MAY_PASS = frozenset({*PASSING, NO_ANSWER})  # who answered so is asked again in the next attempt
 _MAY_HAVE_PAID = (_ASKED_TO_MASK, MASKED, "survivors", "opening")
 
 Stage = server.Adverts | server.Deals | server.Inputs | server.Statements | server.Openings | server.Total
@@ -82,15 +83,12 @@ def run_sum_round(house: Federation, campaign: Campaign, action: Train) -> None:
             return
         if attempt.asked_to_mask:
             _give_up(house, plan, seconds, attempt, attempt.failure)
-        refused |= {name: fault for name, fault in attempt.faults.items() if fault not in _LASTING_NOT}
+        refused |= {name: fault for name, fault in attempt.faults.items() if fault not in _MAY_PASS}
         house.clock.sleep(PAUSE_S)
     raise RoundFailed(
         f"round {plan.round} of {campaign.name}: {attempt.failure} ({_told(attempt.faults)}). Nobody was asked to pay; "
         "mend the cause and run the campaign again"
     )
-
-
-_LASTING_NOT = frozenset({*PASSING, NO_ANSWER})
 
 
 def _attempt_of(
@@ -231,6 +229,8 @@ def _step(
             house.store.answered(attempt.opened, name, error.code, len(data))
             continue
         hashes[name] = canonical.digest(data)
+        if campaign.keep_releases:
+            house.store.put_aside(campaign.name, data)
         attempt.faults.pop(name, None)
         attempt.sizes[name] = len(data) if part == MASKED else attempt.sizes.get(name, 0)
         answers[name] = b"" if part == MASKED else data
@@ -271,7 +271,7 @@ def _commit(
         _verdicts(attempt, total.hospitals, std),
         {},
         vars(seconds),
-        keep_releases=False,
+        keep_releases=campaign.keep_releases,
         summed=_summed(attempt, total.hospitals),
     )
 
@@ -300,11 +300,9 @@ def _verdicts(attempt: Attempt, hospitals: tuple[str, ...], std: float | None) -
 
 
 def _summed(attempt: Attempt, hospitals: tuple[str, ...]) -> dict[str, object]:
-    """What the journal says of the attempt: its session's terms, and the hash of every message."""
+    """What the journal says of the attempt: its session, who is in the sum, and the hash of every message."""
     return {
-        "session": attempt.session.hash,
-        "threshold": attempt.session.threshold,
-        "roll": sorted(attempt.session.roll),
+        "session": attempt.session.to_bytes().decode(),
         "hospitals": list(hospitals),
         "messages": {part: dict(found) for part, found in attempt.messages.items()},
     }

@@ -26,6 +26,11 @@ from strategies.optimiser import ADAM, Optimiser
 _TAU = 1e-8  # a step moves by the learning rate whatever a gradient's size
 
 
+def messages_of(body: Mapping[str, Any]) -> set[str]:
+    """The hashes of all messages of secure aggregation that a round's journal entry names; none of a round of releases."""
+    return {digest for found in body.get("sum", {}).get("messages", {}).values() for digest in found.values()}
+
+
 def layout_of(plan: Plan, states: Mapping[str, bytes]) -> Layout:
     """Where each number of the vector stands, by the states of the experts that the plan trains."""
     return Layout(

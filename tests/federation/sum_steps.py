@@ -77,7 +77,7 @@ class SumSteps:
             reply,
             self.policy,
             limit=1 << 28,
-            epsilon=0.0,
+            epsilon=self.ledger.epsilon(self.policy.delta),
             destination=coordinator,
             expected=SumExpectation(session, self.policy.hospital, step),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,25 @@ from numpy.typing import NDArray
 
 from client import peers
 from privacy import canonical, keys, tensors
+from privacy.audit import chain
+from privacy.audit.findings import Code
+from privacy.audit.journal import read_journal
+from privacy.audit.sources import read_source
+from privacy.audit.verify import Trusted, audit
 from privacy.egress_record import MASKED
+from privacy.ledger.export import write_export
 from privacy.mechanism import SHARED, Mechanism
 from privacy.secagg.outgoing import STEPS
+from privacy.secagg.session import Session
 from privacy.secagg.terms import Distributed
+from privacy.second_accountant import epsilon as second_epsilon
+from server import journal
 from server.errors import CampaignError, RoundFailed
+from server.evidence import hand_over
 from server.runner import run_campaign
+from strategies import handed
 from strategies.definition import Aggregation, Stage
+from strategies.replay import Replayed, replay, strays
 from tests.federation.simulator import Faults, initial
 from tests.federation.test_rounds import CAMPAIGN, World, world
 
@@ -80,7 +92,8 @@ def test_a_campaign_of_sums_commits_the_mean_and_every_hospital_pays_once(tmp_pa
     here.run(SUMMING)
     check_sum(here, NAMES)
     said = summed(here)
-    assert (said["hospitals"], said["threshold"]) == (sorted(NAMES), 3)
+    session = Session.from_bytes(said["session"].encode())
+    assert (said["hospitals"], list(session.roll), session.threshold) == (sorted(NAMES), sorted(NAMES), 3)
     for name, hospital in here.hospitals.items():
         (event,) = hospital.ledger.summary().events
         assert (event.mechanism, event.noise_multiplier) == (SHARED, 1.0)
@@ -200,7 +213,7 @@ def test_who_does_not_offer_it_is_left_out_of_the_next_attempt(tmp_path: Path) -
     five = (*NAMES, "centre")
     here = acquainted(tmp_path, *five, offering=NAMES[:3])
     here.run(replace(SUMMING, patients=dict.fromkeys(five, 50)))
-    assert summed(here)["roll"] == sorted(NAMES[:3])
+    assert list(Session.from_bytes(summed(here)["session"].encode()).roll) == sorted(NAMES[:3])
 
 
 def test_a_made_up_hospital_on_the_roll_is_refused_by_all(tmp_path: Path) -> None:
@@ -208,7 +221,7 @@ def test_a_made_up_hospital_on_the_roll_is_refused_by_all(tmp_path: Path) -> Non
     here = acquainted(tmp_path, *NAMES[:3])
     for name in NAMES[:3]:
         for file in (here.hospitals[name].folder / "peers").iterdir():
-            file.unlink()
+            file.unlink(missing_ok=True)
     with pytest.raises(RoundFailed, match="refused: east, north, south"):
         here.run(replace(SUMMING, patients=dict.fromkeys(NAMES[:3], 50)))
 
@@ -225,3 +238,86 @@ def test_a_campaign_that_no_sum_can_serve_is_refused(changes: dict[str, object],
     """Catches settings that a sum would pass over in silence."""
     with pytest.raises(CampaignError, match=message):
         replace(SUMMING, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Books:
+    """Both sides' books of a campaign of two sums, one of them without a hospital that dropped out; and what was kept."""
+
+    here: World
+    journal: Path
+    kept: Path
+
+    def replayed(self) -> list[Replayed]:
+        """The rounds as an auditor recomputes them."""
+        source = read_source(self.journal)
+        book = read_journal(source, chain.check(source, (self.here.home.coordinator().public,)))
+        assert strays(book, self.kept) == []
+        return list(replay(book, self.kept))
+
+
+@pytest.fixture(scope="module")
+def books(tmp_path_factory: pytest.TempPathFactory) -> Books:
+    """The books; tests put back what they change."""
+    folder = tmp_path_factory.mktemp("books")
+    here = acquainted(folder, *NAMES)
+    here.run(SUMMING)
+    here.hospitals["west"].faults = Faults(lost_at="agree")
+    here.run(replace(SUMMING, name="autumn"), "2")
+    made = Books(here, folder / "journal.jsonl", folder / "kept")
+    journal.export(made.journal, here.store.journal(), here.home.coordinator(), here.clock.now())
+    assert list(hand_over(here.store, here.store.journal(), made.kept)) == []
+    return made
+
+
+def test_both_sides_books_are_in_order(books: Books, tmp_path: Path) -> None:
+    """Catches an audit that takes a sum for something that was not paid for, or its event for another; by both accountants."""
+    files = [books.journal]
+    for name, hospital in books.here.hospitals.items():
+        files.append(tmp_path / f"{name}.jsonl")
+        write_export(files[-1], hospital.ledger.entries(), hospital.key, "2031-01-01")
+    keys_ = tuple(hospital.key.public for hospital in books.here.hospitals.values())
+    trusted = Trusted(keys_, (books.here.home.coordinator().public,))
+    found = audit([read_source(file) for file in files], trusted, second_epsilon)
+    assert {item.code for item in found.findings} <= {
+        Code.OUT_OF_TIME
+    }  # hospitals' clocks are real, the grid's is not
+    totals = [total for figures in found.figures for total in figures.totals if total.scope == "in all"]
+    assert [(total.events, total.epsilon == pytest.approx(total.second)) for total in totals] == [
+        (2, True)
+    ] * 4
+
+
+def test_a_sum_is_recomputed_bit_for_bit_from_its_messages(books: Books) -> None:
+    """Catches a journal or an export that lacks what the sum needs, and an auditor who takes masks off otherwise."""
+    rounds = books.replayed()
+    assert [(done.same, done.differences, done.left_out) for done in rounds] == [
+        (STAGE.experts, (), None)
+    ] * 2
+
+
+@pytest.mark.parametrize("part", ["advert", "deal", MASKED, "survivors", "opening"])
+def test_a_message_that_is_missing_or_changed_is_named(books: Books, part: str) -> None:
+    """Catches a sum that is believed though one of its messages is not there, or is another."""
+    digest = summed(books.here)["messages"][part]["north"]
+    file = handed.place(books.kept, handed.RELEASES, digest)
+    right = file.read_bytes()
+    try:
+        for wrong, code in (
+            (None, Code.MISSING_FILE),
+            (right[:-1] + bytes([right[-1] ^ 1]), Code.CHANGED_FILE),
+        ):
+            file.unlink(missing_ok=True)
+            if wrong is not None:
+                file.write_bytes(wrong)
+            *_, last = books.replayed()
+            assert [(item.code, item.hospital) for item in last.differences] == [(code, "north")]
+    finally:
+        file.write_bytes(right)
+
+
+def test_pruning_removes_a_sums_messages(tmp_path: Path) -> None:
+    """Catches messages that stay on the consortium's disk for good once they were said to be removed."""
+    here = acquainted(tmp_path, *NAMES[:3])
+    here.run(replace(SUMMING, patients=dict.fromkeys(NAMES[:3], 50)))
+    assert here.store.prune("spring", 0) == 5 * 3
