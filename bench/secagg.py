@@ -26,8 +26,9 @@ from privacy.secagg.accounting import epsilon
 from privacy.secagg.discrete_gaussian import discrete_gaussian
 from privacy.secagg.grid import Grid, to_words, word_bits, zeros
 from privacy.secagg.masks import add_mask
-from privacy.secagg.session import Session, least_threshold
+from privacy.secagg.session import Session
 from privacy.secagg.shared_noise import add_share, shared_noise
+from privacy.secagg.terms import least_threshold
 
 SIZES = ((10, 100_000), (30, 100_000), (30, 1_000_000), (100, 100_000))
 QUICK_SIZES = ((10, 40_000),)

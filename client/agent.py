@@ -23,7 +23,7 @@ from client.errors import SlideError
 from client.evaluation.answers import Asking
 from client.expert_states import Asked, ExpertStates
 from client.home import Home
-from client.incoming import Parts, Refused, part, signed
+from client.incoming import Parts, Refused, part, signed, signed_session, sum_step
 from client.model.base import Base
 from client.model.experts import Experts
 from client.model.inputs import InputLoader
@@ -38,16 +38,20 @@ from client.reservations import Reservations
 from client.reward_curve import RewardCurve
 from client.rpc import LIMIT
 from client.selftest_word import selftest_word
+from client.shared_round import SharedRounds
 from client.slides.index import Looking
 from client.step_checkpoints import StepCheckpoints
+from client.sum_states import SumStates
 from client.tasks.sample import without_slide
 from client.tasks.segmenter import use_segmenter
 from client.training import memory
 from client.training.batch import Performance
+from client.training.cohort import cohort_of
 from client.training.distributed import Team
-from client.training.round import stage_gradients, train_round
+from client.training.round import clipped_sum, stage_gradients, train_round
 from client.withdrawn import read_withdrawn, staying
 from privacy import canonical, egress, envelope, keys
+from privacy.clip import Clipped
 from privacy.code_hash import code_hash
 from privacy.codes import Refusal
 from privacy.delta import ExpertDelta
@@ -60,8 +64,13 @@ from privacy.ledger.store import Ledger
 from privacy.plan import Plan
 from privacy.policy import refusal
 from privacy.randomness import RandomSource, SecureRandom
+from privacy.receipt import Receipt
 from privacy.release import Expectation, seal
 from privacy.sealed_counts import CountsExpectation, seal_counts
+from privacy.secagg.clipped_share import share_of
+from privacy.secagg.layout import Layout
+from privacy.secagg.outgoing import PARTS, SumExpectation
+from privacy.secagg.shared_noise import Share, SharedNoise
 
 _LOG = logging.getLogger("fedpath.agent")
 
@@ -103,6 +112,16 @@ class Agent:
             self._ledger, self._checkpoints, self._policy, self._code_hash, self._count
         )
         voided, interrupted = self._reservations.settle()
+        self._sums = SumStates(home.sums)
+        self._shared = SharedRounds(
+            self._policy,
+            self._key,
+            home.peers,
+            self._sums,
+            self._ledger,
+            self._reservations,
+            self._code_hash,
+        )
         self._withdrawn, self._received, self._rewards = home.withdrawn, home.experts, home.rewards
         self._evaluation = home.evaluation
         self._leave_out_withdrawn()
@@ -130,6 +149,7 @@ class Agent:
         methods = {
             "describe": self._describe,
             "train": self._train,
+            "sum": self._sum,
             "evaluate": self._evaluate,
             "evaluate_noised": self._evaluate_noised,
             "receipt": self._receipt,
@@ -162,15 +182,20 @@ class Agent:
         return self._reply({egress.DESCRIPTION: self._description}, description=self._description)
 
     def _receipt(self, parts: Parts) -> bytes:
-        """Keep a receipt. The answer is empty: nothing leaves."""
+        """Keep a receipt: the round is over. The answer is empty: nothing leaves."""
         try:
-            self._ledger.receipt(part(parts, "receipt"), self._coordinator)
+            data = part(parts, "receipt")
+            self._ledger.receipt(data, self._coordinator)
+            receipt = Receipt.open(data, self._coordinator)
+            self._sums.forget(receipt.campaign, receipt.round)
         except (SignatureInvalid, LedgerError) as error:
             raise Refused(Refusal.BAD_REQUEST, str(error)) from error
         return envelope.pack({})
 
     def _train(self, parts: Parts) -> bytes:
         plan = signed(Plan, parts, "plan", self._coordinator)
+        if plan.distributed is not None:
+            raise Refused(Refusal.PLAN_INVALID, "the plan asks for a share of a sum, not for releases")
         with self._working("training", campaign=plan.campaign, round=plan.round):
             releases = self._reservations.paid_for(
                 plan, partial(self._judge, plan, parts), partial(self._sealed_round, plan, parts)
@@ -178,6 +203,49 @@ class Agent:
             shapes = {name: self._experts.attached(plan).shapes(name) for name in releases}
             expected = Expectation(plan, self._signer(plan), shapes, LIMIT, math.inf)
             return self._reply({RELEASE + name: data for name, data in releases.items()}, expected=expected)
+
+    def _sum(self, parts: Parts) -> bytes:
+        """One step of a round under distributed trust."""
+        plan = signed(Plan, parts, "plan", self._coordinator)
+        session, step = signed_session(parts, self._coordinator), sum_step(parts)
+        with self._working("summing", campaign=plan.campaign, round=plan.round):
+            message = self._shared.answer(
+                plan,
+                session,
+                step,
+                parts,
+                lambda: self._layout(plan).size,
+                partial(self._judge, plan, parts),
+                partial(self._share, plan, parts),
+            )
+            expected = SumExpectation(session, self._policy.hospital, step)
+            return self._reply({PARTS[step]: message}, expected=expected)
+
+    def _layout(self, plan: Plan) -> Layout:
+        """Where each number of the plan's experts stands. Raises `PlanRefused` where the policy does not allow the plan."""
+        self._allow(plan)
+        return Layout(self._experts.shapes(plan))
+
+    def _share(self, plan: Plan, parts: Parts, noise: SharedNoise, reservation: Reservation) -> Share:
+        if self._team is not None:
+            self._team.begin(plan, parts)
+
+        def summed() -> Clipped:
+            curve = RewardCurve(self._rewards, plan.campaign, plan.round)
+            experts = self._experts.load(plan, parts)
+            cohort = cohort_of(
+                experts, reservation.experts, self._samples, self._inputs, plan, self._performance
+            )
+            draw = cohort.draw(self._random)
+            if self._team is None:
+                total = clipped_sum(draw, partial(stage_gradients, rewarded=curve.rewarded))
+            else:
+                total = self._team.clipped_sum(draw, rewarded=curve.rewarded)
+            curve.step(1)
+            return total
+
+        clipped = self._while_readable(summed)
+        return share_of(clipped, Layout(self._experts.shapes(plan)), noise, self._random)
 
     def _evaluate_noised(self, parts: Parts) -> bytes:
         asked = signed(NoisedEvaluation, parts, "request", self._coordinator)
@@ -190,14 +258,18 @@ class Agent:
     def _judge(self, asked: Plan | NoisedEvaluation, parts: Parts) -> None:
         """Take in what is asked. Raises `PlanRefused` for what policy, data, experts or device do not allow."""
         self._leave_out_withdrawn()
+        self._allow(asked)
+        self._take_in(asked, parts)
+        if isinstance(asked, Plan):
+            self._performance = self._fitting(asked)
+
+    def _allow(self, asked: Plan | NoisedEvaluation) -> None:
+        """Raise `PlanRefused` for what the policy does not allow, or where there is no data at all."""
         code = refusal(self._policy, asked, self._base.hash)
         if code is None and isinstance(asked, Plan) and self._empty:
             code = Refusal.NO_DATA
         if code is not None:
             raise PlanRefused(code, f"{asked.purpose}, round {asked.round} of {asked.campaign}")
-        self._take_in(asked, parts)
-        if isinstance(asked, Plan):
-            self._performance = self._fitting(asked)
 
     def _fitting(self, plan: Plan) -> Performance:
         """How much to compute at once on this device. Raises `PlanRefused` where the plan does not fit at all."""
@@ -333,7 +405,7 @@ class Agent:
         self,
         parts: Parts,
         *,
-        expected: Expectation | CountsExpectation | None = None,
+        expected: egress.Expected | None = None,
         description: bytes | None = None,
     ) -> bytes:
         """The last look: only what the egress guard lets through is logged and leaves."""

@@ -24,6 +24,7 @@ from client.cli_evaluate import evaluate
 from client.cli_features import features
 from client.cli_import import imports
 from client.cli_index import index
+from client.cli_peer import peer
 from client.cli_selftest import selftest
 from client.cli_slide import slide
 
@@ -33,6 +34,7 @@ for command in (index, check, selftest, features, evaluate, ask, curve):
     app.command()(command)
 app.add_typer(imports, name="import")
 app.add_typer(slide, name="slide")
+app.add_typer(peer, name="peer")
 
 HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]

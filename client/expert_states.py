@@ -35,6 +35,14 @@ class ExpertStates:
             held = self._experts = attach(self._base, asked.forms, asked.expert_seed)
         return held
 
+    def shapes(self, plan: Plan) -> dict[str, dict[str, tuple[int, ...]]]:
+        """The shapes of what the plan trains, by expert and tensor. Raises `PlanRefused` as `load` does."""
+        try:
+            experts = self.attached(plan)
+        except ModelError as error:
+            raise PlanRefused(Refusal.EXPERTS_MISMATCH, str(error)) from error
+        return {name: experts.shapes(name) for name in plan.experts}
+
     def load(self, asked: Asked, parts: Mapping[str, bytes]) -> Experts:
         """The experts, each set as it was sent in `parts`, or else to its public start.
 

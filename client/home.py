@@ -7,10 +7,12 @@
     keys/pseudonyms.key    the secret of the pseudonyms in the catalogue
     withdrawn.txt          patients who withdrew their consent, one a line
     trust/                 the coordinator's kit: who may sign plans
+    peers/                 the other hospitals' release keys, by this hospital's own record: client/peers.py
     ledger.db              what was spent and what left
     catalogue.db           what is known of the slides: client/slides/catalogue.py
     features/              cached visual features of slides and regions; in grids/, those that slides are pooled from
     checkpoints/           the round under way, after its last step
+    sums/                  this hospital's place in a round under distributed trust: secrets of that round alone
     experts/               the experts that were received last, for local evaluation
     evaluation/            what `evaluate` wrote, unless it was told another folder
     rewards.jsonl          mean reward by round, step and task: the learning curve
@@ -170,6 +172,16 @@ class Home:
     def checkpoints(self) -> Path:
         """Where a killed round goes on from."""
         return self.folder / "checkpoints"
+
+    @property
+    def peers(self) -> Path:
+        """The other hospitals' release keys."""
+        return self.folder / "peers"
+
+    @property
+    def sums(self) -> Path:
+        """Where a killed round under distributed trust goes on from."""
+        return self.folder / "sums"
 
     @property
     def meeting(self) -> Path:

@@ -1,8 +1,11 @@
-"""Epsilon from events: the privacy loss distribution (PLD) accountant of dp-accounting.
+"""Epsilon from events: the privacy loss distribution (PLD) accountant of dp-accounting; Renyi divergences where
+distributed trust took part.
 
 Every figure is an upper bound (pessimistic discretisation), for adjacency "add or remove one patient".
-PLD at an interval of 1e-3 is as tight as at 1e-4 (Doroshenko et al., arXiv 2207.04380).  A second accountant,
-of other origin and another method, checks it: `privacy.second_accountant`.
+PLD at an interval of 1e-3 is as tight as at 1e-4 (Doroshenko et al., arXiv 2207.04380).  A history with any `SHARED`
+event is accounted by `privacy.renyi` as a whole: of such an event only its divergences are bounded, and by the same
+formula as those of continuous noise.  That says some 10 % more.  A second accountant, of other origin and another
+method, checks both: `privacy.second_accountant`.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from functools import lru_cache
 
 from dp_accounting.pld import privacy_loss_distribution as pld
 
-from privacy.mechanism import MOST_NOISE, Event
+from privacy import renyi
+from privacy.mechanism import MECHANISM, MOST_NOISE, SHARED, Event
 
 _INTERVAL = 1e-3
 # Beyond these the loss distribution grows without bound, and no budget holds it: epsilon counts as infinite.
@@ -26,32 +30,38 @@ Steps = tuple[float, float, int]
 
 @dataclass(frozen=True, eq=False)
 class Composition:
-    """The loss distribution of everything done so far.  Immutable: `plus` gives the next.
+    """Everything done so far, and its loss distribution.  Immutable: `plus` gives the next.
 
     `Composition.of(events)` composes a history; `plus` adds one event to it for the price of one convolution,
     however long the history is.  Adding one by one may say more, by its rounding up: 1e-3 after tens of events, 3e-3
     after 500 full-batch ones.
     """
 
-    _losses: pld.PrivacyLossDistribution | None = None  # None where nothing was done, or no budget holds it
+    _losses: pld.PrivacyLossDistribution | None = None  # None where nothing has one, or no budget holds it
     _expected_loss: float = 0.0  # inf where some event's noise is under the least
+    _steps: tuple[Steps, ...] = ()
+    _shared: bool = False  # whether some event has no loss distribution
 
     @classmethod
     def of(cls, events: Sequence[Event]) -> Composition:
         """All of `events`: those of one noise multiplier and sampling rate are merged, so a campaign of a
         thousand like rounds costs as much as one.
         """
-        expected = sum(map(_expected_loss, events))
-        known = events and expected <= _MOST_LOSS
-        return cls(_composed(merged(events)) if known else None, expected)
+        expected, steps, shared = sum(map(_expected_loss, events)), merged(events), any_shared(events)
+        known = events and not shared and expected <= _MOST_LOSS
+        return cls(_composed(steps) if known else None, expected, steps, shared)
 
     def plus(self, event: Event, times: int = 1) -> Composition:
         """All this, and `event`, `times` times."""
         expected = self._expected_loss + times * _expected_loss(event)
-        if expected > _MOST_LOSS:
-            return Composition(None, expected)
-        more = _repeated(event.noise_multiplier, event.sampling_rate, times * event.steps)
-        return Composition(more if self._losses is None else self._losses.compose(more), expected)
+        more = (event.noise_multiplier, event.sampling_rate, times * event.steps)
+        steps, shared = _added((*self._steps, more)), self._shared or event.mechanism == SHARED
+        if shared or expected > _MOST_LOSS:
+            return Composition(None, expected, steps, shared)
+        losses = _repeated(*more)
+        return Composition(
+            losses if self._losses is None else self._losses.compose(losses), expected, steps, shared
+        )
 
     def epsilon(self, delta: float) -> float:
         """The epsilon at `delta`; 0.0 where nothing was done.
@@ -63,6 +73,8 @@ class Composition:
             raise ValueError(f"delta must lie between 0 and 1, not {delta}")
         if self._expected_loss > _MOST_LOSS:
             return math.inf
+        if self._shared:
+            return renyi.epsilon(self._steps, delta)
         return 0.0 if self._losses is None else float(self._losses.get_epsilon_for_delta(delta))
 
 
@@ -79,11 +91,12 @@ def epsilon(events: Sequence[Event], delta: float) -> float:
 
 def merged(events: Sequence[Event]) -> tuple[Steps, ...]:
     """(noise multiplier, sampling rate, steps in all), in order of first appearance."""
-    steps: dict[tuple[float, float], int] = {}
-    for event in events:
-        key = (event.noise_multiplier, event.sampling_rate)
-        steps[key] = steps.get(key, 0) + event.steps
-    return tuple((noise, rate, count) for (noise, rate), count in steps.items())
+    return _added([(event.noise_multiplier, event.sampling_rate, event.steps) for event in events])
+
+
+def any_shared(events: Sequence[Event]) -> bool:
+    """Whether distributed trust took part, so that only Renyi divergences bound the whole."""
+    return any(event.mechanism == SHARED for event in events)
 
 
 def beyond_all_budgets(events: Sequence[Event]) -> bool:
@@ -126,6 +139,7 @@ def calibrate(
     delta: float,
     spent: Composition = NOTHING,
     rounds: int = 1,
+    mechanism: str = MECHANISM,
 ) -> float:
     """The least noise multiplier, to 0.1 %, under which `rounds` of `steps` steps after `spent` stay within the target.
 
@@ -136,7 +150,8 @@ def calibrate(
         raise ValueError(f"epsilon_target must be above 0, not {epsilon_target}")
 
     def meets(noise: float) -> bool:
-        return spent.plus(Event(noise, sampling_rate, steps), rounds).epsilon(delta) <= epsilon_target
+        event = Event(noise, sampling_rate, steps, mechanism)
+        return spent.plus(event, rounds).epsilon(delta) <= epsilon_target
 
     low, high = _LEAST_NOISE, 2 * _LEAST_NOISE
     while not meets(high):
@@ -157,6 +172,14 @@ def _expected_loss(event: Event) -> float:
     if noise < _LEAST_NOISE:
         return math.inf
     return event.steps * min(rate / (2 * noise**2), rate**2 * math.expm1(noise**-2))
+
+
+def _added(parts: Sequence[Steps]) -> tuple[Steps, ...]:
+    """Parts of one noise multiplier and rate as one, in order of first appearance."""
+    steps: dict[tuple[float, float], int] = {}
+    for noise, rate, count in parts:
+        steps[noise, rate] = steps.get((noise, rate), 0) + count
+    return tuple((noise, rate, count) for (noise, rate), count in steps.items())
 
 
 @lru_cache(maxsize=16)

@@ -18,7 +18,7 @@ from privacy.ledger.account import Account
 from privacy.ledger.database import Database
 from privacy.ledger.export import verify_export
 from privacy.ledger.reading import read
-from privacy.mechanism import Event
+from privacy.mechanism import MECHANISM, SHARED, Event
 from privacy.policy import Policy
 from privacy.printable import printable
 
@@ -41,6 +41,9 @@ def plan(
         Path | None, typer.Option(help="a ledger's export or SQLite file: spent, budget, delta")
     ] = None,
     key: Annotated[Path | None, typer.Option(help="that hospital's public key (.pub)")] = None,
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="rounds under distributed trust: docs/secagg.md")
+    ] = False,
     check: Annotated[bool, typer.Option("--check", help="ask the second accountant too")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
@@ -51,11 +54,14 @@ def plan(
     """
     try:
         here = _hospital(ledger, key, delta)
+        mechanism = SHARED if distributed else MECHANISM
         if noise is None and epsilon is not None:
-            noise = planner.noise_for(epsilon, here.delta, sampling_rate, steps, rounds, here.spent)
+            noise = planner.noise_for(
+                epsilon, here.delta, sampling_rate, steps, rounds, here.spent, mechanism
+            )
         elif noise is None or epsilon is not None:
             raise typer.BadParameter("give one of --noise and --epsilon")
-        event = Event(noise, sampling_rate, steps)
+        event = Event(noise, sampling_rate, steps, mechanism)
         outlook = planner.outlook(event, here.delta, rounds, here.spent, here.epsilon_budget)
         second = _second([*here.spent, *[event] * rounds], here.delta) if check else None
     except (PrivacyError, ValueError) as error:

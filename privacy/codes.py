@@ -18,6 +18,9 @@ class Refusal(StrEnum):
     POLICY_NOISE = "policy-noise"  # less noise than the policy's minimum
     POLICY_SAMPLING = "policy-sampling"  # a higher sampling rate than allowed
     POLICY_STEPS = "policy-steps"  # more steps in a round than allowed
+    POLICY_TRUST = (
+        "policy-trust"  # distributed trust that bears fewer colluding hospitals than the policy asks for
+    )
     POLICY_SAMPLES = "policy-samples"  # more samples of a patient than allowed
     CAMPAIGN_NOT_ALLOWED = "campaign-not-allowed"
     BASE_MISMATCH = "base-mismatch"  # the hospital holds another base model

@@ -1,8 +1,8 @@
 """The egress guard: the last look at a reply before it goes through the agent's socket.
 
-A reply is one of five things, and never a mixture: releases (`release/<expert>`), noised counts (`counts`), one
-refusal (`code`), the hospital's public description (`description`), or, where the policy declares the data
-public, `metrics`.
+A reply is one of six things, and never a mixture: releases (`release/<expert>`), noised counts (`counts`), one message
+of secure aggregation (`privacy.secagg.outgoing`), one refusal (`code`), the hospital's public description
+(`description`), or, where the policy declares the data public, `metrics`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from privacy import canonical
-from privacy.codes import Refusal
+from privacy.codes import Refusal, SecaggFault
 from privacy.egress_record import CODE as CODE
 from privacy.egress_record import COUNTS, RELEASE, EgressRecord
 from privacy.egress_record import DESCRIPTION as DESCRIPTION
@@ -20,6 +20,9 @@ from privacy.keys import PublicKey
 from privacy.policy import Policy
 from privacy.release import Expectation, check
 from privacy.sealed_counts import CountsExpectation, open_counts
+from privacy.secagg.outgoing import PARTS, SumExpectation, check_message
+
+Expected = Expectation | CountsExpectation | SumExpectation
 
 
 def check_reply(
@@ -29,15 +32,16 @@ def check_reply(
     limit: int,
     epsilon: float,
     destination: PublicKey,
-    expected: Expectation | CountsExpectation | None = None,
+    expected: Expected | None = None,
     description: bytes | None = None,
 ) -> tuple[EgressRecord, ...]:
     """Return a log record for each part of a reply that may leave; raise `EgressError` for any other reply.
 
     `limit` bounds the reply's bytes in all; `epsilon` is the ledger's total and `destination` the
-    coordinator's key, for the log.  Releases and counts may leave only where `expected` is given: they must pass
-    `privacy.release.check` or `privacy.sealed_counts.open_counts` (signature by this hospital's own key, names,
-    dtypes, shapes, size) for the plan or request being answered.  A description must equal `description`.
+    coordinator's key, for the log.  Releases, counts and messages of secure aggregation may leave only where `expected`
+    is given: they must pass `privacy.release.check`, `privacy.sealed_counts.open_counts` or
+    `privacy.secagg.outgoing.check_message` (signature by this hospital's own key, names, dtypes, shapes, size) for the
+    plan, request or step being answered.  A description must equal `description`.
     """
     size = sum(len(value) for value in reply.values())
     if size > limit:
@@ -47,8 +51,11 @@ def check_reply(
             _check_release(name, value, expected)
     elif set(reply) == {COUNTS}:
         _check_counts(reply[COUNTS], expected)
+    elif len(reply) == 1 and set(reply) <= set(PARTS.values()):
+        for name, value in reply.items():
+            _check_message(name, value, expected)
     elif set(reply) == {CODE}:
-        if reply[CODE] not in {code.value.encode() for code in Refusal}:
+        if reply[CODE] not in {code.value.encode() for code in (*Refusal, *SecaggFault)}:
             raise EgressError("the reply's code is not one of the closed set")
     elif set(reply) == {DESCRIPTION}:
         if description is None or reply[DESCRIPTION] != description:
@@ -63,7 +70,7 @@ def check_reply(
     )
 
 
-def _check_release(name: str, value: bytes, expected: Expectation | CountsExpectation | None) -> None:
+def _check_release(name: str, value: bytes, expected: Expected | None) -> None:
     if not isinstance(expected, Expectation):
         raise EgressError("a release in answer to no plan")
     try:
@@ -74,13 +81,19 @@ def _check_release(name: str, value: bytes, expected: Expectation | CountsExpect
         raise EgressError(f"{name!r} holds a release of {release.expert!r}")
 
 
-def _check_counts(value: bytes, expected: Expectation | CountsExpectation | None) -> None:
+def _check_counts(value: bytes, expected: Expected | None) -> None:
     if not isinstance(expected, CountsExpectation):
         raise EgressError("counts in answer to no noised evaluation")
     try:
         open_counts(value, expected)
     except ReleaseRefused as error:
         raise EgressError(f"counts: {error}") from error
+
+
+def _check_message(name: str, value: bytes, expected: Expected | None) -> None:
+    if not isinstance(expected, SumExpectation):
+        raise EgressError(f"{name!r} in answer to no step of secure aggregation")
+    check_message(name, value, expected)
 
 
 def _check_metrics(value: bytes, policy: Policy, limit: int) -> None:

@@ -6,6 +6,13 @@ from dataclasses import dataclass
 
 RELEASE = "release/"  # begins the name of a reply's part that is a release
 COUNTS = "counts"  # the name of a reply's part that is a noised evaluation's answer
+MASKED = "masked"  # that of a hospital's masked sum, under distributed trust
+FREE_OF_DATA = (
+    "advert",
+    "deal",
+    "survivors",
+    "opening",
+)  # the other messages of secure aggregation: keys, shares, names
 CODE = "code"  # that of a refusal
 DESCRIPTION = "description"
 METRICS = "metrics"  # of data that the policy declares public
@@ -13,7 +20,7 @@ METRICS = "metrics"  # of data that the policy declares public
 
 def is_sealed(name: str) -> bool:
     """Whether a part of this name must have been paid for."""
-    return name.startswith(RELEASE) or name == COUNTS
+    return name.startswith(RELEASE) or name in (COUNTS, MASKED)
 
 
 @dataclass(frozen=True)

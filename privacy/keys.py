@@ -35,6 +35,7 @@ class Purpose(StrEnum):
     ENROLMENT = "enrolment"  # an enrolled key names the one that replaces it
     EVALUATION = "evaluation"
     COUNTS = "counts"
+    SESSION = "secagg-session"  # the coordinator's terms of one attempt at a round under distributed trust
     SECAGG_ADVERT = "secagg-advert"  # one purpose for each step of secure aggregation
     SECAGG_DEAL = "secagg-deal"
     MASKED_INPUT = "masked-input"

@@ -10,6 +10,8 @@ from typing import Any
 from privacy.errors import MechanismError
 
 MECHANISM = "poisson-subsampled-gaussian"
+SHARED = "poisson-subsampled-shared-discrete-gaussian"  # under distributed trust: `privacy.secagg`
+MECHANISMS = (MECHANISM, SHARED)
 UNIT = "patient"
 ADJACENCY = "add-or-remove-one"
 
@@ -73,6 +75,10 @@ class Mechanism:
 class Event:
     """What was spent, as data whose meaning never changes; epsilon is derived from it, never stored for it.
 
+    `noise_multiplier` is the noise's standard deviation relative to what one patient moves a step's sum by. In a
+    `SHARED` event it is that of all honest hospitals' shares together, each share of at least
+    `privacy.secagg.shared_noise.LEAST_SIGMA` steps of the grid, so that no number of coordinates adds to its cost.
+
     Any other mechanism, unit or adjacency is refused rather than guessed at; so is a number that a `Mechanism` may
     not have (`MechanismError`).
     """
@@ -88,10 +94,10 @@ class Event:
         for name in ("noise_multiplier", "sampling_rate"):
             object.__setattr__(self, name, _number(name, getattr(self, name)))
         _check_step(self.noise_multiplier, self.sampling_rate, self.steps)
-        for name, known in (("mechanism", MECHANISM), ("unit", UNIT), ("adjacency", ADJACENCY)):
-            if getattr(self, name) != known:
+        for name, known in (("mechanism", MECHANISMS), ("unit", (UNIT,)), ("adjacency", (ADJACENCY,))):
+            if getattr(self, name) not in known:
                 raise MechanismError(
-                    f"event: {name} {getattr(self, name)!r} is not known here; only {known!r} is"
+                    f"event: {name} {getattr(self, name)!r} is not known here; only {' and '.join(map(repr, known))} is"
                 )
 
     def to_dict(self) -> dict[str, Any]:

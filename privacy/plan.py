@@ -23,6 +23,7 @@ from privacy.experts import (
 )
 from privacy.keys import PrivateKey, PublicKey, Purpose
 from privacy.mechanism import Event, Mechanism
+from privacy.secagg.terms import Distributed
 
 MAX_BYTES = 64 * 1024
 TRAINING = "training"  # what a plan's reservation pays for
@@ -45,6 +46,7 @@ class Plan:
     state sent along, the trained ones (their parents) and the frozen ones under them; `forms` the form of each
     of these but the router. The router learns from the samples of the scale experts that are trained beside it.
     `max_answer_tokens` bounds an answer: GRPO writes none that is longer, SFT learns none (0 there: `ANSWER_TOKENS`).
+    `distributed` gives the terms of a round under distributed trust, which is one step; None asks for releases.
     """
 
     campaign: str
@@ -60,6 +62,7 @@ class Plan:
     rollouts: int = 0
     kl_beta: float = 0.0
     max_answer_tokens: int = 0
+    distributed: Distributed | None = None
 
     purpose = TRAINING
 
@@ -74,6 +77,11 @@ class Plan:
             raise PlanError(f"learning_rate must be at most {MOST_LEARNING_RATE:g}, not {self.learning_rate}")
         if not isinstance(self.mechanism, Mechanism):
             raise PlanError(f"mechanism must be a Mechanism, not {self.mechanism!r}")
+        if self.distributed is not None:
+            try:
+                self.distributed.check(self.mechanism)
+            except (MechanismError, AttributeError) as error:
+                raise PlanError(f"distributed: {error}") from error
         self._check_experts()
         self._check_stage()
 
@@ -124,7 +132,7 @@ class Plan:
 
     def event(self) -> Event:
         """What a hospital spends by answering this plan, whichever of its experts it trains."""
-        return self.mechanism.event()
+        return self.mechanism.event() if self.distributed is None else self.distributed.event(self.mechanism)
 
     def restricted(self, allowed: Collection[str]) -> tuple[str, ...]:
         """The plan's experts that a hospital allowing `allowed` trains, in the plan's order; may be empty.
@@ -135,12 +143,16 @@ class Plan:
         return () if kept == (ROUTER,) else kept
 
     def to_bytes(self) -> bytes:
-        """Canonical JSON: equal plans have equal bytes."""
+        """Canonical JSON: equal plans have equal bytes. `distributed` is only said where it is there."""
         fields: dict[str, Any] = {name: getattr(self, name) for name in self.__dataclass_fields__}
         fields["experts"] = list(self.experts)
         fields["experts_hash"] = dict(self.experts_hash)
         fields["forms"] = forms_to_dict(self.forms)
         fields["mechanism"] = self.mechanism.to_dict()
+        if self.distributed is None:
+            del fields["distributed"]
+        else:
+            fields["distributed"] = self.distributed.to_dict()
         return canonical.encode(fields)
 
     @classmethod
@@ -153,7 +165,7 @@ class Plan:
         if not isinstance(fields, dict):
             raise PlanError("plan: not a table")
         names = set(cls.__dataclass_fields__)
-        missing, unknown = sorted(names - set(fields)), sorted(set(fields) - names)
+        missing, unknown = sorted(names - {"distributed"} - set(fields)), sorted(set(fields) - names)
         if missing or unknown:
             raise PlanError(f"plan: missing {missing or 'nothing'}, unknown {unknown or 'nothing'}")
         if not isinstance(fields["experts"], list):
@@ -162,6 +174,8 @@ class Plan:
         fields["forms"] = forms_from_dict(fields["forms"])
         try:
             fields["mechanism"] = Mechanism.from_dict(fields["mechanism"])
+            if "distributed" in fields:
+                fields["distributed"] = Distributed.from_dict(fields["distributed"])
         except MechanismError as error:
             raise PlanError(f"plan: {error}") from error
         plan = cls(**fields)

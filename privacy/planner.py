@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from privacy import accounting
 from privacy.accounting import Composition
-from privacy.mechanism import Event
+from privacy.mechanism import MECHANISM, Event
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,7 @@ def noise_for(
     steps: int,
     rounds: int,
     spent: Sequence[Event] = (),
+    mechanism: str = MECHANISM,
 ) -> float:
     """The least noise multiplier, to 0.1 %, under which `rounds` rounds keep the whole history to the target.
 
@@ -77,4 +78,5 @@ def noise_for(
     """
     if rounds < 1:
         raise ValueError(f"rounds must be at least 1, not {rounds}")
-    return accounting.calibrate(sampling_rate, steps, epsilon_target, delta, Composition.of(spent), rounds)
+    so_far = Composition.of(spent)
+    return accounting.calibrate(sampling_rate, steps, epsilon_target, delta, so_far, rounds, mechanism)

@@ -25,6 +25,8 @@ _OPTIONAL = (
     "epsilon_per_day",
     "minimum_evaluation_noise",
     "skip_bad_rows",
+    "distributed_trust",
+    "colluding",
 )
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LEAST_DELTA = 1e-12
@@ -41,6 +43,8 @@ class Policy:
     `maximum_steps` is per round.  `campaigns = ["*"]` allows any campaign of the pinned coordinator.
     `public_data = true` (the consortium's evaluator) lets metrics leave as they are, and refuses to train.
     `minimum_evaluation_noise` offers noised evaluations, of that noise multiplier at least; None offers none.
+    `distributed_trust = true` offers rounds in which only the sum over hospitals is noised enough (docs/secagg.md);
+    `colluding` is how many of the others may side with the server there, at least, without harm.
     `skip_bad_rows = true` uses a manifest without its bad rows, and without all rows of patients and slides about which
     it contradicts itself; false uses it whole or not at all.  It stands here, and so in the ledger, because such a
     contradiction takes one patient's rows out for another's: an auditor should know that nobody resolved them.
@@ -62,6 +66,8 @@ class Policy:
     epsilon_per_day: float | None = None
     minimum_evaluation_noise: float | None = None
     skip_bad_rows: bool = False
+    distributed_trust: bool = False
+    colluding: int = 1
 
     def __post_init__(self) -> None:
         if not is_hospital(self.hospital):
@@ -69,11 +75,11 @@ class Policy:
         for name, above, at_most in _NUMBERS:
             if name not in _OPTIONAL or getattr(self, name) is not None:
                 object.__setattr__(self, name, _number(name, getattr(self, name), above, at_most))
-        for name in ("nominal_patients", "maximum_steps", "maximum_samples_per_patient"):
+        for name in ("nominal_patients", "maximum_steps", "maximum_samples_per_patient", "colluding"):
             _count(name, getattr(self, name))
         for name, known in (("tasks", tuple(TASKS)), ("scales", SCALES), ("campaigns", None)):
             object.__setattr__(self, name, _names(name, getattr(self, name), known))
-        for name in ("public_data", "skip_bad_rows"):
+        for name in ("public_data", "skip_bad_rows", "distributed_trust"):
             if not isinstance(value := getattr(self, name), bool):
                 raise PolicyError(f"{name} = {value!r}: use true or false")
         if self.delta < _LEAST_DELTA:
@@ -155,7 +161,12 @@ def _allows_campaign(policy: Policy, asked: Plan | NoisedEvaluation) -> bool:
 
 # In the order in which they are told; each names what must hold.
 _FOR_A_PLAN: tuple[tuple[Refusal, Callable[[Policy, Plan], bool]], ...] = (
-    (Refusal.NOT_OFFERED, lambda policy, plan: not policy.public_data),
+    (
+        Refusal.NOT_OFFERED,
+        lambda policy, plan: (
+            not policy.public_data and (policy.distributed_trust or plan.distributed is None)
+        ),
+    ),
     (Refusal.CAMPAIGN_NOT_ALLOWED, _allows_campaign),
     (Refusal.POLICY_EXPERTS, lambda policy, plan: bool(plan.restricted(policy.experts))),
     (
@@ -167,6 +178,10 @@ _FOR_A_PLAN: tuple[tuple[Refusal, Callable[[Policy, Plan], bool]], ...] = (
         lambda policy, plan: plan.mechanism.sampling_rate <= policy.maximum_sampling_rate,
     ),
     (Refusal.POLICY_STEPS, lambda policy, plan: plan.mechanism.steps <= policy.maximum_steps),
+    (
+        Refusal.POLICY_TRUST,
+        lambda policy, plan: plan.distributed is None or plan.distributed.colluding >= policy.colluding,
+    ),
     (
         Refusal.POLICY_SAMPLES,
         lambda policy, plan: plan.mechanism.samples_per_patient <= policy.maximum_samples_per_patient,

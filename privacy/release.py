@@ -183,6 +183,8 @@ def check(data: bytes, expected: Expectation) -> Release:
 def _check_paid(delta: ExpertDelta, reservation: Reservation, plan: Plan) -> None:
     if reservation.plan_hash != plan.hash or reservation.event != plan.event():
         raise SealError("the reservation pays for another plan")
+    if plan.distributed is not None:
+        raise SealError("the plan asks for a share of a sum, and pays for nothing that stands alone")
     if delta.mechanism != plan.mechanism or delta.steps != plan.mechanism.steps:
         raise SealError(
             f"the delta took {delta.steps} steps of {delta.mechanism}, but the plan pays for {plan.mechanism}"

@@ -178,6 +178,25 @@ class Campaign:
             self.defined().plan(stage, 1, hashes)
         except PlanError as error:
             raise CampaignError(f"stage {stage.kind}: {error}") from error
+        if stage.distributed is not None:
+            self._check_distributed(stage)
+
+    def _check_distributed(self, stage: Stage) -> None:
+        """A sum is divided by agreed numbers of patients, and nothing but the sum can be weighed, trimmed or kept."""
+        where = f"stage {stage.kind}: distributed"
+        if not self.patients:
+            raise CampaignError(f"{where}: takes a [patients] table, by which the sum is divided")
+        if self.aggregation != Aggregation() or self.weighting != EQUAL:
+            raise CampaignError(f"{where}: a sum takes no [aggregation] and no weighting: leave them out")
+        if taken := sorted(set(self.optimiser) & set(stage.experts)):
+            raise CampaignError(
+                f'{where}: optimiser."{taken[0]}": the server takes steps of Adam by the stage\'s learning_rate: leave it out'
+            )
+        if stage.distributed is not None and stage.distributed.threshold(len(self.patients)) is None:
+            raise CampaignError(
+                f"{where}: {len(self.patients)} hospitals are too few for {stage.distributed.honest} honest ones beside "
+                f"{stage.distributed.colluding} colluding: docs/secagg.md"
+            )
 
     def forms(self, names: Iterable[str]) -> dict[str, ExpertForm]:
         """The form of each of these experts but the router, which has none."""

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from privacy import tensors
-from privacy.errors import PlanError, WireError
+from privacy.errors import MechanismError, PlanError, WireError
 from privacy.experts import LAYERS, ExpertForm
+from privacy.secagg.terms import Distributed
 from server.campaign import Campaign, NoisedEvaluations, check_initial, mechanism_of
 from server.errors import CampaignError
 from strategies.definition import Aggregation, Stage
@@ -123,8 +124,10 @@ def _stage(number: int, table: dict[str, Any]) -> Stage:
     if not isinstance(experts, list) or not all(isinstance(name, str) for name in experts):
         raise CampaignError(f"{where}experts = {experts!r}: must be a list of names")
     try:
-        return Stage(**{**table, "experts": tuple(experts), "mechanism": mechanism_of(table["mechanism"])})
-    except (CampaignError, DefinitionError) as error:
+        terms = {"distributed": Distributed.from_dict(table["distributed"])} if "distributed" in table else {}
+        mechanism = mechanism_of(table["mechanism"])
+        return Stage(**{**table, "experts": tuple(experts), "mechanism": mechanism, **terms})
+    except (CampaignError, DefinitionError, MechanismError) as error:
         raise CampaignError(f"{where}{error}") from error
 
 

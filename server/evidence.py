@@ -12,6 +12,7 @@ from server.errors import HomeError, StoreError
 from server.journal import Kind
 from server.store import Store
 from strategies import handed
+from strategies.summed import messages_of
 
 
 def hand_over(store: Store, entries: Sequence[Entry], folder: Path) -> Iterator[str]:
@@ -51,7 +52,7 @@ def named(entries: Sequence[Entry]) -> dict[str, set[str]]:
             states |= memories - {None}
             if body.get("kept"):
                 accepted = {verdict["release"] for verdict in body["verdicts"] if verdict["fault"] is None}
-                releases[body["campaign"], body["number"]] = accepted
+                releases[body["campaign"], body["number"]] = accepted | messages_of(body)
         elif entry.kind == Kind.PRUNING:
             for campaign, number in list(releases):
                 if campaign == body["campaign"] and number <= body["through"]:

@@ -75,7 +75,9 @@ def _push(grid: Grid, message: Message, seconds: float, waiting: dict[str, Messa
 
 def is_busy(reply: Message) -> bool:
     """Whether the agent was at work on something else, and so is worth asking again soon."""
-    codes = [read_reply(reply, method).get("code") for method in ("train", "evaluate", "evaluate_noised")]
+    codes = [
+        read_reply(reply, method).get("code") for method in ("train", "sum", "evaluate", "evaluate_noised")
+    ]
     return Refusal.BUSY.encode() in codes
 
 

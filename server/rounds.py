@@ -33,11 +33,11 @@ _T = TypeVar("_T")
 
 ATTEMPTS = 3
 NO_ANSWER = "no-answer"
-_PAUSE_S = 5.0
+PAUSE_S = 5.0
 _MOST_VERDICTS = 2 * len(EXPERTS)  # of one hospital in one round: more is noise
-_PASSING = (Refusal.BUSY, Refusal.UNREACHABLE, Refusal.INTERNAL)
+PASSING = (Refusal.BUSY, Refusal.UNREACHABLE, Refusal.INTERNAL)
 # What the same plan would meet again, whoever asks and however often.
-_FINAL = frozenset({*Refusal, *ReleaseFault}) - frozenset(_PASSING)
+_FINAL = frozenset({*Refusal, *ReleaseFault}) - frozenset(PASSING)
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def run_round(house: Federation, campaign: Campaign, action: Train) -> None:
     outcome = Outcome([], {})
     for _ in range(ATTEMPTS):
         seconds = Seconds()
-        nodes = _timed(
+        nodes = timed(
             house.clock,
             seconds,
             "gather",
@@ -94,7 +94,7 @@ def run_round(house: Federation, campaign: Campaign, action: Train) -> None:
             return
         if _hopeless(house, campaign, outcome):
             break
-        house.clock.sleep(_PAUSE_S)
+        house.clock.sleep(PAUSE_S)
     answers = ", ".join(f"{v.hospital}: {v.fault or 'accepted'}" for v in outcome.verdicts)
     raise RoundFailed(
         f"round {plan.round} of {campaign.name}: {len(outcome.contributors)} of at least {campaign.quorum} "
@@ -143,7 +143,7 @@ def _listening(
 ) -> Iterator[Message]:
     """Pass the replies on, noting for eyes and clocks who answered what and when."""
     while True:
-        reply = _timed(house.clock, seconds, "wait", lambda: next(replies, None))
+        reply = timed(house.clock, seconds, "wait", lambda: next(replies, None))
         if reply is None:
             return
         name = nodes.get(reply.metadata.src_node_id)
@@ -181,7 +181,8 @@ def _hopeless(house: Federation, campaign: Campaign, outcome: Outcome) -> bool:
     return len(enrolled - refused) < campaign.quorum
 
 
-def _timed(clock: Clock, seconds: Seconds, phase: str, do: Callable[[], _T]) -> _T:
+def timed(clock: Clock, seconds: Seconds, phase: str, do: Callable[[], _T]) -> _T:
+    """Do it, and add the time that it took to the phase's."""
     begun = clock.monotonic()
     try:
         return do()

@@ -24,6 +24,7 @@ from server.records import Hospital
 from server.roll import roll_of
 from server.rounds import Federation, run_round
 from server.store import Store
+from server.sums import run_sum_round
 
 
 def run_campaign_file(grid: Grid, home: Home, path: Path, run_id: str, clock: Clock) -> None:
@@ -71,7 +72,7 @@ def run_campaign(house: Federation, campaign: Campaign, initial: Mapping[str, by
             else:
                 what = f"{action.stage.kind} round {action.of_stage} of {action.stage.rounds}"
                 store.doing(campaign.name, what)
-                run_round(house, campaign, action)
+                (run_round if action.stage.distributed is None else run_sum_round)(house, campaign, action)
         deliver(house.grid, store, house.roll, house.clock)
     except Exception as error:
         store.failed(campaign.name, f"{type(error).__name__}: {error}")

@@ -30,6 +30,7 @@ from server.journal import MAX_BODY, Kind
 from server.kept import Kept
 from server.records import Hospital, NoisedAnswer, OpenEvaluation, OpenRound, Owed, Row, RunState
 from strategies.intake import Aggregated, Verdict
+from strategies.summed import messages_of
 
 
 class Store:
@@ -266,15 +267,17 @@ class Store:
         seconds: Mapping[str, float],
         *,
         keep_releases: bool,
+        summed: Mapping[str, Any] | None = None,
     ) -> dict[str, str]:
         """Make a round stand: `trained` holds the experts that hospitals trained. Returns all experts' hashes after it.
 
         One transaction: after a crash either all of it is there or none. `keep_releases` keeps the accepted releases, which
-        must have been put aside; the journal says whether they were.
+        must have been put aside; the journal says whether they were. `summed` is what the journal says of a round under
+        distributed trust.
         """
         plan = opened.plan
         if keep_releases:
-            accepted = {v.digest for v in verdicts if v.fault is None}
+            accepted = {v.digest for v in verdicts if v.fault is None} | messages_of({"sum": summed or {}})
             self._kept.take(self._aside.path(plan.campaign, digest) for digest in sorted(accepted))
         fresh = {name: self._blobs.put(found.state) for name, found in trained.items()}
         aggregates = {
@@ -335,6 +338,7 @@ class Store:
                 "verdicts": said,
                 "aggregates": aggregates,
                 "kept": keep_releases,
+                **({} if summed is None else {"sum": dict(summed)}),
             }
             self._record(connection, Kind.ROUND, body)
         self._aside.clear(plan.campaign)
@@ -361,11 +365,11 @@ class Store:
             )
             digests = list(connection.scalars(query))
             body = {"campaign": campaign, "through": through}
-            told = [
-                e.body for e in whole(journal.read(connection, self._key.public)) if e.kind == Kind.PRUNING
-            ]
-            if body not in told:
+            told = tuple(whole(journal.read(connection, self._key.public)))
+            if body not in (e.body for e in told if e.kind == Kind.PRUNING):
                 self._record(connection, Kind.PRUNING, body)
+        of_rounds = [e.body for e in told if e.kind == Kind.ROUND and e.body["campaign"] == campaign]
+        digests += [d for body in of_rounds if body["number"] <= through for d in messages_of(body)]
         return self._kept.remove(digests)
 
     def commit_evaluation(self, campaign: str, point: str, rows: Sequence[Row], number: int) -> None:

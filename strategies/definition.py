@@ -18,6 +18,7 @@ from privacy.forms import Form, count, each, odd, record, table, text
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan, is_campaign
 from privacy.policy import is_hospital
+from privacy.secagg.terms import Distributed
 from strategies import shrink
 from strategies.aggregate import MEAN, Recipe
 from strategies.errors import DefinitionError, RecipeError
@@ -45,6 +46,7 @@ class Stage:
     rollouts: int = 0
     kl_beta: float = 0.0
     max_answer_tokens: int = 0
+    distributed: Distributed | None = None
 
     def __post_init__(self) -> None:
         if type(self.rounds) is not int or self.rounds < 1:
@@ -52,8 +54,13 @@ class Stage:
         object.__setattr__(self, "experts", tuple(sorted(self.experts)))
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {**vars(self), "experts": list(self.experts), "mechanism": self.mechanism.to_dict()}
+        """As JSON values; `distributed` only where it is there."""
+        said = {**vars(self), "experts": list(self.experts), "mechanism": self.mechanism.to_dict()}
+        if self.distributed is None:
+            del said["distributed"]
+        else:
+            said["distributed"] = self.distributed.to_dict()
+        return said
 
 
 @dataclass(frozen=True)
@@ -136,6 +143,7 @@ class Definition:
             rollouts=stage.rollouts,
             kl_beta=stage.kl_beta,
             max_answer_tokens=stage.max_answer_tokens,
+            distributed=stage.distributed,
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -192,7 +200,8 @@ def travelling(stage: Stage, states: Collection[str]) -> tuple[str, ...]:
 
 def _stage(values: Mapping[str, Any]) -> Stage:
     experts, mechanism = tuple(values["experts"]), Mechanism.from_dict(values["mechanism"])
-    return Stage(**{**values, "experts": experts, "mechanism": mechanism})
+    terms = {"distributed": Distributed.from_dict(values["distributed"])} if "distributed" in values else {}
+    return Stage(**{**values, "experts": experts, "mechanism": mechanism, **terms})
 
 
 def _number(value: object) -> bool:
@@ -214,6 +223,16 @@ def _optimiser(value: object) -> bool:
     return isinstance(value, dict) and set(value) <= set(Optimiser.__dataclass_fields__)
 
 
+_STAGE: Mapping[str, Form] = {
+    "kind": text,
+    "rounds": count,
+    "experts": each(text),
+    "learning_rate": _number,
+    "mechanism": table,
+    "rollouts": count,
+    "kl_beta": _number,
+    "max_answer_tokens": count,
+}
 _FORMS: Mapping[str, Form] = {
     "name": is_campaign,
     "seed": lambda value: type(value) is int,
@@ -223,20 +242,7 @@ _FORMS: Mapping[str, Form] = {
     "weighting": text,
     "trusted_code": each(canonical.is_digest),
     "expert": table,
-    "stages": each(
-        record(
-            {
-                "kind": text,
-                "rounds": count,
-                "experts": each(text),
-                "learning_rate": _number,
-                "mechanism": table,
-                "rollouts": count,
-                "kl_beta": _number,
-                "max_answer_tokens": count,
-            }
-        )
-    ),
+    "stages": each(lambda value: record(_STAGE)(value) or record({**_STAGE, "distributed": table})(value)),
     "initial": _by(_is_expert, canonical.is_digest),
     "weights": _by(is_hospital, _number),
     "patients": _by(is_hospital, count),

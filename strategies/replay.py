@@ -13,17 +13,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from privacy import canonical
 from privacy.audit.findings import Code, Finding
 from privacy.audit.journal import JournalBook, Verdict
-from privacy.errors import PlanError, WireError
+from privacy.errors import PlanError, SecaggRefused, WireError
 from privacy.forms import Form, maybe, missing, table
 from privacy.plan import Plan
+from privacy.secagg import server
+from privacy.secagg.outgoing import PARTS
+from privacy.secagg.session import Session
+from privacy.secagg.terms import Distributed
 from strategies import handed
 from strategies.compare import first_difference, reports_differ
 from strategies.errors import AggregationError, DefinitionError, HandedError
 from strategies.intake import MAX_MEMORY_BYTES, MAX_STATE_BYTES, Aggregated, Intake, Terms
+from strategies.summed import layout_of, messages_of, stepped
 from strategies.told import Told, told_rounds
 
 _ROUND: Mapping[str, Form] = {"states": table, "aggregates": table}
@@ -75,6 +81,7 @@ def strays(journal: JournalBook, folder: Path) -> list[Finding]:
     for told in told_rounds(journal):
         known[handed.STATES] |= told.states
         known[handed.RELEASES] |= {v.release for v in told.round.verdicts if v.accepted}
+        known[handed.RELEASES] |= set(map(str, _messages(told.body)))
     return [
         Finding(Code.STRAY_FILE, str(folder / kind / name), None, "the journal names no such file")
         for kind, digests in known.items()
@@ -120,6 +127,10 @@ class _Recomputed:
         plan = self._plan()
         if plan is None:
             return
+        if plan.distributed is not None:
+            self._check_untouched(set(plan.experts))
+            self._summed(plan, plan.distributed)
+            return
         released: dict[str, list[Verdict]] = {expert: [] for expert in plan.experts}
         for verdict in told.round.verdicts:
             if verdict.accepted and verdict.expert in released:
@@ -163,6 +174,61 @@ class _Recomputed:
         for expert in sorted(set(self.told.body["aggregates"]) - trained):
             self.find(Code.REPORT_DIFFERS, "it is said to be aggregated, and nobody released it", expert)
 
+    def _summed(self, plan: Plan, terms: Distributed) -> None:
+        """A round under distributed trust: the sum again from every message, and the step from the sum."""
+        body, definition = self.told.body["sum"], self.told.definition
+        assert definition is not None
+        session = Session.from_bytes(body["session"].encode())
+        held = self.told.round
+        strangers = [name for name, key in session.roll.items() if key not in held.keys.get(name, ())]
+        bound = (session.campaign, session.round, session.plan_hash) == (plan.campaign, plan.round, plan.hash)
+        if strangers or not bound or not session.meets(terms):
+            text = f"its session is not the plan's, or of keys that were not enrolled: {', '.join(strangers) or 'terms'}"
+            self.find(Code.PLAN_MISMATCH, text)
+            return
+        total = self._total(session, body["messages"])
+        if total is None:
+            return
+        counted = sorted(v.hospital for v in held.verdicts if v.accepted)
+        if not list(total.hospitals) == body["hospitals"] == counted:
+            text = f"the sum is that of {', '.join(total.hospitals)}, and the journal says another"
+            self.find(Code.REFUSED_RELEASE, text)
+            return
+        states: dict[str, bytes] = {}
+        memories: dict[str, bytes] = {}
+        for expert in plan.experts:
+            for found, digest in (
+                (states, plan.experts_hash[expert]),
+                (memories, self.told.memories.get(expert)),
+            ):
+                if digest is not None:
+                    data = self._file(handed.STATES, digest, "the state or memory before the round", expert)
+                    if data is None:
+                        return
+                    found[expert] = data
+        noise = terms.noise(plan.mechanism, layout_of(plan, states).size)
+        made = stepped(plan, states, memories, total.words, noise, total.hospitals, definition.patients)
+        for expert, aggregated in made.items():
+            self._compare(expert, aggregated, self.told.body["aggregates"][expert])
+
+    def _total(self, session: Session, messages: Mapping[str, Mapping[str, str]]) -> server.Total | None:
+        """The sum, by the protocol's own server; None, and a finding, where a message is missing or does not fit."""
+        stage: Any = server.Adverts(session)
+        for part in PARTS.values():
+            for hospital, digest in sorted(messages[part].items()):
+                data = self._file(handed.RELEASES, digest, f"{hospital}'s {part}", None, hospital)
+                if data is None:
+                    return None
+                try:
+                    stage = stage.add(data)
+                except SecaggRefused as error:
+                    text = f"{hospital}'s {part} {digest[:12]} counts, and must be refused: {error}"
+                    self.find(Code.REFUSED_RELEASE, text, None, hospital)
+                    return None
+            stage = stage.close()
+        assert isinstance(stage, server.Total)
+        return stage
+
     def _expert(self, plan: Plan, expert: str, verdicts: Sequence[Verdict]) -> None:
         """One expert, from what it was to what it became."""
         aggregated = self.told.body["aggregates"].get(expert)
@@ -180,6 +246,10 @@ class _Recomputed:
         except AggregationError as error:
             self.find(Code.STATE_DIFFERS, f"its releases can't be aggregated: {error}", expert)
             return
+        self._compare(expert, found, aggregated)
+
+    def _compare(self, expert: str, found: Aggregated, aggregated: Mapping[str, Any]) -> None:
+        """What came out, with what the journal says."""
         before = len(self.differences)
         self._compare_state(expert, found)
         self._compare_memory(expert, found, aggregated["memory"])
@@ -267,7 +337,7 @@ class _Recomputed:
         self.find(Code.MEMORY_DIFFERS, text, expert, tensor=tensor)
 
     def _file(
-        self, kind: str, digest: str, what: str, expert: str, hospital: str | None = None
+        self, kind: str, digest: str, what: str, expert: str | None, hospital: str | None = None
     ) -> bytes | None:
         """The bytes; None, and a finding, where they are not there, or others are."""
         try:
@@ -301,6 +371,14 @@ class _Recomputed:
                 tensor,
             )
         )
+
+
+def _messages(body: Mapping[str, Any]) -> set[str]:
+    """The messages of a sum that an entry names; none of an entry that names none as it should."""
+    try:
+        return messages_of(body)
+    except (AttributeError, TypeError):
+        return set()
 
 
 def _short(digest: str | None) -> str:

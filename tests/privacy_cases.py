@@ -16,6 +16,7 @@ from privacy.plan import Plan
 from privacy.policy import Policy
 from privacy.randomness import RandomSource, SecureRandom
 from privacy.release import Expectation, seal
+from privacy.secagg.terms import Distributed
 
 BASE = canonical.digest(b"base")
 CODE = canonical.digest(b"code")
@@ -36,6 +37,9 @@ PLAN = Plan(
     experts_hash={"scale/roi": PARENT, "scale/wsi": canonical.digest(b"other parent")},
     forms=same_form(("scale/roi", "scale/wsi"), 4, 8.0),
     expert_seed=0,
+)
+DISTRIBUTED = replace(  # under distributed trust
+    PLAN, mechanism=replace(MECHANISM, steps=1), distributed=Distributed(2.0**-10, 50, 2, 1)
 )
 ASKED = NoisedEvaluation(
     campaign="spring",

@@ -17,8 +17,9 @@ from privacy.randomness import SecureRandom
 from privacy.secagg import hospital, server
 from privacy.secagg.grid import Grid
 from privacy.secagg.hospital_state import Advertised, Agreed, Dealt, Masked, from_bytes, to_bytes
-from privacy.secagg.session import Session, least_threshold
+from privacy.secagg.session import Session
 from privacy.secagg.shared_noise import Share, add_share, shared_noise
+from privacy.secagg.terms import least_threshold
 
 S = TypeVar("S", Advertised, Dealt, Masked, Agreed)
 

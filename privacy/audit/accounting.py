@@ -1,7 +1,8 @@
 """Every epsilon of a ledger, computed again from its events: by the accountant that hospitals use, and by a second.
 
-The first is `privacy.accounting` (dp-accounting's PLD), the second whatever the caller gives: `privacy.cli` gives
-`privacy.second_accountant` (Opacus' PRV), which needs torch, and which other people wrote by another method.
+The first is `privacy.accounting` (dp-accounting's), the second whatever the caller gives: `privacy.cli` gives
+`privacy.second_accountant` (Opacus'), which needs torch, and which other people wrote. They are PLD and PRV, two
+methods; or Renyi divergences in both, where distributed trust took part.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from privacy.accounting import merged
+from privacy.accounting import any_shared, merged
 from privacy.audit.findings import Code, Finding
 from privacy.audit.rules import adopted
 from privacy.egress_record import is_sealed
@@ -176,14 +177,15 @@ class _Walk:
 
     def _both(self, scope: str, events: Sequence[Event], delta: float, at: int | None) -> tuple[float, float]:
         """Epsilon by both accountants; where they disagree that is found, once for the same events."""
-        key = (frozenset(merged(events)), delta)
+        key = ((frozenset(merged(events)), any_shared(events)), delta)
         if key not in self._seen:
-            one = self._said("PLD", lambda: self._compositions.of(scope, events).epsilon(delta), at)
-            other = self._said("PRV", lambda: self._second(events, delta), at)
+            first, second = ("RDP", "Opacus' RDP") if any_shared(events) else ("PLD", "PRV")
+            one = self._said(first, lambda: self._compositions.of(scope, events).epsilon(delta), at)
+            other = self._said(second, lambda: self._second(events, delta), at)
             self._seen[key] = (one, other)
             if apart(one, other):
                 text = (
-                    f"the accountants disagree on {len(events)} events {scope}: {one:.3f} by PLD, {other:.3f} by PRV, "
+                    f"the accountants disagree on {len(events)} events {scope}: {one:.3f} by {first}, {other:.3f} by {second}, "
                     f"at delta {delta:g}"
                 )
                 self.findings.append(Finding(Code.ACCOUNTANTS_DISAGREE, self._book, at, text))

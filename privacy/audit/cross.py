@@ -12,10 +12,11 @@ from privacy.audit.findings import Code, Finding, Note
 from privacy.audit.hospital import HospitalBook, Payment
 from privacy.audit.journal import JournalBook, Round, Verdict
 from privacy.codes import UNSIGNED, ReleaseFault
+from privacy.egress_record import MASKED
 from privacy.evaluation import EVALUATION
 from privacy.experts import EXPERTS
 from privacy.ledger.entries import read_time
-from privacy.mechanism import Event
+from privacy.mechanism import SHARED, Event
 from privacy.plan import TRAINING
 from privacy.receipt import ACCEPTED, Receipt
 
@@ -163,7 +164,7 @@ def _compared(
         text = f"{what} was charged as {_said(payment.event)}, and {theirs}, asked for {_said(held.event)}"
         text += _UNDECIDED
         yield Finding(Code.EVENT_MISMATCH, book, payment.reserved_in, text)
-    if any(verdict.reservation != payment.reservation for verdict in verdicts):
+    if any(v.reservation != payment.reservation for v in verdicts if v.expert != MASKED):  # those name none
         text = (
             f"{what}: the releases that {theirs}, accepted name another reservation: the ledger was rewritten"
         )
@@ -217,4 +218,5 @@ def _named(held: Round) -> str:
 
 
 def _said(event: Event) -> str:
-    return f"{event.steps} steps at noise {event.noise_multiplier:g} and rate {event.sampling_rate:g}"
+    shared = " of all shares" if event.mechanism == SHARED else ""
+    return f"{event.steps} steps at noise {event.noise_multiplier:g}{shared} and rate {event.sampling_rate:g}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from privacy.audit.chain import Chain
 from privacy.audit.findings import Code, Finding, Note
@@ -19,6 +20,7 @@ from privacy.ledger.entries import Entry, read_time
 from privacy.ledger.parts import PART, whole
 from privacy.mechanism import Event, Mechanism
 from privacy.plan import TRAINING
+from privacy.secagg.terms import Distributed
 
 
 @dataclass(frozen=True)
@@ -146,10 +148,7 @@ class _Walk:
         name = definition["name"]
         if name in self._campaigns:
             raise _Illegal(f"it begins campaign {name!r} a second time")
-        self._campaigns[name] = [
-            (stage["rounds"], Mechanism.from_dict(stage["mechanism"]).event())
-            for stage in definition["stages"]
-        ]
+        self._campaigns[name] = [(stage["rounds"], _spent_in(stage)) for stage in definition["stages"]]
 
     def _evaluation(self, entry: Entry) -> None:
         if entry.body["campaign"] not in self._campaigns:
@@ -249,6 +248,14 @@ def _kind(entry: Entry) -> Kind:
     if entry.kind == Kind.NOISED or entry.kind not in set(Kind):
         raise _Illegal(f"it is of an unknown kind {entry.kind!r}: update fedpath")
     return Kind(entry.kind)
+
+
+def _spent_in(stage: Mapping[str, Any]) -> Event:
+    """What a round of a campaign's stage spends."""
+    mechanism = Mechanism.from_dict(stage["mechanism"])
+    if "distributed" not in stage:
+        return mechanism.event()
+    return Distributed.from_dict(stage["distributed"]).event(mechanism)
 
 
 def _round(entry: Entry, keys: Mapping[str, tuple[PublicKey, ...]]) -> Round:

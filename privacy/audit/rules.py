@@ -8,7 +8,7 @@ from privacy.audit.findings import Code, Finding
 from privacy.errors import PolicyError
 from privacy.evaluation import EVALUATION
 from privacy.ledger.entries import Entry, Kind
-from privacy.mechanism import Event
+from privacy.mechanism import SHARED, Event
 from privacy.policy import Policy
 
 
@@ -55,6 +55,8 @@ def _breaches(policy: Policy, entry: Entry) -> Iterator[str]:
     if body["stage"] == EVALUATION:
         yield from _evaluation(policy, event)
         return
+    if event.mechanism == SHARED and not policy.distributed_trust:
+        yield "the policy offers no distributed trust"
     least = policy.minimum_noise_multiplier
     if event.noise_multiplier < least:
         yield f"the noise multiplier is {event.noise_multiplier:g}, where the policy asks for {least:g}"

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from privacy import canonical
-from privacy.egress_record import CODE, DESCRIPTION, METRICS, RELEASE, is_sealed
+from privacy.egress_record import CODE, DESCRIPTION, FREE_OF_DATA, METRICS, RELEASE, is_sealed
 from privacy.errors import KeyFileError, LedgerError, MechanismError, SignatureInvalid, WireError
 from privacy.evaluation import EVALUATION
 from privacy.keys import PublicKey
@@ -72,7 +72,7 @@ class Reservation:
 class Spend:
     """A paid and answered request: the SHA-256 and bytes of what was sealed, and its entry's place.
 
-    By expert for a round; an evaluation has the one name "counts".
+    By expert for a round; an evaluation has the one name "counts", a round under distributed trust "masked".
     """
 
     reservation: Reservation
@@ -207,7 +207,7 @@ def _release(account: Account, entry: Entry) -> Account:
                 raise LedgerError(
                     f"ledger entry {entry.sequence} lets {name!r} leave, which was not paid for, or of another size"
                 )
-        elif name not in (CODE, DESCRIPTION) and not (name == METRICS and public):
+        elif name not in (CODE, DESCRIPTION, *FREE_OF_DATA) and not (name == METRICS and public):
             raise LedgerError(f"ledger entry {entry.sequence} lets {name!r} leave, which may not")
     return replace(account, replies=account.replies + 1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from privacy import canonical
-from privacy.codes import Refusal
+from privacy.codes import Refusal, SecaggFault
 from privacy.errors import LedgerError
 from privacy.evaluation import EVALUATION
 from privacy.experts import EXPERTS, TRAINED_IN
@@ -28,7 +28,7 @@ def check_form(entry: Entry) -> None:
 
 
 def _code(value: object) -> bool:
-    return isinstance(value, str) and value in set(Refusal)
+    return isinstance(value, str) and (value in set(Refusal) or value in set(SecaggFault))
 
 
 def _stage(value: object) -> bool:

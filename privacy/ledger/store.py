@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from privacy import canonical
-from privacy.codes import Refusal
+from privacy.codes import Refusal, SecaggFault
 from privacy.egress_record import EgressRecord
 from privacy.errors import LedgerError, RoundConflict
 from privacy.evaluation import NoisedEvaluation
@@ -64,6 +64,11 @@ class Ledger:
             self._adopted(transaction, account, policy)
 
     # --- a round
+
+    def admit(self, asked: Plan | NoisedEvaluation, policy: Policy, code_hash: str) -> None:
+        """Return if `reserve` would charge this now, and charge nothing; else raise `PlanRefused`."""
+        account = self._read()
+        budget.admit(account, asked, policy, code_hash, self._now(account), self._composed)
 
     def reserve(self, asked: Plan | NoisedEvaluation, policy: Policy, code_hash: str) -> Reservation:
         """Charge a plan's round, or a noised evaluation, durably, before the work.
@@ -205,7 +210,7 @@ class Ledger:
 
     # --- what else happened
 
-    def refuse(self, code: Refusal, plan_hash: str | None) -> None:
+    def refuse(self, code: Refusal | SecaggFault, plan_hash: str | None) -> None:
         """Record that a plan was refused (None: there was no readable plan)."""
         self._write(Kind.REFUSAL, {"code": str(code), "plan": plan_hash})
 

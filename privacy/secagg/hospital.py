@@ -86,6 +86,12 @@ def deal(state: Advertised | Dealt, adverts: Sequence[bytes], key: PrivateKey) -
     return Dealt(state, shown, shares[state.hospital], answer), answer
 
 
+def check_deals(state: Dealt, deals: Sequence[bytes]) -> None:
+    """Raise `SecaggRefused` where `mask` would for what the server shows: before anything is drawn and charged."""
+    _, peers = _adverts(state.advertised, list(state.adverts.values()))
+    _deals(state, deals, keys_view(state.advertised.session, state.adverts), frozenset(peers))
+
+
 def mask(state: Dealt, deals: Sequence[bytes], share: Share, key: PrivateKey) -> tuple[Masked, bytes]:
     """Mask this hospital's share of the sum: with its own seed, and with a mask for each hospital that dealt.
 

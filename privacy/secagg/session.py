@@ -11,12 +11,12 @@ from privacy import canonical
 from privacy.codes import SecaggFault
 from privacy.errors import KeyFileError, SecaggRefused, WireError
 from privacy.forms import count, record, table, text
-from privacy.keys import PublicKey
+from privacy.keys import PrivateKey, PublicKey, Purpose
 from privacy.plan import is_campaign
 from privacy.policy import is_hospital
 from privacy.secagg.grid import WORD_BITS
+from privacy.secagg.terms import FEWEST, MOST, Distributed
 
-FEWEST, MOST = 3, 100  # hospitals
 MAX_BYTES = 64 * 1024
 _FORM = record(
     {
@@ -28,6 +28,7 @@ _FORM = record(
         "colluding": count,
         "size": count,
         "bits": count,
+        "attempt": count,
     }
 )
 
@@ -37,7 +38,8 @@ class Session:
     """A round's terms. Every hospital judges them by itself; its hash stands in every message.
 
     `roll` maps the hospitals' names to their release keys. `threshold` is how many must stay to the end; `colluding`
-    how many of them may side with the server. `size` counts the vector's words, of `bits` bits.
+    how many of them may side with the server. `size` counts the vector's words, of `bits` bits. `attempt` tells sessions
+    of one round apart: one in which nothing was masked may be followed by another.
 
     Guarantee, for terms that this class admits (n hospitals, threshold t, c colluding):
     t > 2n/3 and 2t > n + c, so that two different sets of survivors never both find t hospitals that sign for them
@@ -54,14 +56,19 @@ class Session:
     colluding: int
     size: int
     bits: int
+    attempt: int = 1
 
     def __post_init__(self) -> None:
         n, t = len(self.roll), self.threshold
-        whole = all(type(value) is int for value in (self.round, t, self.colluding, self.size, self.bits))
+        whole = all(
+            type(value) is int
+            for value in (self.round, t, self.colluding, self.size, self.bits, self.attempt)
+        )
         if not (
             whole
             and is_campaign(self.campaign)
             and self.round >= 1
+            and self.attempt >= 1
             and canonical.is_digest(self.plan_hash)
             and self.size >= 1
             and self.bits in WORD_BITS
@@ -83,6 +90,10 @@ class Session:
         """How many honest hospitals' noise every sum holds at least."""
         return self.threshold - self.colluding
 
+    def meets(self, terms: Distributed) -> bool:
+        """Whether it bears as many colluding hospitals, and leaves as many honest ones, as a plan says."""
+        return self.colluding == terms.colluding and self.honest >= terms.honest
+
     @property
     def places(self) -> Mapping[str, int]:
         """Each hospital's place on the roll, from 1: the point at which it holds shares."""
@@ -92,6 +103,16 @@ class Session:
     def hash(self) -> str:
         """SHA-256 of the terms."""
         return canonical.digest(self.to_bytes())
+
+    def sign(self, key: PrivateKey) -> bytes:
+        """The coordinator's signature that travels beside `to_bytes()`."""
+        return key.sign(self.to_bytes(), Purpose.SESSION)
+
+    @classmethod
+    def open(cls, data: bytes, signature: bytes, coordinator: PublicKey) -> Session:
+        """Read terms that came over the network: signature first (`SignatureInvalid`), then `from_bytes`."""
+        coordinator.verify(signature, data, Purpose.SESSION)
+        return cls.from_bytes(data)
 
     def to_bytes(self) -> bytes:
         """Canonical JSON."""
@@ -112,8 +133,3 @@ class Session:
         if session.to_bytes() != data:  # keys have other spellings in hex
             raise SecaggRefused(SecaggFault.MALFORMED, "not a session as it is written")
         return session
-
-
-def least_threshold(hospitals: int, colluding: int) -> int:
-    """The least threshold that a session of `hospitals` admits with `colluding` of them on the server's side."""
-    return max(2 * hospitals // 3, (hospitals + colluding) // 2) + 1

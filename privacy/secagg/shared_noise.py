@@ -18,6 +18,8 @@ from privacy.randomness import RandomSource
 from privacy.secagg.discrete_gaussian import MOST_SIGMA, discrete_gaussian
 from privacy.secagg.grid import Grid, Whole, to_whole
 
+LEAST_SIGMA = 16  # of a plan's shares: from here on their sum is a discrete Gaussian to 1e-1000 (`log_ratio`)
+
 _HERE = object()
 
 

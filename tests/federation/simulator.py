@@ -41,6 +41,7 @@ from privacy.policy import Policy, refusal
 from privacy.randomness import SecureRandom
 from privacy.release import seal
 from privacy.sealed_counts import seal_counts
+from tests.federation.sum_steps import SumSteps
 
 BASE = canonical.digest(b"base")
 CODE = canonical.digest(b"code")
@@ -101,6 +102,9 @@ class Faults:
     duplicate: bool = False  # every reply comes twice
     misnamed: bool = False  # it describes itself as another hospital
     spam: bool = False  # parts that no expert has
+    lost_at: str = (
+        ""  # never answers this step of a sum; with ", told" it does the step, and its answer is lost
+    )
     counts: Callable[[bytes], dict[str, bytes]] | None = (
         None  # what becomes of its answer to a noised evaluation
     )
@@ -125,6 +129,7 @@ class SimulatedHospital:
         self.key = keys.load(key) if key.exists() else keys.generate(key)
         self.coordinator: keys.PublicKey | None = None
         self._last: dict[str, bytes] = {}
+        self.sums = SumSteps(self.folder, self.policy, self.ledger, self.key, BASE, CODE, SHAPES)
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -147,6 +152,7 @@ class SimulatedHospital:
             return {
                 "describe": self._describe,
                 "train": self._train,
+                "sum": self._sum,
                 "evaluate": self._evaluate,
                 "evaluate_noised": self._evaluate_noised,
                 "receipt": self._receipt,
@@ -159,6 +165,11 @@ class SimulatedHospital:
         if self.faults.misnamed:
             said = Description("another", said.experts, CODE, said.public_data)
         return {"description": said.to_bytes()}
+
+    def _sum(self, parts: dict[str, bytes]) -> dict[str, bytes]:
+        assert self.coordinator is not None
+        answer = self.sums.answer(parts, self.coordinator)
+        return {"code": b"gibberish"} if self.faults.lost_at == f"{parts['step'].decode()}, told" else answer
 
     def _receipt(self, parts: dict[str, bytes]) -> dict[str, bytes]:
         assert self.coordinator is not None
@@ -299,7 +310,12 @@ class SimulatedGrid(Grid):
         hospital = self.hospitals[message.metadata.dst_node_id]
         faults = hospital.faults
         training = "train" in message.content.config_records
-        if faults.offline or (training and faults.silent):
+        summing = message.content.config_records.get("sum", ConfigRecord())
+        if (
+            faults.offline
+            or (training and faults.silent)
+            or (summing and summing["step"] == faults.lost_at.encode())
+        ):
             return message.metadata.message_id
         if training and faults.crash:
             reply = Message(Error(code=8, reason="the app crashed"), reply_to=message)

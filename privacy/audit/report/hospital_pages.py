@@ -10,7 +10,7 @@ from privacy.audit.accounting import Figures
 from privacy.audit.hospital import HospitalBook, Payment
 from privacy.audit.report.chart import chart
 from privacy.audit.report.document import Section, Table
-from privacy.egress_record import COUNTS, METRICS, RELEASE
+from privacy.egress_record import COUNTS, MASKED, METRICS, RELEASE
 from privacy.ledger.entries import Entry, Kind, read_time
 from privacy.ledger.reading import summarise
 
@@ -106,7 +106,7 @@ def _left(book: HospitalBook) -> Section:
                 others[part["name"]] += 1
             else:
                 known = outcomes.get((payment.campaign, payment.round, name), "not yet")
-                said = "not asked for" if name == COUNTS else known
+                said = "not asked for" if name in (COUNTS, MASKED) else known
                 rows.append(_departure(entry, payment, name, part["bytes"], part["sha256"], said))
     text = [
         f"{_count(len(rows), 'sealed part')} left, each paid for before it did, as the hospital's own log says. A journal "
@@ -125,7 +125,7 @@ def _left(book: HospitalBook) -> Section:
 def _departure(
     entry: Entry, payment: Payment, name: str, size: int, sha256: str, said: str
 ) -> tuple[str, ...]:
-    what = "noised counts" if name == COUNTS else name
+    what = {COUNTS: "noised counts", MASKED: "a masked sum"}.get(name, name)
     return (
         _time(entry),
         payment.campaign,

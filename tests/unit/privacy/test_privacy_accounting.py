@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from privacy.accounting import Composition, calibrate, epsilon, rounds_left
-from privacy.mechanism import Event
+from privacy.mechanism import SHARED, Event
 from privacy.second_accountant import AGREEMENT
 from privacy.second_accountant import epsilon as second_epsilon
 
@@ -156,3 +157,28 @@ def test_the_second_accountant_ends_where_the_first_does(events: list[Event]) ->
     assert second_epsilon(events, DELTA) == epsilon(events, DELTA)
     with pytest.raises(ValueError, match="delta"):
         second_epsilon(events, 0.0)
+
+
+SHARED_ROUND = Event(1.0, 0.05, 1, SHARED)
+
+
+def test_a_history_with_a_shared_event_costs_what_its_divergences_say() -> None:
+    """Catches a shared round that is charged by the loss distribution of continuous noise, which nothing proves for it:
+    2,000 steps cost 16.489 by that, and by divergences of whole orders 13 % more.
+    """
+    found = epsilon([Event(1.0, 0.05, 1999), SHARED_ROUND], DELTA)
+    assert found == pytest.approx(18.70, abs=0.02)
+    assert second_epsilon([Event(1.0, 0.05, 1999), SHARED_ROUND], DELTA) == pytest.approx(found, abs=1e-6)
+
+
+def test_noise_for_shared_rounds_meets_its_target_by_their_own_accounting() -> None:
+    """Catches a search that finds a shared round's noise by PLD, and so too little."""
+    sigma = calibrate(0.05, 1, 2.0, DELTA, rounds=100, mechanism=SHARED)
+    assert epsilon([replace(SHARED_ROUND, noise_multiplier=sigma)] * 100, DELTA) <= 2.0
+    assert sigma > calibrate(0.05, 1, 2.0, DELTA, rounds=100)
+
+
+@pytest.mark.parametrize("event", [Event(0.1, 0.1, 1, SHARED), Event(0.3, 1.0, 10**6, SHARED)])
+def test_hardly_any_shared_noise_is_no_privacy_either(event: Event) -> None:
+    """Catches a shared event that slips past the bound beyond which every epsilon counts as infinite."""
+    assert epsilon([event], DELTA) == second_epsilon([event], DELTA) == math.inf

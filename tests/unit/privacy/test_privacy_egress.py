@@ -7,13 +7,16 @@ from dataclasses import replace
 import pytest
 
 from privacy import canonical
-from privacy.codes import Refusal
+from privacy.codes import Refusal, SecaggFault
 from privacy.description import Description
 from privacy.egress import check_reply
 from privacy.egress_record import EgressRecord
 from privacy.errors import EgressError, WireError
 from privacy.keys import PublicKey
+from privacy.secagg.messages import Survivors
+from privacy.secagg.outgoing import SumExpectation
 from tests.privacy_cases import CODE, POLICY, Hospital, hospital, round_of
+from tests.secagg_cases import key_of, session_of
 
 LIMIT = 100_000
 TO = PublicKey(bytes.fromhex("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"))  # RFC 8032
@@ -140,3 +143,34 @@ def test_a_malformed_description_is_refused(changes: dict[str, object]) -> None:
     fields = canonical.decode(DESCRIPTION, 4096)
     with pytest.raises(WireError):
         Description.from_bytes(canonical.encode({**fields, **changes}))
+
+
+@pytest.mark.parametrize("code", list(SecaggFault))
+def test_every_code_of_secure_aggregation_passes(code: SecaggFault) -> None:
+    """Catches a refusal of a step that could not be told."""
+    assert check_reply({"code": code.value.encode()}, POLICY, limit=LIMIT, epsilon=0.0, destination=TO)
+
+
+def test_a_message_of_secure_aggregation_passes_for_its_own_step_only() -> None:
+    """Catches a second door: another hospital's message, another step's or session's, or one that nobody asked for."""
+    session = session_of(5)
+    (me, other, *_) = session.roll
+    statement = Survivors(me, canonical.digest(b"view"), tuple(session.roll)).sign(session, key_of(me))
+    theirs = Survivors(other, canonical.digest(b"view"), tuple(session.roll)).sign(session, key_of(other))
+
+    def passes(reply: dict[str, bytes], expected: SumExpectation | None) -> bool:
+        try:
+            check_reply(reply, POLICY, limit=LIMIT, epsilon=0.0, destination=TO, expected=expected)
+        except EgressError:
+            return False
+        return True
+
+    right = SumExpectation(session, me, "agree")
+    assert passes({"survivors": statement}, right)
+    assert not passes({"survivors": statement}, None)
+    assert not passes({"survivors": theirs}, right)
+    assert not passes({"survivors": statement + b"x"}, right)
+    assert not passes({"survivors": statement, "advert": statement}, right)
+    assert not passes({"opening": statement}, right)
+    assert not passes({"survivors": statement}, SumExpectation(session, me, "reveal"))
+    assert not passes({"survivors": statement}, SumExpectation(session_of(5, round=8), me, "agree"))

@@ -13,8 +13,10 @@ from privacy import canonical, keys
 from privacy.errors import PlanError, SignatureInvalid
 from privacy.experts import ExpertForm
 from privacy.keys import Purpose
+from privacy.mechanism import SHARED
 from privacy.plan import MAX_BYTES, Plan
-from tests.privacy_cases import PARENT, PLAN
+from privacy.secagg.terms import Distributed
+from tests.privacy_cases import DISTRIBUTED, PARENT, PLAN
 
 FORM = {"rank": 4, "alpha": 8.0, "layers": ["q_proj", "v_proj"]}
 
@@ -34,13 +36,77 @@ GRPO = replace(
 )
 
 
-@pytest.mark.parametrize("plan", [PLAN, GRPO], ids=["sft", "grpo"])
+@pytest.mark.parametrize("plan", [PLAN, GRPO, DISTRIBUTED], ids=["sft", "grpo", "distributed"])
 def test_a_plan_round_trips_and_its_hash_is_that_of_its_bytes(plan: Plan) -> None:
     """Catches a field that is lost on the way, or a hash over something else than what travels."""
     again = Plan.from_bytes(plan.to_bytes())
     assert again == plan
     assert again.hash == plan.hash == canonical.digest(plan.to_bytes())
-    assert again.event() == plan.mechanism.event()
+    shared = {"mechanism": SHARED} if plan.distributed else {}
+    assert again.event() == replace(plan.mechanism.event(), **shared)
+
+
+def test_a_plan_for_releases_says_nothing_of_distributed_trust() -> None:
+    """Catches a new field in every plan: rounds that were begun before it, and their hashes, must stay what they were."""
+    assert "distributed" not in json.loads(PLAN.to_bytes())
+
+
+@pytest.mark.parametrize(
+    ("terms", "steps", "message"),
+    [
+        ({}, 2, "1 step"),
+        ({"grid_step": 2.0**-4}, 1, "too coarse"),  # shares of 11 steps
+        ({"grid_step": 0.3}, 1, "power of two"),
+        ({"grid_step": 2.0**-60}, 1, "too fine"),
+        ({"grid_step": 1}, 1, "each a number"),
+        ({"grid_step": float("nan")}, 1, "plan"),
+        ({"most_patients": 0}, 1, "most_patients"),
+        ({"honest": 0}, 1, "honest"),
+        ({"honest": True}, 1, "each a number"),
+        ({"colluding": 0}, 1, "colluding"),
+        ({"colluding": 101}, 1, "colluding"),
+        ({"extra": 1}, 1, "each a number"),
+    ],
+)
+def test_terms_under_which_the_event_would_not_hold_are_refused(
+    terms: dict[str, Any], steps: int, message: str
+) -> None:
+    """Catches a plan whose shares are so small that its cost depends on how many numbers are sent, and any other terms
+    that the accounting does not cover.
+    """
+    fields = json.loads(DISTRIBUTED.to_bytes())
+    fields["distributed"] |= terms
+    fields["mechanism"]["steps"] = steps
+    with pytest.raises(PlanError, match=message):
+        Plan.from_bytes(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode())
+
+
+@pytest.mark.parametrize("terms", [None, [], "yes", 1])
+def test_terms_that_are_no_table_are_refused(terms: object) -> None:
+    """Catches a plan of which a careless reader takes `null` terms for local trust, another for distributed."""
+    fields = json.loads(PLAN.to_bytes()) | {"distributed": terms}
+    with pytest.raises(PlanError):
+        Plan.from_bytes(json.dumps(fields, sort_keys=True, separators=(",", ":")).encode())
+
+
+@pytest.mark.parametrize(
+    ("hospitals", "honest", "colluding", "threshold"),
+    [
+        (3, 2, 1, 3),
+        (10, 2, 1, 7),
+        (10, 8, 1, 9),
+        (30, 20, 1, 21),
+        (2, 1, 1, None),
+        (3, 3, 1, None),
+        (10, 5, 4, 9),
+        (101, 2, 1, None),
+    ],
+)
+def test_a_threshold_keeps_to_the_protocol_and_leaves_the_honest_shares(
+    hospitals: int, honest: int, colluding: int, threshold: int | None
+) -> None:
+    """Catches a session under which too few hospitals' noise is left, or two sets of survivors could be opened."""
+    assert Distributed(2.0**-10, 50, honest, colluding).threshold(hospitals) == threshold
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from privacy.codes import Refusal
 from privacy.errors import PolicyError
 from privacy.plan import Plan
 from privacy.policy import Policy, refusal
-from tests.privacy_cases import ASKED, BASE, CODE, MECHANISM, PLAN, POLICY
+from tests.privacy_cases import ASKED, BASE, CODE, DISTRIBUTED, MECHANISM, PLAN, POLICY
 
 TEXT = """
 hospital = "north"
@@ -125,6 +125,16 @@ def with_mechanism(**changes: Any) -> Plan:
         (POLICY, with_mechanism(steps=51), BASE, Refusal.POLICY_STEPS),
         (POLICY, with_mechanism(samples_per_patient=9), BASE, Refusal.POLICY_SAMPLES),
         (POLICY, PLAN, CODE, Refusal.BASE_MISMATCH),
+        (POLICY, DISTRIBUTED, BASE, Refusal.NOT_OFFERED),
+        (replace(POLICY, distributed_trust=True), DISTRIBUTED, BASE, None),
+        (replace(POLICY, distributed_trust=True), PLAN, BASE, None),
+        (replace(POLICY, distributed_trust=True, colluding=2), DISTRIBUTED, BASE, Refusal.POLICY_TRUST),
+        (
+            replace(POLICY, distributed_trust=True, minimum_noise_multiplier=1.1),
+            DISTRIBUTED,
+            BASE,
+            Refusal.POLICY_NOISE,
+        ),
     ],
 )
 def test_each_limit_is_enforced(policy: Policy, plan: Plan, base: str, code: Refusal | None) -> None:

@@ -20,7 +20,18 @@ from privacy.errors import LedgerError, ReleaseRefused, SealError
 from privacy.keys import SIGNATURE_BYTES, Purpose
 from privacy.randomness import SeededRandom
 from privacy.release import MAGIC, Expectation, check, seal
-from tests.privacy_cases import CODE, MECHANISM, PLAN, POLICY, SHAPES, Hospital, deltas, hospital, round_of
+from tests.privacy_cases import (
+    CODE,
+    DISTRIBUTED,
+    MECHANISM,
+    PLAN,
+    POLICY,
+    SHAPES,
+    Hospital,
+    deltas,
+    hospital,
+    round_of,
+)
 
 PAYLOAD = len(MAGIC) + SIGNATURE_BYTES
 
@@ -261,3 +272,12 @@ def test_nobody_else_makes_a_reservation(north: Hospital) -> None:
     paid = north.ledger().reserve(PLAN, POLICY, CODE)
     with pytest.raises(LedgerError, match="nothing else has paid"):
         replace(paid, made_by=None)
+
+
+def test_a_plan_under_distributed_trust_seals_no_release(north: Hospital) -> None:
+    """Catches a hospital's own update leaving under a plan that charged for a share of a sum only."""
+    policy = replace(POLICY, distributed_trust=True)
+    reservation = north.ledger().reserve(DISTRIBUTED, policy, CODE)
+    assert reservation.event == DISTRIBUTED.event() != DISTRIBUTED.mechanism.event()
+    with pytest.raises(SealError, match="share of a sum"):
+        seal(deltas()["scale/roi"], reservation, DISTRIBUTED, "north", north.key)

@@ -13,8 +13,9 @@ from privacy.keys import PublicKey, Purpose
 from privacy.randomness import SeededRandom
 from privacy.secagg import hospital
 from privacy.secagg.hospital_state import Advertised, Agreed, Dealt, Masked
-from privacy.secagg.session import Session, least_threshold
+from privacy.secagg.session import Session
 from privacy.secagg.shared_noise import add_share
+from privacy.secagg.terms import least_threshold
 from tests.secagg_acts import KEY, ME, OTHER, THIRD, Act, old, resigned, swapped
 from tests.secagg_cases import Round, key_of, roll_of, session_of, share_of
 

@@ -1,0 +1,67 @@
+"""A hospital's place in each campaign's round under distributed trust, as files of its home: 0600 in a folder of 0700.
+
+One file a campaign, replaced whole, durably, before each answer leaves; a later round takes the place of an earlier one,
+and a round's receipt removes it. So no older state comes back.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from privacy import durable
+from privacy.errors import CheckpointError
+from privacy.secagg.hospital_state import Advertised, Agreed, Dealt, State, from_bytes, to_bytes
+from privacy.secagg.session import Session
+
+
+class SumStates:
+    """The states in `folder`, which is made where there is none."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def read(self, campaign: str) -> State | None:
+        """Where this hospital stands in the campaign's round; None where it has begun none.
+
+        Raises `CheckpointError` for a damaged file: that round is lost to this hospital.
+        """
+        try:
+            state = from_bytes(self._path(campaign).read_bytes())
+        except FileNotFoundError:
+            return None
+        if session_of(state).campaign != campaign:
+            raise CheckpointError(f"{self._path(campaign)}: is another campaign's")
+        return state
+
+    def keep(self, state: State) -> None:
+        """Replace the campaign's state, durably."""
+        durable.replace(self._path(session_of(state).campaign), to_bytes(state))
+
+    def forget(self, campaign: str, number: int) -> None:
+        """Remove the state of this very round, or a damaged one; nothing where another round stands there."""
+        try:
+            state = self.read(campaign)
+        except CheckpointError:
+            state = None
+        if state is None or session_of(state).round == number:
+            self._path(campaign).unlink(missing_ok=True)
+
+    def _path(self, campaign: str) -> Path:
+        return (
+            self._folder / f"{campaign}.state"
+        )  # a campaign's name is a plain one: privacy.plan.is_campaign
+
+
+def session_of(state: State) -> Session:
+    """The session that a state belongs to."""
+    if isinstance(state, Agreed):
+        return state.masked.session
+    return (state.advertised if isinstance(state, Dealt) else state).session
+
+
+def advertised(state: State) -> Advertised | None:
+    """What was drawn for the session; None once the input was masked."""
+    if isinstance(state, Dealt):
+        return state.advertised
+    return state if isinstance(state, Advertised) else None

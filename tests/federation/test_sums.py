@@ -1,0 +1,323 @@
+"""Rounds under distributed trust over a simulated grid: the sum is right, whoever is lost, and nobody pays twice for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from client import peers
+from privacy import canonical, keys, tensors
+from privacy.audit import chain
+from privacy.audit.findings import Code
+from privacy.audit.journal import read_journal
+from privacy.audit.sources import read_source
+from privacy.audit.verify import Trusted, audit
+from privacy.egress_record import MASKED
+from privacy.ledger.export import write_export
+from privacy.mechanism import SHARED, Mechanism
+from privacy.secagg.outgoing import STEPS
+from privacy.secagg.session import Session
+from privacy.secagg.terms import Distributed
+from privacy.second_accountant import epsilon as second_epsilon
+from server import journal
+from server.errors import CampaignError, RoundFailed
+from server.evidence import hand_over
+from server.runner import run_campaign
+from strategies import handed
+from strategies.definition import Aggregation, Stage
+from strategies.replay import Replayed, replay, strays
+from tests.federation.simulator import Faults, initial
+from tests.federation.test_rounds import CAMPAIGN, World, world
+
+MECHANISM = Mechanism(clip_norm=1.0, noise_multiplier=1.0, sampling_rate=0.1, steps=1, samples_per_patient=4)
+TERMS = Distributed(2.0**-10, 50, 2, 1)
+STAGE = Stage("sft", 1, ("scale/roi", "scale/wsi"), 0.01, MECHANISM, distributed=TERMS)
+NAMES = ("north", "south", "east", "west")
+SUMMING = replace(
+    CAMPAIGN, stages=(STAGE,), quorum=3, patients={name: 100 + 10 * n for n, name in enumerate(NAMES)}
+)
+
+
+def acquainted(folder: Path, *names: str, offering: tuple[str, ...] | None = None) -> World:
+    """Hospitals that hold each other's keys, each with a vector of its own; all, or those named, offer distributed trust."""
+    here = world(folder, *names, **{name: {"distributed_trust": True} for name in offering or names})
+    for n, (name, hospital) in enumerate(here.hospitals.items()):
+        hospital.sums.value = 0.5 * (n + 1)
+        for other in here.hospitals.values():
+            if other is not hospital:
+                file = keys.public_path(other.folder / "release.key")
+                peers.add(hospital.folder / "peers", name, other.name, file)
+    return here
+
+
+def summed(here: World) -> dict[str, Any]:
+    """What the journal says of the last round's sum."""
+    (*_, body) = [entry.body for entry in here.store.journal() if entry.kind == "round"]
+    return dict(body["sum"])
+
+
+def mean_of(
+    here: World, names: tuple[str, ...], patients: Mapping[str, int], number: int = 1
+) -> NDArray[np.float64]:
+    """What a round's mean must be, by what these hospitals put in."""
+    total = sum(here.hospitals[name].sums.shares[number].whole for name in names)
+    mean: NDArray[np.float64] = total * TERMS.grid_step / (0.1 * sum(patients[name] for name in names))
+    return mean
+
+
+def first_moment(here: World) -> NDArray[np.float32]:
+    """What Adam remembers, in the order of a round's numbers."""
+    found = {
+        expert: tensors.decode(data, 1 << 20) for expert, data in here.store.memories(SUMMING.name).items()
+    }
+    parts = [found[expert][f"first/{name}"] for expert in STAGE.experts for name in ("x.lora_B", "y.lora_B")]
+    return np.concatenate([part.reshape(-1) for part in parts])
+
+
+def check_sum(here: World, names: tuple[str, ...]) -> None:
+    """The first moment after one round is a tenth of the mean over these hospitals, against the gradient."""
+    mean = mean_of(here, names, SUMMING.patients)
+    np.testing.assert_allclose(first_moment(here), -0.1 * mean, rtol=1e-6)
+
+
+def test_a_campaign_of_sums_commits_the_mean_and_every_hospital_pays_once(tmp_path: Path) -> None:
+    """Catches a wrong sum or divisor, a charge that is not the plan's event, and a journal that does not say who was in."""
+    here = acquainted(tmp_path, *NAMES)
+    here.run(SUMMING)
+    check_sum(here, NAMES)
+    said = summed(here)
+    session = Session.from_bytes(said["session"].encode())
+    assert (said["hospitals"], list(session.roll), session.threshold) == (sorted(NAMES), sorted(NAMES), 3)
+    for name, hospital in here.hospitals.items():
+        (event,) = hospital.ledger.summary().events
+        assert (event.mechanism, event.noise_multiplier) == (SHARED, 1.0)
+        sent = hospital.ledger.sent("spring", 1, _plan_hash(here))
+        assert sent is not None
+        assert said["messages"][MASKED][name] == canonical.digest(sent[MASKED])
+    moved = here.store.state(here.store.states("spring")["scale/roi"])
+    values = tensors.decode(moved, 1 << 20)["x.lora_B"]
+    assert (np.abs(values - 0.25) < 0.0101).all()
+    assert (values != 0.25).all()
+
+
+def _plan_hash(here: World) -> str:
+    (body,) = [entry.body for entry in here.store.journal() if entry.kind == "round"]
+    return str(body["plan"])
+
+
+def test_rounds_go_on_from_the_moments_of_those_before(tmp_path: Path) -> None:
+    """Catches an optimiser that forgets, and a round that is answered with the one before's draw: each has its own charge."""
+    here = acquainted(tmp_path, *NAMES[:3])
+    patients = dict.fromkeys(NAMES[:3], 50)
+    here.run(replace(SUMMING, stages=(replace(STAGE, rounds=2),), patients=patients))
+    one, two = (mean_of(here, NAMES[:3], patients, number) for number in (1, 2))
+    assert (one != two).any()
+    np.testing.assert_allclose(first_moment(here), -0.09 * one - 0.1 * two, rtol=1e-5, atol=1e-9)
+    assert all(len(hospital.ledger.summary().events) == 2 for hospital in here.hospitals.values())
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("told", ["", ", told"], ids=["silent", "answer-lost"])
+def test_one_hospital_lost_at_any_step_costs_its_own_part_at_most(
+    tmp_path: Path, step: str, told: str
+) -> None:
+    """Catches a round that hangs on one hospital, a lost one whose vector is in the sum though it is not said to be, and
+    masks that stay on the sum.
+    """
+    here = acquainted(tmp_path, *NAMES)
+    here.hospitals["west"].faults = Faults(lost_at=step + told)
+    here.run(SUMMING)
+    in_it = NAMES if STEPS.index(step) > 2 else NAMES[:3]
+    assert summed(here)["hospitals"] == sorted(in_it)
+    check_sum(here, in_it)
+
+
+def test_too_few_before_the_masks_costs_nobody_anything(tmp_path: Path) -> None:
+    """Catches a charge for a round that could not come to a sum: nothing is drawn before all have dealt."""
+    here = acquainted(tmp_path, "north", "south", "east")
+    few = replace(SUMMING, patients=dict.fromkeys(("north", "south", "east"), 50))
+    here.hospitals["east"].faults = Faults(lost_at="deal")
+    with pytest.raises(RoundFailed, match=r"too-few.*east: no-answer"):
+        here.run(few)
+    assert all(not hospital.ledger.summary().events for hospital in here.hospitals.values())
+    assert here.shown()["rounds_committed"] == 0
+    here.hospitals["east"].faults = Faults()
+    here.run(few, "2")
+    assert here.shown()["rounds_committed"] == 1
+
+
+@pytest.mark.parametrize("step", ["mask", "agree", "reveal"])
+def test_a_round_that_fails_after_the_masks_is_over_and_the_next_is_drawn_anew(
+    tmp_path: Path, step: str
+) -> None:
+    """Catches a second masked input over one draw, and a campaign that stands still for ever on a round that is spent."""
+    here = acquainted(tmp_path, "north", "south", "east")
+    two = replace(
+        SUMMING,
+        stages=(replace(STAGE, rounds=2),),
+        patients=dict.fromkeys(("north", "south", "east"), 50),
+    )
+    here.hospitals["east"].faults = Faults(lost_at=step)
+    with pytest.raises(RoundFailed, match="is over without a sum"):
+        here.run(two)
+    assert "too-few" in str(summed(here)["failure"])
+    assert here.shown()["rounds_committed"] == 1
+    here.hospitals["east"].faults = Faults()
+    here.run(two, "2")
+    assert here.shown()["rounds_committed"] == 2
+    assert summed(here)["hospitals"] == ["east", "north", "south"]
+    charged = {name: len(hospital.ledger.summary().events) for name, hospital in here.hospitals.items()}
+    assert charged == {"north": 2, "south": 2, "east": 1 if step == "mask" else 2}
+
+
+def test_a_coordinator_killed_after_the_masks_asks_for_no_second_input(tmp_path: Path) -> None:
+    """Catches a restart that begins the same round in another session: those who paid are not asked to pay again for it."""
+    here = acquainted(tmp_path, "north", "south", "east")
+    three = replace(
+        SUMMING,
+        stages=(replace(STAGE, rounds=2),),
+        patients=dict.fromkeys(("north", "south", "east"), 50),
+    )
+    here.hospitals["east"].faults = Faults(lost_at="agree")
+
+    class Killed(Exception):  # noqa: N818 - a death, not an error
+        pass
+
+    house = here.house()
+    sleep = house.clock.sleep
+
+    def dying(seconds: float) -> None:
+        if here.hospitals["north"].sums.shares:
+            raise Killed
+        sleep(seconds)
+
+    house.clock.sleep = dying  # type: ignore[method-assign]
+    with pytest.raises(Killed):
+        run_campaign(house, three, initial(), "1")
+    house.clock.sleep = sleep  # type: ignore[method-assign]
+    here.hospitals["east"].faults = Faults()
+    with pytest.raises(RoundFailed, match="stopped after hospitals were asked to mask"):
+        here.run(three, "2")
+    here.run(three, "3")
+    assert here.shown()["rounds_committed"] == 2
+
+
+def test_who_does_not_offer_it_is_left_out_of_the_next_attempt(tmp_path: Path) -> None:
+    """Catches a round that can't be had because one hospital's policy says no, where the others are enough."""
+    five = (*NAMES, "centre")
+    here = acquainted(tmp_path, *five, offering=NAMES[:3])
+    here.run(replace(SUMMING, patients=dict.fromkeys(five, 50)))
+    assert list(Session.from_bytes(summed(here)["session"].encode()).roll) == sorted(NAMES[:3])
+
+
+def test_a_made_up_hospital_on_the_roll_is_refused_by_all(tmp_path: Path) -> None:
+    """Catches hospitals that go by the coordinator's word for who the others are."""
+    here = acquainted(tmp_path, *NAMES[:3])
+    for name in NAMES[:3]:
+        for file in (here.hospitals[name].folder / "peers").iterdir():
+            file.unlink(missing_ok=True)
+    with pytest.raises(RoundFailed, match="refused: east, north, south"):
+        here.run(replace(SUMMING, patients=dict.fromkeys(NAMES[:3], 50)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"patients": {}}, "takes a \\[patients\\] table"),
+        ({"patients": {"north": 10, "south": 10}}, "too few"),
+        ({"aggregation": Aggregation("median")}, "no \\[aggregation\\]"),
+    ],
+)
+def test_a_campaign_that_no_sum_can_serve_is_refused(changes: dict[str, object], message: str) -> None:
+    """Catches settings that a sum would pass over in silence."""
+    with pytest.raises(CampaignError, match=message):
+        replace(SUMMING, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Books:
+    """Both sides' books of a campaign of two sums, one of them without a hospital that dropped out; and what was kept."""
+
+    here: World
+    journal: Path
+    kept: Path
+
+    def replayed(self) -> list[Replayed]:
+        """The rounds as an auditor recomputes them."""
+        source = read_source(self.journal)
+        book = read_journal(source, chain.check(source, (self.here.home.coordinator().public,)))
+        assert strays(book, self.kept) == []
+        return list(replay(book, self.kept))
+
+
+@pytest.fixture(scope="module")
+def books(tmp_path_factory: pytest.TempPathFactory) -> Books:
+    """The books; tests put back what they change."""
+    folder = tmp_path_factory.mktemp("books")
+    here = acquainted(folder, *NAMES)
+    here.run(SUMMING)
+    here.hospitals["west"].faults = Faults(lost_at="agree")
+    here.run(replace(SUMMING, name="autumn"), "2")
+    made = Books(here, folder / "journal.jsonl", folder / "kept")
+    journal.export(made.journal, here.store.journal(), here.home.coordinator(), here.clock.now())
+    assert list(hand_over(here.store, here.store.journal(), made.kept)) == []
+    return made
+
+
+def test_both_sides_books_are_in_order(books: Books, tmp_path: Path) -> None:
+    """Catches an audit that takes a sum for something that was not paid for, or its event for another; by both accountants."""
+    files = [books.journal]
+    for name, hospital in books.here.hospitals.items():
+        files.append(tmp_path / f"{name}.jsonl")
+        write_export(files[-1], hospital.ledger.entries(), hospital.key, "2031-01-01")
+    keys_ = tuple(hospital.key.public for hospital in books.here.hospitals.values())
+    trusted = Trusted(keys_, (books.here.home.coordinator().public,))
+    found = audit([read_source(file) for file in files], trusted, second_epsilon)
+    assert {item.code for item in found.findings} <= {
+        Code.OUT_OF_TIME
+    }  # hospitals' clocks are real, the grid's is not
+    totals = [total for figures in found.figures for total in figures.totals if total.scope == "in all"]
+    assert [(total.events, total.epsilon == pytest.approx(total.second)) for total in totals] == [
+        (2, True)
+    ] * 4
+
+
+def test_a_sum_is_recomputed_bit_for_bit_from_its_messages(books: Books) -> None:
+    """Catches a journal or an export that lacks what the sum needs, and an auditor who takes masks off otherwise."""
+    rounds = books.replayed()
+    assert [(done.same, done.differences, done.left_out) for done in rounds] == [
+        (STAGE.experts, (), None)
+    ] * 2
+
+
+@pytest.mark.parametrize("part", ["advert", "deal", MASKED, "survivors", "opening"])
+def test_a_message_that_is_missing_or_changed_is_named(books: Books, part: str) -> None:
+    """Catches a sum that is believed though one of its messages is not there, or is another."""
+    digest = summed(books.here)["messages"][part]["north"]
+    file = handed.place(books.kept, handed.RELEASES, digest)
+    right = file.read_bytes()
+    try:
+        for wrong, code in (
+            (None, Code.MISSING_FILE),
+            (right[:-1] + bytes([right[-1] ^ 1]), Code.CHANGED_FILE),
+        ):
+            file.unlink(missing_ok=True)
+            if wrong is not None:
+                file.write_bytes(wrong)
+            *_, last = books.replayed()
+            assert [(item.code, item.hospital) for item in last.differences] == [(code, "north")]
+    finally:
+        file.write_bytes(right)
+
+
+def test_pruning_removes_a_sums_messages(tmp_path: Path) -> None:
+    """Catches messages that stay on the consortium's disk for good once they were said to be removed."""
+    here = acquainted(tmp_path, *NAMES[:3])
+    here.run(replace(SUMMING, patients=dict.fromkeys(NAMES[:3], 50)))
+    assert here.store.prune("spring", 0) == 5 * 3

@@ -1,0 +1,156 @@
+"""An agent's part in a round under distributed trust: the right sum, paid for once, and no other answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from client.training.cohort import cohort_of
+from client.training.round import clipped_sum
+from privacy.mechanism import SHARED
+from privacy.secagg.clipped_share import share_of
+from privacy.secagg.layout import Layout
+from privacy.secagg.outgoing import STEPS
+from tests.unit.client.conftest import Fixed, House, ask
+from tests.unit.client.sum_cases import TERMS, SumRound
+
+MakeHouse = Callable[..., House]
+
+
+def offering(house: MakeHouse, **changes: object) -> House:
+    """A hospital that offers distributed trust."""
+    made = house(**changes)
+    policy = made.home.folder / "policy.toml"
+    policy.write_text(policy.read_text() + "distributed_trust = true\n")
+    return made
+
+
+def test_the_sum_is_that_of_the_hospitals_shares_and_is_paid_for_once(house: MakeHouse) -> None:
+    """Catches numbers in another order than the server reads them, a sum that is not clipped, rounded or noised as the
+    plan says, a second charge, and a message that left unlogged.
+    """
+    here = offering(house)
+    agent, round_ = here.agent(Fixed(5)), SumRound.of(here)
+    _, total = round_.through(agent)
+    assert total is not None
+    random, plan = Fixed(5), round_.plan
+    experts = agent._experts.load(plan, {f"expert/{name}": here.states[name] for name in plan.experts})
+    cohort = cohort_of(experts, plan.experts, agent._samples, agent._inputs, plan, agent._performance)
+    clipped = clipped_sum(cohort.draw(random))
+    assert len(clipped.total) > 2
+    layout = Layout({name: experts.shapes(name) for name in plan.experts})
+    mine = share_of(clipped, layout, TERMS.noise(plan.mechanism, layout.size), random)
+    whole = mine.whole + sum(share.whole for share in round_.shares.values())
+    np.testing.assert_array_equal(
+        total.words.view(np.int32 if round_.session.bits == 32 else np.int64), whole
+    )
+    ledger = here.ledger()
+    (event,) = ledger.summary().events
+    assert (event.mechanism, event.steps) == (SHARED, 1)
+    assert [record.name for _, record in ledger.egress()] == [
+        "advert",
+        "deal",
+        "masked",
+        "survivors",
+        "opening",
+    ]
+
+
+def test_a_killed_agent_goes_on_at_every_step_and_asked_again_says_the_same(house: MakeHouse) -> None:
+    """Catches secrets that live in memory only, an answer that differs from the one before, and one more charge for it."""
+    here = offering(house)
+    round_ = SumRound.of(here)
+    shown: dict[str, bytes] = {}
+    for step in STEPS:
+        mine = round_.ask(here.agent(), step, shown)
+        assert not mine.startswith(b"refused"), (step, mine)
+        assert round_.ask(here.agent(), step, shown) == mine
+        shown = {"north": mine} | round_.messages(step, shown)
+    assert len(here.ledger().summary().events) == 1
+    (state,) = here.home.sums.iterdir()
+    assert state.stat().st_mode & 0o077 == 0
+
+
+def test_once_masked_no_other_session_of_the_round_gets_anything(house: MakeHouse) -> None:
+    """Catches a second masked input over one charge, whose difference from the first would show a single hospital."""
+    here = offering(house)
+    agent, first = here.agent(), SumRound.of(here)
+    first.through(agent, last="mask")
+    again = SumRound.of(here, bits=64)
+    assert again.session != first.session
+    assert again.ask(agent, "advertise") == b"refused: round-conflict"
+    for step in STEPS[1:]:
+        assert again.ask(agent, step) == b"refused: conflict"
+    assert len(here.ledger().summary().events) == 1
+
+
+def test_before_anything_was_masked_a_round_may_be_begun_anew(house: MakeHouse) -> None:
+    """Catches a hospital that is lost to the round because another one was, before anything was drawn or charged."""
+    here = offering(house)
+    agent, first = here.agent(), SumRound.of(here)
+    first.through(agent, last="deal")
+    _, total = SumRound.of(here, bits=64).through(agent)
+    assert total is not None
+    assert len(here.ledger().summary().events) == 1
+
+
+def test_another_set_of_survivors_is_not_signed_for(house: MakeHouse) -> None:
+    """Catches an opening both ways: a server that asks twice, with other survivors, is refused."""
+    here = offering(house)
+    agent, round_ = here.agent(), SumRound.of(here)
+    shown, _ = round_.through(agent, last="agree")
+    assert round_.ask(agent, "agree", {"north": b"", "south": b""}) == b"refused: conflict"
+    assert not round_.ask(agent, "reveal", shown).startswith(b"refused")
+
+
+def test_deals_that_do_not_hold_cost_nothing(house: MakeHouse) -> None:
+    """Catches a charge for what the server could have known to be refused: nothing is drawn before the deals are checked."""
+    here = offering(house)
+    agent, round_ = here.agent(), SumRound.of(here)
+    shown, _ = round_.through(agent, last="deal")
+    del shown["south"]
+    assert round_.ask(agent, "mask", shown) == b"refused: too-few"
+    assert here.ledger().summary().events == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"size": 7}, b"wrong-shape"),
+        ({"round": 2}, b"wrong-session"),
+        ({"colluding": 0}, b"threshold"),
+    ],
+)
+def test_a_session_that_is_not_the_plans_is_refused(
+    house: MakeHouse, changes: dict[str, object], code: bytes
+) -> None:
+    """Catches a server that gives the hospital other terms than the plan: less noise, or another vector."""
+    here = offering(house)
+    assert SumRound.of(here, **changes).ask(here.agent(), "advertise") == b"refused: " + code
+
+
+def test_who_is_not_on_record_is_refused(house: MakeHouse) -> None:
+    """Catches a made-up hospital on the roll: what the server says of others counts for nothing."""
+    here = offering(house)
+    round_ = SumRound.of(here)
+    (here.home.peers / "south.pub").unlink()
+    agent = here.agent()
+    assert round_.ask(agent, "advertise") == b"refused: unknown-hospital"
+    assert here.ledger().summary().refused == 1
+
+
+def test_policy_and_kind_of_plan_decide_what_is_answered(house: MakeHouse) -> None:
+    """Catches a sum where the policy offers none, releases under a plan that paid for a sum, and the other way round."""
+    here = house()
+    round_, agent = SumRound.of(here), here.agent()
+    assert round_.ask(agent, "advertise") == b"refused: not-offered"
+    assert ask(agent, "train", here.request(round_.plan)) == {"code": b"plan-invalid"}
+    plain = replace(round_, plan=replace(round_.plan, distributed=None))
+    assert plain.ask(agent, "advertise") == b"refused: plan-invalid"
+    forged = round_.request("advertise") | {"session_signature": bytes(64)}
+    assert ask(agent, "sum", forged) == {"code": b"plan-unsigned"}
+    assert ask(agent, "sum", round_.request("advertise") | {"step": b"dance"}) == {"code": b"bad-request"}
+    assert here.ledger().summary().events == ()
