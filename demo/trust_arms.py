@@ -32,8 +32,9 @@ from privacy.randomness import SecureRandom, SeededRandom
 from privacy.secagg import hospital, server
 from privacy.secagg.accounting import epsilon
 from privacy.secagg.grid import Grid, to_real, word_bits
-from privacy.secagg.session import Session, least_threshold
+from privacy.secagg.session import Session
 from privacy.secagg.shared_noise import Share, SharedNoise, add_share, shared_noise
+from privacy.secagg.terms import least_threshold
 
 COLLUDING = 1  # each hospital knows its own noise
 RECIPE = sft_alone(STUDY)
