@@ -245,12 +245,16 @@ class Store:
         with self._database.transaction(lasting=False) as connection:
             connection.execute(tables.asks.insert(), [{**row, "hospital": name} for name in hospitals])
 
-    def answered(self, opened: OpenRound, hospital: str, answer: str, size: int) -> None:
-        """A hospital's answer came: "releases" or its code, and its bytes."""
+    def answered(
+        self, opened: OpenRound, hospital: str, answer: str, size: int, *, lasting: bool = False
+    ) -> None:
+        """A hospital's answer came: "releases" or its code, and its bytes. For eyes, and so not `lasting` over a power cut,
+        unless something hangs on it.
+        """
         plan, table = opened.plan, tables.asks
         key = (table.c.campaign == plan.campaign) & (table.c.number == plan.round)
         this = key & (table.c.attempt == opened.attempt) & (table.c.hospital == hospital)
-        with self._database.transaction(lasting=False) as connection:
+        with self._database.transaction(lasting=lasting) as connection:
             values = {"answered_at": self._when(), "answer": answer, "bytes": size}
             connection.execute(table.update().where(this).values(**values))
 

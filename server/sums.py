@@ -133,8 +133,7 @@ def _attempt_of(
         word_bits(noise.grid, len(nodes), noise.sigma),
         opened.attempt,
     )
-    for name in nodes.values():
-        house.store.asked(opened, name)
+    house.store.asked(opened, nodes.values())
     return Attempt(opened, session, session.sign(house.key), nodes)
 
 
@@ -149,10 +148,8 @@ def _total(
         for step in STEPS:
             if step == MASK:
                 attempt.asked_to_mask = True
-                for name in sorted(
-                    among
-                ):  # durably: whoever is started again must not ask for a second input
-                    house.store.answered(attempt.opened, name, _ASKED_TO_MASK, 0)
+                for name in sorted(among):  # whoever is started again must not ask for a second input
+                    house.store.answered(attempt.opened, name, _ASKED_TO_MASK, 0, lasting=True)
             request = _request(attempt, step, shown, states)
             stage, shown = timed(
                 house.clock,
