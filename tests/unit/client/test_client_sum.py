@@ -28,21 +28,29 @@ def offering(house: MakeHouse, **changes: object) -> House:
     return made
 
 
-def test_the_sum_is_that_of_the_hospitals_shares_and_is_paid_for_once(house: MakeHouse) -> None:
+@pytest.mark.parametrize("scales", ['["roi", "wsi"]', '["roi"]'], ids=["all-experts", "some"])
+def test_the_sum_is_that_of_the_hospitals_shares_and_is_paid_for_once(house: MakeHouse, scales: str) -> None:
     """Catches numbers in another order than the server reads them, a sum that is not clipped, rounded or noised as the
-    plan says, a second charge, and a message that left unlogged.
+    plan says, an expert that is trained though the policy does not allow it, a second charge, and a message that left
+    unlogged.
     """
-    here = offering(house)
+    here = offering(house, scales=scales)
     agent, round_ = here.agent(Fixed(5)), SumRound.of(here)
     _, total = round_.through(agent)
     assert total is not None
     random, plan = Fixed(5), round_.plan
     experts = agent._experts.load(plan, {f"expert/{name}": here.states[name] for name in plan.experts})
-    cohort = cohort_of(experts, plan.experts, agent._samples, agent._inputs, plan, agent._performance)
+    trained = ("scale/roi", "scale/wsi") if "wsi" in scales else ("scale/roi",)
+    cohort = cohort_of(experts, trained, agent._samples, agent._inputs, plan, agent._performance)
     clipped = clipped_sum(cohort.draw(random))
     assert len(clipped.total) > 2
     layout = Layout({name: experts.shapes(name) for name in plan.experts})
     mine = share_of(clipped, layout, TERMS.noise(plan.mechanism, layout.size), random)
+    noise_alone = 10 * mine.noise.sigma  # ten standard deviations of it
+    parts = layout.split(mine.whole * 1.0)
+    assert ("scale/wsi" in trained) or all(
+        (abs(value) < noise_alone).all() for value in parts["scale/wsi"].values()
+    )
     whole = mine.whole + sum(share.whole for share in round_.shares.values())
     np.testing.assert_array_equal(
         total.words.view(np.int32 if round_.session.bits == 32 else np.int64), whole
@@ -95,6 +103,32 @@ def test_before_anything_was_masked_a_round_may_be_begun_anew(house: MakeHouse) 
     _, total = SumRound.of(here, bits=64).through(agent)
     assert total is not None
     assert len(here.ledger().summary().events) == 1
+
+
+def test_a_death_between_state_and_spend_loses_the_input_and_never_sends_it(
+    house: MakeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches an input that is masked twice in one session, or sent without its charge: what was drawn stays charged, and
+    another session draws and pays anew.
+    """
+    here = offering(house)
+    agent, first = here.agent(), SumRound.of(here)
+    shown, _ = first.through(agent, last="deal")
+
+    def dies(*given: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(agent._ledger, "spend", dies)
+    with pytest.raises(SystemExit):
+        first.ask(agent, "mask", shown)
+    again = here.agent()
+    assert first.ask(again, "mask", shown) == b"refused: conflict"
+    assert first.ask(again, "agree", dict.fromkeys(first.session.roll, b"")) == b"refused: conflict"
+    assert "masked" not in [record.name for _, record in here.ledger().egress()]
+    assert len(here.ledger().summary().events) == 1
+    _, total = SumRound.of(here, attempt=2).through(again)
+    assert total is not None
+    assert len(here.ledger().summary().events) == 2
 
 
 def test_another_set_of_survivors_is_not_signed_for(house: MakeHouse) -> None:
