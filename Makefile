@@ -53,6 +53,7 @@ bench: $(READY)
 	$(BIN)/python -m bench.low_rank
 	$(BIN)/python -m bench.scale --quick
 	$(BIN)/python -m bench.aggregation
+	$(BIN)/python -m bench.secagg --quick
 	$(BIN)/python -m bench.training
 	$(BIN)/python -m bench.tissue
 	$(BIN)/python -m bench.features
