@@ -129,12 +129,16 @@ class SimulatedHospital:
         self.key = keys.load(key) if key.exists() else keys.generate(key)
         self.coordinator: keys.PublicKey | None = None
         self._last: dict[str, bytes] = {}
-        self.sums = SumSteps(self.folder, self.policy, self.ledger, self.key, BASE, CODE, SHAPES)
 
     @cached_property
     def ledger(self) -> Ledger:
         """Its ledger, opened when it is first needed."""
         return Ledger(self.folder / "ledger.db", self.key)
+
+    @cached_property
+    def sums(self) -> SumSteps:
+        """Its part in rounds under distributed trust."""
+        return SumSteps(self.folder, self.policy, self.ledger, self.key, BASE, CODE, self.shapes)
 
     @cached_property
     def supernode_key(self) -> bytes:

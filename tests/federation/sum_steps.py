@@ -40,7 +40,7 @@ class SumSteps:
     key: PrivateKey
     base: str
     code: str
-    shapes: Mapping[str, Mapping[str, tuple[int, ...]]]
+    shapes: Mapping[str, tuple[int, ...]]  # of every expert
     value: float = 0.0
     shares: dict[int, Share] = field(default_factory=dict)
 
@@ -87,7 +87,7 @@ class SumSteps:
     def _size(self, plan: Plan) -> int:
         if (code := refusal(self.policy, plan, self.base)) is not None:
             raise PlanRefused(code, "as the policy says")
-        return Layout({name: self.shapes[name] for name in plan.experts}).size
+        return Layout(dict.fromkeys(plan.experts, self.shapes)).size
 
     def _share(self, noise: SharedNoise, held: Reservation) -> Share:
         share = add_share(np.full(noise.grid.size, self.value), noise, SecureRandom())
