@@ -139,7 +139,7 @@ def _spent(home: Hospital, number: int) -> dict[str, str]:
     return {expert: part["sha256"] for expert, part in spend.body["releases"].items()}
 
 
-PARTS = 4  # of the table, so that no test is long
+PARTS = 4  # of the table, so that no test is long; two of them nightly
 
 
 def test_the_table_has_every_write(homes: Callable[[], Hospital], run: Run) -> None:
@@ -151,7 +151,7 @@ def test_the_table_has_every_write(homes: Callable[[], Hospital], run: Run) -> N
     assert set(told(said, "at")) >= POINTS, POINTS - set(told(said, "at"))
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("part", [0, 1, *(pytest.param(part, marks=pytest.mark.nightly) for part in (2, 3))])
 def test_killed_at_every_point_between_two_writes(homes: Callable[[], Hospital], run: Run, part: int) -> None:
     """Catches a reservation, spend, void, release or receipt that is half there, lost, or there twice.
 
