@@ -16,6 +16,7 @@ import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
@@ -33,15 +34,25 @@ SEEDS = (11, 12, 13)
 FOUND = Path("docs/study-runs")
 
 
-def begin(folder: Path, *stale: str) -> None:
-    """Takes up a folder of the same base and recipe; of any other, the stale files go."""
+def begin(folder: Path, *results: str) -> None:
+    """Takes up a folder of the same base and recipe.
+
+    Ends the program where there are `results` of another: they are hours of work, and nobody's to delete unasked.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     stamp = folder / "recipe.json"
-    wanted = json.dumps({"base": folder_hash(EMBEDDED), "recipe": asdict(STUDY)}, indent=1) + "\n"
-    if not stamp.exists() or stamp.read_text() != wanted:
-        for path in (path for pattern in stale for path in folder.glob(pattern)):
-            path.unlink()
-        stamp.write_text(wanted)
+    wanted = {"base": folder_hash(EMBEDDED), "recipe": _stated(asdict(STUDY))}
+    held = any(path for pattern in results for path in folder.glob(pattern))
+    if held and not (stamp.exists() and _stated(json.loads(stamp.read_text())) == wanted):
+        raise SystemExit(f"{folder}: holds results of another base or recipe: move it away, or delete it")
+    stamp.write_text(json.dumps(wanted, indent=1) + "\n")
+
+
+def _stated(value: Any) -> Any:
+    """The value as JSON, without what is None: a field that the recipe makes no use of changes nothing."""
+    if isinstance(value, dict):
+        return {key: _stated(item) for key, item in value.items() if item is not None}
+    return [_stated(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def prepare(work: Path, seed: int, pool: ProcessPoolExecutor) -> None:

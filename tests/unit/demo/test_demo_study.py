@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from demo import study
 from demo.recipe import BUDGET, DELTA, STUDY, events
 from demo.study_runs import LEVELS, RUNS, Job
 from demo.study_table import Results, arms_at, differences_at, page, read_runs
@@ -115,3 +117,21 @@ def test_every_private_run_spends_what_its_level_says() -> None:
             continue
         assert 0.97 * target <= epsilon(events(training.recipe()), DELTA) <= target <= BUDGET
     assert RUNS["federated, no privacy"].recipe() != STUDY
+
+
+def test_results_of_another_recipe_are_neither_taken_for_this_ones_nor_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches hours of work thrown away, or mixed with others, because a field of the recipe changed."""
+    study.begin(tmp_path, "*.json.gz")
+    (tmp_path / "11-base.json.gz").write_bytes(b"found")
+    study.begin(tmp_path, "*.json.gz")
+    stamp = tmp_path / "recipe.json"
+    before = stamp.read_text()
+    monkeypatch.setattr(study, "STUDY", replace(STUDY, patients=STUDY.patients + 1))
+    with pytest.raises(SystemExit, match="of another base or recipe"):
+        study.begin(tmp_path, "*.json.gz")
+    assert (tmp_path / "11-base.json.gz").read_bytes() == b"found"
+    assert stamp.read_text() == before
+    assert all(stage.distributed is None for stage in STUDY.stages)
+    assert "distributed" not in before, "what the recipe makes no use of is not part of it"
