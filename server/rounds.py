@@ -67,18 +67,7 @@ def run_round(house: Federation, campaign: Campaign, action: Train) -> None:
     outcome = Outcome([], {})
     for _ in range(ATTEMPTS):
         seconds = Seconds()
-        nodes = timed(
-            house.clock,
-            seconds,
-            "gather",
-            lambda: house.roll.gather(
-                evaluators=False,
-                least=campaign.quorum,
-                seconds=campaign.round_deadline_s,
-                trusted=campaign.code_hashes,
-                members=campaign.members,
-            ),
-        )
+        nodes = gather(house, campaign, seconds)
         opened = house.store.open_round(plan)
         outcome = _attempt(house, campaign, opened, nodes, seconds)
         if len(outcome.contributors) >= campaign.quorum:
@@ -99,6 +88,22 @@ def run_round(house: Federation, campaign: Campaign, action: Train) -> None:
     raise RoundFailed(
         f"round {plan.round} of {campaign.name}: {len(outcome.contributors)} of at least {campaign.quorum} "
         f"hospitals contributed ({answers}). Nothing was committed; mend the cause and run the campaign again"
+    )
+
+
+def gather(house: Federation, campaign: Campaign, seconds: Seconds) -> dict[int, str]:
+    """The campaign's hospitals that are here, by node, once its quorum is or time is up."""
+    return timed(
+        house.clock,
+        seconds,
+        "gather",
+        lambda: house.roll.gather(
+            evaluators=False,
+            least=campaign.quorum,
+            seconds=campaign.round_deadline_s,
+            trusted=campaign.code_hashes,
+            members=campaign.members,
+        ),
     )
 
 

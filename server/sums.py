@@ -31,7 +31,7 @@ from server.campaign import Campaign, Train, plan_for
 from server.errors import RoundFailed
 from server.exchange import exchange, is_busy, word
 from server.records import OpenRound
-from server.rounds import ATTEMPTS, NO_ANSWER, PASSING, PAUSE_S, Federation, Seconds, timed
+from server.rounds import ATTEMPTS, NO_ANSWER, PASSING, PAUSE_S, Federation, Seconds, gather, timed
 from server.store import Store
 from strategies.flower import read_reply
 from strategies.intake import Verdict
@@ -101,19 +101,8 @@ def _attempt_of(
     seconds: Seconds,
 ) -> Attempt:
     """Who is here and did not refuse, and the terms for them. Raises `RoundFailed` where they are too few."""
-    nodes = timed(
-        house.clock,
-        seconds,
-        "gather",
-        lambda: house.roll.gather(
-            evaluators=False,
-            least=campaign.quorum,
-            seconds=campaign.round_deadline_s,
-            trusted=campaign.code_hashes,
-            members=campaign.members,
-        ),
-    )
-    nodes = {node: name for node, name in nodes.items() if name not in refused}
+    present = gather(house, campaign, seconds)
+    nodes = {node: name for node, name in present.items() if name not in refused}
     threshold = terms.threshold(len(nodes))
     if threshold is None or len(nodes) < campaign.quorum:
         raise RoundFailed(
