@@ -36,7 +36,7 @@ from demo.small_study import (
     SEED,
     STUDY_WORK,
     arm,
-    part_of_site,
+    hospitals_of,
     results_of,
     run_missing,
     write_scores,
@@ -119,7 +119,7 @@ def train(training: Training) -> None:
     torch.set_num_threads(1)
     base = Base.load(EMBEDDED)
     site, number = training.hospital.split("-")
-    hospital = part_of_site(site, int(number), PARTS[site], STUDY.patients, base)
+    hospital = hospitals_of(site, PARTS[site], STUDY.patients, base)[int(number) - 1]
     experts = fresh(base, STUDY)
     samples = [mislabelled(s) for s in hospital.samples] if training.flipped else hospital.samples
     asked = plan(experts)
@@ -219,12 +219,13 @@ releases got through the door, which knows how long an honest change can be, and
 
 def _refused(asked: Plan) -> dict[Asked, str]:
     """An asterisk for every attack and rule of which not all gets through the door."""
-    return {
-        Asked(attack, rule): " *"
-        for attack in ATTACKS
-        for rule, recipe in RULES.items()
-        if not all(passes(c, recipe, asked) for found in sent(attack, asked).values() for c in found)
-    }
+    found: dict[Asked, str] = {}
+    for attack in ATTACKS:
+        changed = [change for by_expert in sent(attack, asked).values() for change in by_expert]
+        for rule, recipe in RULES.items():
+            if not all(passes(change, recipe, asked) for change in changed):
+                found[Asked(attack, rule)] = " *"
+    return found
 
 
 def main() -> None:

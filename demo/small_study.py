@@ -53,16 +53,20 @@ def run_missing(
         bar.advance(working)
 
 
-def part_of_site(site: str, part: int, parts: int, patients: int, base: Base) -> Hospital:
-    """The hospital "<site>-<part>", part from 1 on: every `parts`-th of the site's first `patients` patients."""
+def hospitals_of(site: str, parts: int, patients: int, base: Base) -> list[Hospital]:
+    """The hospitals "<site>-1", "<site>-2", ...: the site's first `patients` patients, dealt in turn, and opened once."""
     whole = open_encoded(DATA / site, base, experts_of(next(one for one in SITES if one.name == site)))
-    mine = set(sorted({s.patient for s in whole.samples})[:patients][part - 1 :: parts])
-    return replace(
-        whole,
-        name=f"{site}-{part}",
-        samples=[s for s in whole.samples if s.patient in mine],
-        nominal_patients=patients // parts,
-    )
+    everyone = sorted({s.patient for s in whole.samples})[:patients]
+    dealt = [set(everyone[part::parts]) for part in range(parts)]
+    return [
+        replace(
+            whole,
+            name=f"{site}-{number}",
+            samples=[s for s in whole.samples if s.patient in mine],
+            nominal_patients=patients // parts,
+        )
+        for number, mine in enumerate(dealt, start=1)
+    ]
 
 
 def write_scores(file: Path, experts: Experts, state: State, *, scale_experts: bool) -> None:

@@ -31,7 +31,7 @@ from demo.small_study import (
     SEED,
     STUDY_WORK,
     arm,
-    part_of_site,
+    hospitals_of,
     results_of,
     run_missing,
     write_scores,
@@ -77,9 +77,9 @@ def train(training: Training) -> None:
     state = start(experts)
     if training.mode != BASE:
         hospitals = [
-            part_of_site(site.name, part, parts, PATIENTS, base)
+            hospital
             for site, parts in zip(SITES, PARTS[training.hospitals], strict=True)
-            for part in range(1, parts + 1)
+            for hospital in hospitals_of(site.name, parts, PATIENTS, base)
         ]
         if training.mode == DISTRIBUTED:
             train_distributed(experts, hospitals, SEED)
