@@ -26,7 +26,7 @@ from client.model.base import folder_hash
 from demo.cohort import SITES, write_cohort
 from demo.house import EMBEDDED
 from demo.recipe import STUDY, cohorts
-from demo.study_runs import ENCODED, RUNS, Job, encode, experts_of, run
+from demo.study_runs import ENCODED, LEVELS, RUNS, Job, encode, experts_of, run
 from demo.study_table import Results, curves, page, picture, read_runs
 from privacy.experts import EXPERTS
 
@@ -86,6 +86,7 @@ def main() -> None:
         for seed in asked.seeds:
             jobs = [Job(name, seed, asked.found, asked.work) for name in RUNS]
             missing = [job for job in jobs if not job.file.exists()]
+            missing.sort(key=lambda job: list(LEVELS).index(RUNS[job.run].level))  # the demo's level first
             bar.advance(working, len(jobs) - len(missing))
             if missing:
                 prepare(asked.work, seed, pool)
