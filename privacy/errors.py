@@ -6,6 +6,7 @@ PrivacyError
 ├── PolicyError         the hospital's policy file needs mending
 ├── WireError           hostile or damaged bytes
 ├── KeyFileError        a key file that is missing, readable by others, or no key
+├── EnrolmentFileError  an invitation, request or kit that must not be taken
 ├── SignatureInvalid    bytes not signed by the key that should have signed them
 ├── PlanRefused         the hospital says no to a plan: carries a `Refusal`
 │   ├── BudgetError         ... because its budget does not hold another such round
@@ -46,6 +47,10 @@ class WireError(PrivacyError, ValueError):
 
 class KeyFileError(PrivacyError):
     """A key file that can't be used as it lies there."""
+
+
+class EnrolmentFileError(PrivacyError, ValueError):
+    """An invitation, a request or a kit that was tampered with, has expired, or is meant for someone else."""
 
 
 class SignatureInvalid(PrivacyError):  # noqa: N818 - reads as what happened

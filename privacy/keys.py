@@ -16,6 +16,7 @@ from privacy import canonical
 from privacy.errors import KeyFileError, SignatureInvalid
 
 SIGNATURE_BYTES = 64
+MAX_FILE = 64 * 1024  # bytes of a file that holds a secret
 
 _PRIME = 2**255 - 19
 # The y of every point whose order divides 8: anyone can sign for these without any secret.
@@ -33,6 +34,8 @@ class Purpose(StrEnum):
     ROTATION = "rotation"
     EXPORT = "export"
     ENROLMENT = "enrolment"  # an enrolled key names the one that replaces it
+    REQUEST = "enrolment-request"  # a hospital asks to be enrolled with these keys
+    KIT = "kit"  # what the coordinator answers
     EVALUATION = "evaluation"
     COUNTS = "counts"
     SESSION = "secagg-session"  # the coordinator's terms of one attempt at a round under distributed trust
@@ -126,12 +129,7 @@ def generate(path: Path) -> PrivateKey:
 def load(path: Path) -> PrivateKey:
     """Read a private key.  Raises `KeyFileError` when it is missing, no Ed25519 key, or open to others."""
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if mode & 0o077:
-            raise KeyFileError(f"{path} has mode {mode:04o}, so others can read it: run `chmod 600 {path}`")
-        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
-    except OSError as error:
-        raise KeyFileError(f"{path}: {error.strerror}: make the key first, or check who runs this") from error
+        key = serialization.load_pem_private_key(read_private(path), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise KeyFileError(
             f"{path} is not a private key in PEM: restore it from where it was made"
@@ -139,6 +137,34 @@ def load(path: Path) -> PrivateKey:
     if not isinstance(key, Ed25519PrivateKey):
         raise KeyFileError(f"{path} is a private key, but not an Ed25519 one")
     return PrivateKey(key)
+
+
+def of_seed(seed: bytes) -> PrivateKey:
+    """The key that 32 secret bytes stand for.  Raises `ValueError` for another length."""
+    return PrivateKey(Ed25519PrivateKey.from_private_bytes(seed))
+
+
+def read_private(path: Path, *, follow_links: bool = True) -> bytes:
+    """A file that holds a secret, of at most `MAX_FILE` bytes.
+
+    Raises `KeyFileError` when it is missing, open to others, longer, or no plain file (a link is none where they are not
+    followed).
+    """
+    flags = os.O_RDONLY | os.O_NONBLOCK | (0 if follow_links else os.O_NOFOLLOW)
+    try:
+        with os.fdopen(os.open(path, flags), "rb") as file:
+            status = os.fstat(file.fileno())
+            mode = stat.S_IMODE(status.st_mode)
+            if mode & 0o077:
+                raise KeyFileError(
+                    f"{path} has mode {mode:04o}, so others can read it: run `chmod 600 {path}`"
+                )
+            data = file.read(MAX_FILE + 1) if stat.S_ISREG(status.st_mode) else b""
+    except OSError as error:
+        raise KeyFileError(f"{path}: {error.strerror}: make the key first, or check who runs this") from error
+    if not 0 < len(data) <= MAX_FILE:
+        raise KeyFileError(f"{path} is empty, no plain file, or too long for a secret: restore it")
+    return data
 
 
 def load_public(path: Path) -> PublicKey:
