@@ -67,6 +67,15 @@ def absent(journal: JournalBook, hospitals: Sequence[HospitalBook]) -> Iterator[
     missing = sorted(set(journal.enrolled) - here)
     if missing and hospitals:
         yield Note(journal.source.name, f"no ledger was given of {', '.join(missing)}")
+    held = {key for hospital in hospitals for key in hospital.chain.keys}
+    before = [
+        n
+        for n, keys in journal.enrolled.items()
+        if n in here and not held.issuperset(journal.revoked & {*keys})
+    ]
+    if before:
+        text = f"of {', '.join(sorted(before))} no ledger was given under the keys from before it was revoked"
+        yield Note(journal.source.name, text)
     paid = {v.hospital for held in journal.rounds for v in held.verdicts if v.accepted} & set(missing)
     for hospital in hospitals:
         if hospital.read and not hospital.source.entries and paid:
@@ -95,6 +104,8 @@ def _sent(hospital: HospitalBook, journal: JournalBook, name: str) -> Iterator[F
     paid = {(p.campaign, p.round, p.purpose): p for p in hospital.payments}
     sealed = {release for payment in hospital.payments for release in payment.releases.values()}
     for held in journal.rounds:
+        if _of_an_earlier_enrolment(hospital, journal, held, name):
+            continue
         mine = [verdict for verdict in held.verdicts if verdict.hospital == name]
         payment = paid.get((held.campaign, held.number, held.purpose))
         accepted = [v for v in mine if v.accepted]
@@ -104,6 +115,12 @@ def _sent(hospital: HospitalBook, journal: JournalBook, name: str) -> Iterator[F
             yield _unpaid(hospital, journal, held, verdict)
         if payment is not None and len(unpaid) < len(accepted):
             yield from _compared(hospital, journal, held, payment, accepted)
+
+
+def _of_an_earlier_enrolment(hospital: HospitalBook, journal: JournalBook, held: Round, name: str) -> bool:
+    """Whether the hospital was revoked after this round, and enrolled again with keys of a new ledger: this one."""
+    then = set(held.keys.get(name, ()))
+    return bool(then) and then <= journal.revoked and journal.revoked.isdisjoint(hospital.chain.keys)
 
 
 def _unpaid(hospital: HospitalBook, journal: JournalBook, held: Round, verdict: Verdict) -> Finding:

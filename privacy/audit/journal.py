@@ -64,12 +64,15 @@ class Round:
 
 @dataclass(frozen=True)
 class JournalBook:
-    """A journal as it was read.  `enrolled` maps each hospital to every release key it had, in order."""
+    """A journal as it was read.  `enrolled` maps each hospital to every release key it had, in order; `revoked` are
+    those of them that a revocation ended, at once or by then.
+    """
 
     source: Source
     chain: Chain
     read: bool
     enrolled: Mapping[str, tuple[PublicKey, ...]] = field(default_factory=dict)
+    revoked: frozenset[PublicKey] = frozenset()
     rounds: tuple[Round, ...] = ()
     findings: tuple[Finding, ...] = ()
     notes: tuple[Note, ...] = ()
@@ -83,7 +86,8 @@ def read_journal(source: Source, chain: Chain) -> JournalBook:
     walk = _Walk(source.name)
     for entry in whole(source.entries):
         walk.step(entry)
-    return JournalBook(source, chain, True, walk.enrolled, tuple(walk.rounds), tuple(walk.findings))
+    revoked, rounds, findings = frozenset(walk.revoked), tuple(walk.rounds), tuple(walk.findings)
+    return JournalBook(source, chain, True, walk.enrolled, revoked, rounds, findings)
 
 
 class _Walk:
@@ -91,6 +95,7 @@ class _Walk:
 
     def __init__(self, book: str) -> None:
         self.enrolled: dict[str, tuple[PublicKey, ...]] = {}
+        self.revoked: set[PublicKey] = set()
         self.rounds: list[Round] = []
         self.findings: list[Finding] = []
         self._book = book
@@ -100,6 +105,7 @@ class _Walk:
         self._steps = {
             Kind.ENROLMENT: self._enrolment,
             Kind.HANDOVER: self._handover,
+            Kind.REVOCATION: self._revocation,
             Kind.CAMPAIGN: self._campaign,
             Kind.ROUND: self._round,
             Kind.EVALUATION: self._evaluation,
@@ -121,15 +127,15 @@ class _Walk:
 
     def _enrolment(self, entry: Entry) -> None:
         name, key = entry.body["hospital"], PublicKey(bytes.fromhex(entry.body["release_key"]))
-        if name in self.enrolled or any(key in keys for keys in self.enrolled.values()):
+        if self._is_enrolled(name) or any(key in keys for keys in self.enrolled.values()):
             raise _Illegal(f"it enrols {name!r}, or its key, a second time")
-        self.enrolled[name] = (key,)
+        self.enrolled[name] = (*self.enrolled.get(name, ()), key)
 
     def _handover(self, entry: Entry) -> None:
         name = entry.body["hospital"]
         fields = {key: entry.body[key] for key in ("old", "new", "proof")}
         handover = Handover.from_dict(name, fields)
-        if name not in self.enrolled or self.enrolled[name][-1] != handover.old:
+        if not self._is_enrolled(name) or self.enrolled[name][-1] != handover.old:
             raise _Illegal(f"it replaces a key that is not {name!r}'s")
         try:
             successors([handover], name, handover.old)
@@ -142,6 +148,15 @@ class _Walk:
         else:
             self.enrolled[name] += (handover.new,)
             self._replaced[handover.old] = entry.at
+
+    def _revocation(self, entry: Entry) -> None:
+        name, key = entry.body["hospital"], PublicKey(bytes.fromhex(entry.body["release_key"]))
+        if not self._is_enrolled(name) or self.enrolled[name][-1] != key:
+            raise _Illegal(f"it revokes a key that is not {name!r}'s")
+        self.revoked |= set(self.enrolled[name])
+
+    def _is_enrolled(self, name: str) -> bool:
+        return name in self.enrolled and self.enrolled[name][-1] not in self.revoked
 
     def _campaign(self, entry: Entry) -> None:
         definition = entry.body["definition"]
@@ -194,14 +209,16 @@ class _Walk:
 
     def _keys_since(self, opened: str) -> dict[str, tuple[PublicKey, ...]]:
         since = read_time(opened)
-        return {
+        found = {
             name: tuple(
                 key
                 for key in reversed(keys)
-                if key not in self._replaced or read_time(self._replaced[key]) >= since
+                if key not in self.revoked
+                and (key not in self._replaced or read_time(self._replaced[key]) >= since)
             )
             for name, keys in self.enrolled.items()
         }
+        return {name: keys for name, keys in found.items() if keys}
 
     def _planned(self, found: Round) -> Event | None:
         """What the campaign's definition says that this round spends; None beyond its last."""
@@ -218,7 +235,7 @@ class _Walk:
         for verdict in found.verdicts:
             if not verdict.accepted:
                 continue
-            if verdict.hospital not in self.enrolled:
+            if not self._is_enrolled(verdict.hospital):
                 self._find(
                     Code.NOT_ENROLLED, entry, f"it accepts a release of {verdict.hospital!r}, not enrolled"
                 )

@@ -17,6 +17,7 @@ class Kind(StrEnum):
 
     ENROLMENT = "enrolment"
     HANDOVER = "handover"
+    REVOCATION = "revocation"
     CAMPAIGN = "campaign"
     ROUND = "round"
     EVALUATION = "evaluation"
@@ -40,6 +41,7 @@ _key = canonical.is_digest
 FORMS: Mapping[Kind, Mapping[str, Form]] = {
     Kind.ENROLMENT: {"hospital": is_hospital, "release_key": _key},
     Kind.HANDOVER: {"hospital": is_hospital, "old": _key, "new": _key, "proof": hexadecimal},
+    Kind.REVOCATION: {"hospital": is_hospital, "release_key": _key},
     Kind.CAMPAIGN: {
         "definition": with_fields(
             {"name": is_campaign, "stages": each(with_fields({"rounds": count, "mechanism": table}))}
