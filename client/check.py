@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import torch
 
@@ -20,6 +21,8 @@ from client.training import memory
 from client.withdrawn import read_withdrawn
 from privacy import keys
 from privacy.code_hash import code_hash
+from privacy.enrolment import node_key
+from privacy.enrolment.expiry import Level
 from privacy.errors import PrivacyError
 from privacy.ledger.store import Ledger
 
@@ -39,7 +42,8 @@ def findings(home: Home, looking: Looking | None = None) -> Findings:
     looks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
         ("policy", lambda: _said(home.policy)),
         ("release-key", lambda: _said(keys.load(home.release_key))),
-        ("coordinator", lambda: _said(home.coordinator)),
+        ("node-key", lambda: _said(node_key.load(home.node_key))),
+        ("kit", lambda: _kit(home)),
         ("selftest", lambda: _selftest(home)),
         ("withdrawn", lambda: _withdrawn(home)),
         ("memory", lambda: _memory(home)),
@@ -62,6 +66,15 @@ def findings(home: Home, looking: Looking | None = None) -> Findings:
 def _said(what: object) -> Iterable[Finding]:
     """Nothing is said of what could be read."""
     return ()
+
+
+def _kit(home: Home) -> Iterator[Finding]:
+    """What of the kit ends when. Raises `HomeError`, `KeyFileError`, `EnrolmentFileError` where there is none to trust."""
+    for expiry in home.kit.expiries(datetime.now(UTC)):
+        advice = (
+            "" if expiry.level is Level.FINE else "ask the coordinator for a renewed kit, and join with it"
+        )
+        yield Finding("expiry", str(expiry), "", advice, grave=expiry.level is Level.PROBLEM)
 
 
 def _selftest(home: Home) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ import typer
 from client.cli_ask import ask
 from client.cli_check import check
 from client.cli_curve import curve
+from client.cli_enrolment import init, join, request
 from client.cli_errors import told_plainly as _told_plainly
 from client.cli_evaluate import evaluate
 from client.cli_features import features
@@ -30,7 +31,7 @@ from client.cli_slide import slide
 
 app = typer.Typer(help="Run a hospital of a FedPath consortium.", no_args_is_help=True, add_completion=False)
 
-for command in (index, check, selftest, features, evaluate, ask, curve):
+for command in (index, init, request, join, check, selftest, features, evaluate, ask, curve):
     app.command()(command)
 app.add_typer(imports, name="import")
 app.add_typer(slide, name="slide")
@@ -46,32 +47,6 @@ def _print(values: dict[str, Any], as_json: bool) -> None:
         return
     for key, value in values.items():
         typer.echo(f"{key.replace('_', ' ')}: {value}")
-
-
-@app.command()
-def init(
-    home: HomeArgument,
-    name: Annotated[str, typer.Option(help="the name to enrol under: lower-case letters, digits, -")],
-    slides: Annotated[Path, typer.Option(help="folder of slides; read-only is enough")],
-    manifest: Annotated[Path, typer.Option(help="the labels, .csv or .parquet: docs/manifest.md")],
-    base: Annotated[Path, typer.Option(help="folder of the base model")],
-) -> None:
-    """Make a home: keys, a policy to edit, and request.json to send to the coordinator."""
-    from client.home import Settings, create
-
-    with _told_plainly():
-        made = create(home, Settings(name, slides.absolute(), manifest.absolute(), base.absolute()))
-    typer.echo(f"made {made.folder}: edit policy.toml, send request.json to the coordinator, then join")
-
-
-@app.command()
-def join(home: HomeArgument, kit: Annotated[Path, typer.Argument(help="the coordinator's kit")]) -> None:
-    """Take in the coordinator's kit, and pin the coordinator's key."""
-    from client import home as homes
-
-    with _told_plainly():
-        homes.join(homes.Home(home.absolute()), kit)
-    typer.echo("joined: run `fedpath-hospital check`, then the agent and the courier")
 
 
 @app.command()
@@ -133,15 +108,22 @@ def courier(home: HomeArgument) -> None:
 
 @app.command()
 def status(home: HomeArgument, as_json: JsonOption = False) -> None:
-    """Say what agent and courier do now."""
+    """Say what agent and courier do now, and how long the kit is good."""
+    from datetime import UTC, datetime
+
     from client.home import Home
     from client.rpc import call
 
     with _told_plainly():
         place = Home(home.absolute())
         now = json.loads(call(place.status_socket, "status", b"", timeout=10))
+        ends = place.kit.expiries(datetime.now(UTC))
     report = place.courier_report
-    _print({**now, "courier": report.read_text().strip() if report.exists() else "not started"}, as_json)
+    now["courier"] = report.read_text().strip() if report.exists() else "not started"
+    if as_json:
+        _print({**now, "expiries": [end.to_dict() for end in ends]}, as_json)
+    else:
+        _print({**now, **{f"{end.level} of {end.what}": f"{end.days} days left" for end in ends}}, as_json)
 
 
 @app.command()
@@ -229,7 +211,8 @@ def rotate_key(home: HomeArgument) -> None:
     with _told_plainly(), (place := Home(home.absolute())).only_agent():
         new = rotate(place)
     typer.echo(
-        f"the release key is {new.fingerprint}: have the coordinator enrol {place.folder / 'request.json'}"
+        f"the release key is {new.fingerprint}: send {place.request} to the coordinator, then join with the kit that "
+        "answers it"
     )
 
 

@@ -12,11 +12,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 from client.confine import View, run
 from client.errors import HomeError
 from client.home import Home
+from privacy.enrolment import node_key
 
 PAUSE_SECONDS = 5.0
 
@@ -24,9 +26,12 @@ PAUSE_SECONDS = 5.0
 def courier(home: Home, pause: Callable[[float], None] = time.sleep) -> None:
     """Keep a confined SuperNode connected to the consortium's SuperLink until this process is told to end.
 
-    Raises `HomeError` where the home is not joined, or lies where the courier would see into it.
+    Raises `HomeError` where the home is not joined, or lies where the courier would see into it, `EnrolmentFileError` where
+    its kit has expired, `KeyFileError` where others can read its key.
     """
-    superlink = home.superlink
+    kit = home.kit
+    kit.check_fresh(datetime.now(UTC))
+    node_key.load(home.node_key)
     python = tuple(dict.fromkeys(Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix)))
     for shown in (*python, Path("/usr")):
         if home.folder.resolve().is_relative_to(shown):
@@ -41,7 +46,7 @@ def courier(home: Home, pause: Callable[[float], None] = time.sleep) -> None:
 
         while not ended:
             report.truncate(0)
-            run(view, _command(home, superlink), _environment(home), say, ended.append)
+            run(view, _command(home, kit.superlink), _environment(home), say, ended.append)
             if not ended:
                 pause(PAUSE_SECONDS)
 
@@ -51,7 +56,7 @@ def _command(home: Home, superlink: str) -> list[str]:
         str(Path(sys.prefix) / "bin" / "flower-supernode"),
         *("--superlink", superlink),
         *("--root-certificates", str(home.courier / "ca.crt")),
-        *("--auth-supernode-private-key", str(home.courier / "supernode.key")),
+        *("--auth-supernode-private-key", str(home.node_key)),
         *("--node-config", f"agent-socket={json.dumps(str(home.socket))}"),
         *("--port", str(_free_port())),
     ]

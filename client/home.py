@@ -6,7 +6,9 @@
     keys/ledger.pgpass     the password of a ledger in PostgreSQL, where it takes one
     keys/pseudonyms.key    the secret of the pseudonyms in the catalogue
     withdrawn.txt          patients who withdrew their consent, one a line
-    trust/                 the coordinator's kit: who may sign plans
+    trust/                 whom the hospital trusts, and what they sent: coordinator.pub (who may sign plans), kit.json, the
+                           kit's proposals for a policy and a compose file, and invitation.json until it is answered
+    request.json           what the hospital sends to the coordinator
     peers/                 the other hospitals' release keys, by this hospital's own record: client/peers.py
     ledger.db              what was spent and what left
     catalogue.db           what is known of the slides: client/slides/catalogue.py
@@ -33,7 +35,6 @@ import hashlib
 import json
 import os
 import pwd
-import shutil
 import time
 import tomllib
 from collections.abc import Iterator
@@ -42,35 +43,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from client.errors import HomeError
 from client.ledger_place import ledger_place
 from client.pseudonyms import Pseudonyms
 from privacy import durable, keys
+from privacy.enrolment import node_key
+from privacy.enrolment.default_policy import default_policy
+from privacy.enrolment.kit import Kit
 from privacy.policy import Policy
 
 _DYNAMIC_USERS = range(61184, 65520)  # systemd's range for DynamicUser: never a person's
 
 _LOCK_SECONDS = 20.0
-
-KIT = ("coordinator.pub", "ca.crt", "kit.json")
-
-_POLICY = """\
-# What this hospital allows; the coordinator can raise none of it. docs/policy.md explains each limit.
-hospital = "{name}"
-epsilon_budget = 8.0
-delta = 1e-5
-nominal_patients = 500
-minimum_noise_multiplier = 0.5
-maximum_sampling_rate = 0.2
-maximum_steps = 50
-maximum_samples_per_patient = 8
-tasks = ["classification", "detection", "segmentation", "vqa"]
-scales = ["roi", "wsi"]
-campaigns = ["*"]
-"""
 
 
 @dataclass(frozen=True)
@@ -134,14 +118,32 @@ class Home:
         return self.folder / "keys" / "release.key"
 
     @property
-    def coordinator(self) -> keys.PublicKey:
-        """The pinned key of the coordinator (`KeyFileError` before `join`)."""
-        return keys.load_public(self.folder / "trust" / "coordinator.pub")
+    def trust(self) -> Path:
+        """Whom the hospital trusts: client/enrolment.py."""
+        return self.folder / "trust"
 
     @property
-    def superlink(self) -> str:
-        """The consortium's SuperLink, host:port (`HomeError` before `join`)."""
-        return _kit(self.folder / "trust")["superlink"]
+    def coordinator(self) -> keys.PublicKey:
+        """The pinned key of the coordinator (`KeyFileError` before `join`)."""
+        return keys.load_public(self.trust / "coordinator.pub")
+
+    @property
+    def kit(self) -> Kit:
+        """The kit that the hospital joined with (`HomeError` before `join`, `EnrolmentFileError` where it was changed)."""
+        path = self.trust / "kit.json"
+        if not path.exists():
+            raise HomeError(f"{path}: there is none: take in the kit with `fedpath-hospital join`")
+        return Kit.load(path, self.coordinator)
+
+    @property
+    def request(self) -> Path:
+        """What the hospital sends to the coordinator."""
+        return self.folder / "request.json"
+
+    @property
+    def node_key(self) -> Path:
+        """The key under which Flower knows the courier."""
+        return self.courier / "supernode.key"
 
     @property
     def ledger(self) -> Path | str:
@@ -253,7 +255,7 @@ class Home:
 
 
 def create(folder: Path, settings: Settings) -> Home:
-    """Make a home with keys that never leave it, a policy to edit, and `request.json` for the coordinator.
+    """Make a home with keys that never leave it, and a policy to edit.
 
     Raises `HomeError` where there is one already.
     """
@@ -262,61 +264,18 @@ def create(folder: Path, settings: Settings) -> Home:
     home = Home(folder.absolute())
     _folder(home.folder, 0o711)  # the courier's user passes through to its two folders, and sees no others
     _folder(home.socket.parent, 0o750)
-    for path in (home.release_key.parent, home.folder / "trust", home.features, home.courier):
+    for path in (home.release_key.parent, home.trust, home.features, home.courier):
         _folder(path, 0o700)
     values = {key: getattr(settings, key) for key in Settings.__dataclass_fields__}
     lines = [f"{key} = {json.dumps(str(value))}\n" for key, value in values.items() if value is not None]
     home.pseudonyms  # noqa: B018 - makes their secret, or keeps that of an `index` that came first
-    release = keys.generate(home.release_key)
-    supernode = _supernode_key(home.courier)
-    durable.replace(home.folder / "policy.toml", _POLICY.format(name=settings.name).encode())
-    request = {
-        "hospital": settings.name,
-        "release_key": release.public.to_pem().decode(),
-        "supernode_key": supernode,
-    }
-    durable.replace(home.folder / "request.json", json.dumps(request, indent=2).encode() + b"\n")
-    _give_to_courier(home)
+    keys.generate(home.release_key)
+    node_key.generate(home.node_key)
+    durable.replace(home.folder / "policy.toml", default_policy(settings.name).encode())
+    give_to_courier(home)
     # last: a home without it is not finished
     durable.replace(home.folder / "hospital.toml", "".join(lines).encode())
     return home
-
-
-def join(home: Home, kit: Path) -> None:
-    """Take in the coordinator's kit: its public key is pinned, its certificate goes to the courier.
-
-    Raises `HomeError` where the kit lacks a file, is another hospital's, or another coordinator is pinned.
-    """
-    pinned = home.folder / "trust"
-    for name in KIT:
-        if not (kit / name).is_file():
-            raise HomeError(f"{kit}: has no {name}: ask the coordinator for the whole kit")
-    if (theirs := _kit(kit)["name"]) != home.settings.name:
-        raise HomeError(
-            f"{kit}: is {theirs}'s kit, but this is {home.settings.name}'s home: ask for your own"
-        )
-    key = pinned / "coordinator.pub"
-    if key.exists() and key.read_bytes() != (kit / "coordinator.pub").read_bytes():
-        raise HomeError(f"{key}: is another coordinator's: remove it first if the change is right")
-    for name in KIT:
-        shutil.copyfile(kit / name, pinned / name)
-    # never through a link: the courier may have left one in its folder
-    durable.replace(home.courier / "ca.crt", (kit / "ca.crt").read_bytes(), 0o644)
-    _give_to_courier(home)
-
-
-def _kit(folder: Path) -> dict[str, str]:
-    """The facts of a kit: names of consortium and hospital, and the SuperLink's address."""
-    path = folder / "kit.json"
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise HomeError(f"{path}: {error.strerror}: take in the kit with `fedpath-hospital join`") from None
-    except ValueError as error:
-        raise HomeError(f"{path}: not JSON: {error}: ask the coordinator for the kit again") from None
-    if not isinstance(values, dict) or not {"name", "superlink"} <= set(values):
-        raise HomeError(f"{path}: names no hospital or no SuperLink: ask the coordinator for the kit again")
-    return {key: str(value) for key, value in values.items()}
 
 
 def _locked(file: IO[bytes]) -> bool:
@@ -332,20 +291,7 @@ def _folder(path: Path, mode: int) -> None:
     path.chmod(mode)
 
 
-def _supernode_key(folder: Path) -> str:
-    """Make Flower's node key (P-384, in OpenSSH's format, which it demands); returns the public half as
-    PEM.
-    """
-    key = ec.generate_private_key(ec.SECP384R1())
-    form, plain = serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()
-    private = folder / "supernode.key"
-    private.touch(mode=0o600)
-    private.write_bytes(key.private_bytes(serialization.Encoding.PEM, form, plain))
-    encoding, public = serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
-    return key.public_key().public_bytes(encoding, public).decode()
-
-
-def _give_to_courier(home: Home) -> None:
+def give_to_courier(home: Home) -> None:
     """Under root: the courier's folder to a user of its own, and the socket's folder to that user's group."""
     if os.geteuid() != 0:
         return

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.home import Home as Hospital
-from client.home import Settings, create, join
+from client.home import Settings, create
 from client.model.base import Base
 from demo.arms import fresh
 from demo.cohort import MANIFEST, SITES, Site
+from demo.enrol import enrol
 from demo.recipe import BUDGET, DELTA, Recipe
 from privacy import tensors
 from privacy.expert_folder import state_file
 from privacy.experts import EXPERTS, SCALES, TASK_EXPERTS, TASKS
 from server.home import Home as Consortium
 from server.loopback import free_port
-from server.provision.kit import Request, enroll
 from strategies.definition import Stage
 
 CAMPAIGN = "demo"
@@ -49,8 +49,7 @@ def build(folder: Path, data: Path, recipe: Recipe, sites: Sequence[Site] = SITE
         own = data / name
         home = create(folder / name, Settings(name, own / "slides", own / MANIFEST, EMBEDDED))
         (home.folder / "policy.toml").write_text(policy(name, unlabelled, recipe), "utf-8")
-        request = Request.load(home.folder / "request.json")
-        join(home, enroll(consortium, name, request, evaluator=name == EVALUATOR))
+        enrol(consortium, home, evaluator=name == EVALUATOR)
     base = Base.load(EMBEDDED)
     experts = fresh(base, recipe)
     (folder / "initial").mkdir()

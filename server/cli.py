@@ -8,17 +8,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from privacy.errors import PrivacyError
 from privacy.printable import printable
-from server.errors import ServerError, SuperLinkError
+from server.cli_enrolment import approve, enroll, renew, revoke
+from server.cli_errors import told_plainly as _told_plainly
+from server.errors import SuperLinkError
 
 if TYPE_CHECKING:
     from server.flower_cli import FlowerCli
@@ -26,6 +25,9 @@ if TYPE_CHECKING:
     from server.store import Store
 
 app = typer.Typer(help="Coordinate a FedPath consortium.", no_args_is_help=True, add_completion=False)
+
+for command in (enroll, approve, revoke, renew):
+    app.command()(command)
 
 HomeArgument = Annotated[Path, typer.Argument(help="the consortium's home folder")]
 CampaignArgument = Annotated[Path, typer.Argument(help="a campaign file: docs/campaign.md")]
@@ -39,22 +41,13 @@ PointOption = Annotated[
 _WATCH_S = 2.0
 
 
-@contextmanager
-def _told_plainly() -> Iterator[None]:
-    """An error of ours ends the command with its message alone."""
-    try:
-        yield
-    except (ServerError, PrivacyError) as error:
-        typer.echo(f"error: {printable(str(error))}", err=True)
-        raise typer.Exit(1) from None
-
-
 @app.command()
 def init(
     home: HomeArgument,
     host: Annotated[str, typer.Option(help="name or address at which hospitals reach this machine")],
     port: Annotated[int, typer.Option(help="port of the SuperLink")] = 9092,
     name: Annotated[str, typer.Option(help="the consortium's name")] = "consortium",
+    as_json: JsonOption = False,
 ) -> None:
     """Make a home: certificates, the coordinator's key, the store."""
     from server.home import Home
@@ -62,41 +55,30 @@ def init(
     os.umask(0o077)
     with _told_plainly():
         made = Home.create(home, name, host, port)
-    typer.echo(f"made {made.folder}: enroll the hospitals that send a request, then start")
-
-
-@app.command()
-def enroll(
-    home: HomeArgument,
-    name: Annotated[str, typer.Argument(help="the hospital's name, as in its request")],
-    request: Annotated[Path, typer.Option(help="the hospital's request.json")],
-    evaluator: Annotated[
-        bool, typer.Option("--evaluator", help="it holds public data and evaluates")
-    ] = False,
-) -> None:
-    """Enrol a hospital and write the kit that it needs to join; or take in its new release key."""
-    from server.home import Home
-    from server.provision.kit import Request
-    from server.provision.kit import enroll as enrol
-
-    os.umask(0o077)
-    with _told_plainly():
-        asked = Request.load(request)
-        kit = enrol(Home.open(home), name, asked, evaluator=evaluator)
-    typer.echo(f"enrolled {name} with the key {asked.release_key.fingerprint}: its kit is the folder {kit}")
+        key = made.coordinator().public
+    if as_json:
+        facts = {"home": str(made.folder), "superlink": made.superlink, "coordinator": key.raw.hex()}
+        typer.echo(json.dumps({**facts, "fingerprint": key.fingerprint}))
+        return
+    typer.echo(
+        f"made {made.folder}, with the coordinator's key {key.fingerprint}: invite the hospitals with `enroll`, then start"
+    )
 
 
 @app.command()
 def start(home: HomeArgument) -> None:
-    """Run the SuperLink in the foreground, and make the nodes of all that are enrolled known to it."""
+    """Run the SuperLink in the foreground; it knows the nodes of all that are enrolled, and forgets those of the revoked."""
+    from privacy.keys import read_private
     from server import superlink
     from server.flower_cli import environment
     from server.home import Home
     from server.loopback import accepts
+    from server.provision.authority import SERVER_KEY
 
     with _told_plainly():
         place = Home.open(home)
         store = place.store()
+        read_private(place.folder / SERVER_KEY)
         if accepts(place.port):
             raise SuperLinkError(f"port {place.port} is taken: is a SuperLink running already?")
         os.umask(0o077)
@@ -105,14 +87,19 @@ def start(home: HomeArgument) -> None:
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: link.terminate())
-        known: set[str] = set()
+        known: set[bytes] = set()  # node keys
+        forgotten: set[bytes] = set()
         while link.poll() is None:
-            new = [hospital for name, hospital in store.hospitals().items() if name not in known]
-            if new and accepts(place.port):
+            new = [h for h in store.hospitals().values() if h.supernode_key not in known]
+            gone = store.revoked_nodes() - forgotten
+            if (new or gone) and accepts(place.port):
                 superlink.register_all(place, new)
-                known |= {hospital.name for hospital in new}
-                typer.echo(f"known to the SuperLink: {', '.join(sorted(known))}")
-            time.sleep(_WATCH_S if known else 0.2)
+                superlink.unregister_all(place, gone)
+                known |= {hospital.supernode_key for hospital in new}
+                forgotten |= gone
+                names = sorted(h.name for h in store.hospitals().values() if h.supernode_key in known)
+                typer.echo(f"known to the SuperLink: {', '.join(names) or 'nobody'}")
+            time.sleep(_WATCH_S if known or forgotten else 0.2)
     raise typer.Exit(max(link.returncode, 0))
 
 

@@ -1,12 +1,16 @@
 """Errors of the consortium.  A message says what, where, and what to do.
 
-ServerError ├── CampaignError       a campaign file with a wrong, missing or unknown key, or initial experts
-that don't fit it │   └── CampaignChanged     the name was begun under another definition ├── CampaignBusy
-another process runs the campaign now ├── HomeError           a folder that is no consortium home, or is one
-already ├── EnrolmentError      a request that can't be enrolled ├── StoreError          the database or an
-expert's file is damaged, or was asked for an illegal step ├── RoundFailed         too few hospitals answered:
-nothing was committed ├── EvaluationFailed    no evaluator gave figures └── SuperLinkError      Flower's own
-programs did not do what was asked
+ServerError
+├── CampaignError       a campaign file with a wrong, missing or unknown key, or initial experts that don't fit it
+│   └── CampaignChanged     the name was begun under another definition
+├── CampaignBusy        another process runs the campaign now
+├── HomeError           a folder that is no consortium home, or is one already
+├── EnrolmentError      a hospital that can't be invited, enrolled or revoked so
+├── StoreError          the database or an expert's file is damaged, or was asked for an illegal step
+│   └── HospitalRevoked     one of those whose answers were to be committed was revoked meanwhile
+├── RoundFailed         too few hospitals answered: nothing was committed
+├── EvaluationFailed    no evaluator gave figures
+└── SuperLinkError      Flower's own programs did not do what was asked
 """
 
 from __future__ import annotations
@@ -33,11 +37,19 @@ class HomeError(ServerError):
 
 
 class EnrolmentError(ServerError, ValueError):
-    """A hospital's request that can't be enrolled."""
+    """A hospital that can't be invited, enrolled or revoked as was asked."""
 
 
 class StoreError(ServerError):
     """The store is damaged, unreachable, or its state forbids the step."""
+
+
+class HospitalRevoked(StoreError):  # noqa: N818 - reads as what happened
+    """A hospital was revoked before what it sent was committed: `names`; nothing of it is."""
+
+    def __init__(self, message: str, names: frozenset[str]) -> None:
+        super().__init__(message)
+        self.names = names
 
 
 class RoundFailed(ServerError):  # noqa: N818 - reads as what happened

@@ -23,7 +23,7 @@ from server.campaign import Campaign
 from server.errors import EvaluationFailed
 from server.exchange import exchange, is_busy, word
 from server.points import Point, request_at
-from server.records import Row
+from server.records import REVOKED, Row
 from server.rounds import Federation
 from strategies.flower import read_reply
 
@@ -41,11 +41,14 @@ def evaluate(house: Federation, campaign: Campaign, point: Point) -> None:
     answer = "no answer"
     for reply in exchange(house.grid, [message], campaign.round_deadline_s, house.clock, again=is_busy):
         parts = read_reply(reply, METHOD)
-        if "metrics" in parts:
+        if nodes[node] not in house.store.hospitals():
+            answer = REVOKED
+        elif "metrics" in parts:
             rows = read_rows(parts["metrics"])
             house.store.commit_evaluation(campaign.name, point.name, rows, point.round)
             return
-        answer = word(parts.get("code", b"bad-reply"))
+        else:
+            answer = word(parts.get("code", b"bad-reply"))
     raise EvaluationFailed(
         f"{nodes[node]} gave no figures at {point.name!r} of {campaign.name}: {answer}. Look at its agent's"
         " status, then ask again: a campaign goes on from here"

@@ -2,7 +2,9 @@
 
 consortium.toml     name, host and port                 consortium.db   the store
 keys/               CA, server and coordinator keys      experts/        expert states by hash
-ca.crt server.crt   what others check us by              kits/<name>/    what each hospital gets
+ca.crt server.crt   what others check us by              kits/           <name>.json: what each hospital gets
+ca-next.crt         a new CA before it is taken up       invitations/    <name>.json: secret, until it is answered
+policy.toml         where there is one: the limits that kits propose to hospitals
 flower/             FLWR_HOME of SuperLink and CLI, SuperLink's own database
 aside/<campaign>/   accepted releases of a round that is not committed yet
 releases/           those of committed rounds, by hash, where the campaign keeps them
@@ -33,7 +35,7 @@ from server.store import Store
 from server.tables import Database
 
 FILE = "consortium.toml"
-_FOLDERS = ("keys", "experts", "kits", "locks", "flower/superlink", "flower/cli")
+_FOLDERS = ("keys", "experts", "kits", "invitations", "locks", "flower/superlink", "flower/cli")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9.:-]{1,253}")
 _LOCK_S = 2.0

@@ -31,6 +31,7 @@ class Kind(StrEnum):
 
     ENROLMENT = "enrolment"
     HANDOVER = "handover"  # a hospital's new key; "rotation" would be this chain's own
+    REVOCATION = "revocation"
     CAMPAIGN = "campaign"
     ROUND = "round"
     EVALUATION = "evaluation"

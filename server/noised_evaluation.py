@@ -51,7 +51,7 @@ def _ask(
     answers: dict[str, NoisedAnswer] = {}
     for reply in exchange(house.grid, messages, campaign.round_deadline_s, house.clock, again=is_busy):
         name = nodes.get(reply.metadata.src_node_id)
-        if name is not None and name not in answers:
+        if name is not None and name in keys and name not in answers:
             parts = read_reply(reply, METHOD)
             answers[name] = read_answer(name, parts, request, keys[name], campaign.code_hashes)
     return answers

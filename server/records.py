@@ -10,6 +10,8 @@ from privacy.keys import PublicKey
 from privacy.plan import Plan
 from privacy.sealed_counts import SealedCounts
 
+REVOKED = "revoked"  # why an answer does not count
+
 
 @dataclass(frozen=True)
 class Hospital:
@@ -21,6 +23,26 @@ class Hospital:
     evaluator: bool
     experts: tuple[str, ...] | None = None
     code_hash: str | None = None
+
+
+@dataclass(frozen=True)
+class Invited:
+    """A hospital that may answer an invitation until `expires_at`."""
+
+    hospital: str
+    evaluator: bool
+    expires_at: str
+
+
+@dataclass(frozen=True)
+class Revoked:
+    """A hospital that was revoked and not enrolled again."""
+
+    hospital: str
+    supernode_key: bytes
+    evaluator: bool
+    at: str
+    reason: str
 
 
 @dataclass(frozen=True)

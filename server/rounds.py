@@ -20,10 +20,10 @@ from privacy.experts import EXPERTS
 from privacy.keys import PrivateKey
 from server.campaign import Campaign, Train, plan_for
 from server.clock import Clock
-from server.errors import RoundFailed
+from server.errors import HospitalRevoked, RoundFailed
 from server.exchange import exchange, is_busy, word
 from server.receipts import note_delivery, write_receipts
-from server.records import OpenRound, Owed
+from server.records import REVOKED, OpenRound, Owed
 from server.roll import Roll
 from server.store import Store
 from strategies.flower import FedPathStrategy, Outcome, RoundTask, read_reply
@@ -65,21 +65,27 @@ def run_round(house: Federation, campaign: Campaign, action: Train) -> None:
     had."""
     plan = plan_for(campaign, action, house.store.states(campaign.name))
     outcome = Outcome([], {})
+    revoked: set[str] = set()  # who answered, and was revoked before that counted
     for _ in range(ATTEMPTS):
         seconds = Seconds()
         nodes = gather(house, campaign, seconds)
         opened = house.store.open_round(plan)
         outcome = _attempt(house, campaign, opened, nodes, seconds)
         if len(outcome.contributors) >= campaign.quorum:
-            receipts = write_receipts(plan, outcome.verdicts, house.key)
-            house.store.commit_round(
-                opened,
-                outcome.experts,
-                outcome.verdicts,
-                receipts,
-                vars(seconds),
-                keep_releases=campaign.keep_releases,
-            )
+            verdicts = outcome.verdicts + [Verdict(name, None, REVOKED, "", 0) for name in sorted(revoked)]
+            receipts = write_receipts(plan, verdicts, house.key)
+            try:
+                house.store.commit_round(
+                    opened,
+                    outcome.experts,
+                    verdicts,
+                    receipts,
+                    vars(seconds),
+                    keep_releases=campaign.keep_releases,
+                )
+            except HospitalRevoked as error:
+                revoked |= error.names
+                continue
             return
         if _hopeless(house, campaign, outcome):
             break
@@ -111,14 +117,17 @@ def _attempt(
     house: Federation, campaign: Campaign, opened: OpenRound, nodes: dict[int, str], seconds: Seconds
 ) -> Outcome:
     """Ask the plan of all that are here and gather what comes within the deadline."""
-    owed = house.store.owed()
+    owed, keys = house.store.owed(), house.store.release_keys(opened.opened_at)
+    nodes = {
+        node: name for node, name in nodes.items() if name in keys
+    }  # who was revoked just now is not asked
     states = house.store.states(campaign.name)
     task = RoundTask(
         plan=opened.plan,
         signature=opened.signature,
         states={name: house.store.state(states[name]) for name in opened.plan.experts_hash},
         nodes=nodes,
-        keys=house.store.release_keys(opened.opened_at),
+        keys=keys,
         receipts={name: owed[name].data for name in nodes.values() if name in owed},
         code_hashes=campaign.code_hashes,
         patients=campaign.patients,

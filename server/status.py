@@ -3,33 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sql
 from rich.markup import escape
 from rich.table import Table
 
+from privacy.enrolment.expiry import Level
 from privacy.estimates import estimate
 from privacy.evaluation import NoisedEvaluation
 from server import tables as db
 from server.home import Home
+from server.provision.kits import kit_expiry
+from server.provision.renew import expiries
 from server.store import Store
 
 _NAMED = 12  # hospitals in a cell of a table
 
 
 def status(home: Home) -> dict[str, Any]:
-    """Hospitals, and every campaign with its rounds (who was asked, who answered when) and evaluations."""
-    store = home.store()
+    """Hospitals, what ends when, and every campaign with its rounds (who was asked, who answered when) and evaluations."""
+    store, now = home.store(), datetime.now(UTC)
+    enrolled = store.hospitals()
+    kits = {name: kit_expiry(home, name, now) for name in enrolled}
     hospitals = [
-        {"name": h.name, "evaluator": h.evaluator, "experts": h.experts, "code_hash": h.code_hash}
-        for h in store.hospitals().values()
+        {
+            "name": h.name,
+            "evaluator": h.evaluator,
+            "experts": h.experts,
+            "code_hash": h.code_hash,
+            "kit": None if (kit := kits[h.name]) is None else kit.to_dict(),
+        }
+        for h in enrolled.values()
+    ]
+    revoked = [
+        {"name": r.hospital, "evaluator": r.evaluator, "revoked_at": r.at, "reason": r.reason}
+        for r in store.revoked().values()
+    ]
+    invited = [
+        {"name": i.hospital, "evaluator": i.evaluator, "expires": i.expires_at} for i in store.invited()
     ]
     names = [row["name"] for row in store.read(sql.select(db.campaigns.c.name).order_by("begun_at"))]
     return {
         "consortium": home.name,
         "superlink": home.superlink,
         "hospitals": hospitals,
+        "invited": invited,
+        "revoked": revoked,
+        "expiries": [expiry.to_dict() for expiry in expiries(home, now)],
         "campaigns": [_campaign(home, store, name) for name in names],
     }
 
@@ -133,16 +155,23 @@ def tables(values: dict[str, Any]) -> list[Table]:
     found = [
         _table(
             f"{values['consortium']} at {values['superlink']}",
-            ("hospital", "experts", "code"),
+            ("hospital", "experts", "code", "kit"),
             [
                 (
                     h["name"] + (" (evaluator)" if h["evaluator"] else ""),
                     ", ".join(h["experts"] or ()) or "not met yet",
                     (h["code_hash"] or "")[:12],
+                    "none: `renew` writes it" if h["kit"] is None else _left(h["kit"]),
                 )
                 for h in values["hospitals"]
+            ]
+            + [(i["name"], f"invited until {i['expires']}", "", "") for i in values["invited"]]
+            + [
+                (r["name"], f"revoked at {r['revoked_at']}: {r['reason'] or 'no reason given'}", "", "")
+                for r in values["revoked"]
             ],
-        )
+        ),
+        _table("what ends when", ("what", ""), [(e["what"], _left(e)) for e in values["expiries"]]),
     ]
     for campaign in values["campaigns"]:
         title = (
@@ -160,6 +189,13 @@ def tables(values: dict[str, Any]) -> list[Table]:
         if campaign["noised_evaluations"]:
             found.append(_noised_table(campaign["noised_evaluations"]))
     return found
+
+
+def _left(expiry: dict[str, Any]) -> str:
+    """How long something is good, and how loudly to say so."""
+    level = "" if expiry["level"] == Level.FINE else f"{expiry['level'].upper()}: "
+    days = expiry["days_left"]
+    return f"{level}expired" if days < 0 else f"{level}{days} days left"
 
 
 def _noised_table(evaluations: list[dict[str, Any]]) -> Table:

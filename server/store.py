@@ -16,8 +16,7 @@ import sqlalchemy as sql
 
 from privacy import canonical
 from privacy.evaluation import NoisedEvaluation
-from privacy.handover import Handover
-from privacy.keys import PrivateKey, PublicKey
+from privacy.keys import PrivateKey
 from privacy.ledger.entries import Entry
 from privacy.ledger.parts import whole
 from privacy.plan import Plan
@@ -28,12 +27,13 @@ from server.campaign import Campaign, Progress, definition_hash
 from server.errors import CampaignChanged, StoreError
 from server.journal import MAX_BODY, Kind
 from server.kept import Kept
-from server.records import Hospital, NoisedAnswer, OpenEvaluation, OpenRound, Owed, Row, RunState
+from server.membership import Membership
+from server.records import REVOKED, NoisedAnswer, OpenEvaluation, OpenRound, Owed, Row, RunState
 from strategies.intake import Aggregated, Verdict
 from strategies.summed import messages_of
 
 
-class Store:
+class Store(Membership):
     """The consortium's database and expert files. Opening it verifies the journal (`StoreError`)."""
 
     def __init__(
@@ -45,56 +45,11 @@ class Store:
         key: PrivateKey,
         now: Callable[[], datetime],
     ) -> None:
-        self._database = database
+        super().__init__(database, key, now)
         self._blobs = blobs
         self._aside = aside
         self._kept = kept
-        self._key = key
-        self._now = now
         self.journal()
-
-    # --- hospitals
-
-    def enrol(self, hospital: Hospital) -> None:
-        """Add a hospital. Raises `EnrolmentError` where its name or one of its keys is enrolled already."""
-        with self._database.transaction() as connection:
-            hospitals.add(connection, hospital, self._when())
-            body = {
-                "hospital": hospital.name,
-                "evaluator": hospital.evaluator,
-                "release_key": hospital.release_key.raw.hex(),
-                "supernode_key": canonical.digest(hospital.supernode_key),
-            }
-            self._record(connection, Kind.ENROLMENT, body)
-
-    def replace_key(self, name: str, handovers: Sequence[Handover]) -> None:
-        """Put the key that verified `handovers` (`privacy.handover.successors`) lead to in the enrolled one's place.
-
-        Raises `EnrolmentError` where one of the new keys is, or was, enrolled already.
-        """
-        with self._database.transaction() as connection:
-            hospitals.replace_key(connection, name, handovers, self._when())
-            for handover in handovers:
-                self._record(connection, Kind.HANDOVER, {"hospital": name, **handover.to_dict()})
-
-    def hospitals(self) -> dict[str, Hospital]:
-        """All that are enrolled, by name."""
-        with self._database.transaction() as connection:
-            return {hospital.name: hospital for hospital in hospitals.read(connection)}
-
-    def release_keys(self, since: str) -> dict[str, tuple[PublicKey, ...]]:
-        """By hospital, the keys under which it may answer what was opened at `since`: its present one first, then
-        those that were replaced after that.
-        """
-        with self._database.transaction() as connection:
-            return hospitals.release_keys(connection, since)
-
-    def described(self, name: str, experts: Sequence[str], code_hash: str) -> None:
-        """Keep what a hospital says of itself."""
-        with self._database.transaction(lasting=False) as connection:
-            table = tables.hospitals
-            said = {"experts": list(experts), "code_hash": code_hash}
-            connection.execute(table.update().where(table.c.name == name).values(**said))
 
     # --- the campaign
 
@@ -277,7 +232,7 @@ class Store:
 
         One transaction: after a crash either all of it is there or none. `keep_releases` keeps the accepted releases, which
         must have been put aside; the journal says whether they were. `summed` is what the journal says of a round under
-        distributed trust.
+        distributed trust. Raises `HospitalRevoked` where one whose release was accepted was revoked meanwhile.
         """
         plan = opened.plan
         if keep_releases:
@@ -297,6 +252,7 @@ class Store:
                 raise StoreError(
                     f"round {plan.round} of {plan.campaign} can't be committed: {last.number} are"
                 )
+            hospitals.check_none_revoked(connection, (v.hospital for v in verdicts if v.fault is None))
             states = {**last.states, **fresh}
             values = {"committed_at": self._when(), "states": states, "seconds": dict(seconds)}
             self._update_round(connection, plan, **values)
@@ -399,9 +355,11 @@ class Store:
 
     def commit_noised(self, request: NoisedEvaluation, answers: Sequence[NoisedAnswer]) -> None:
         """Keep what the hospitals answered, faults too, and the journal's entry, in one transaction. There is one
-        for each point (`StoreError`).
+        for each point (`StoreError`). What a hospital answered that was revoked meanwhile is refused.
         """
         with self._database.transaction() as connection:
+            gone = hospitals.revoked(connection)
+            answers = [NoisedAnswer(a.hospital, REVOKED) if a.hospital in gone else a for a in answers]
             body = noised_record.commit(connection, request, answers, self._when())
             states = self._last(connection, request.campaign).states
             self._record(connection, Kind.EVALUATION, {**body, "states": states})
@@ -441,9 +399,6 @@ class Store:
 
     # --- inside a transaction
 
-    def _record(self, connection: sql.Connection, kind: Kind, body: Mapping[str, Any]) -> None:
-        journal.record(connection, kind, self._now(), body, self._key)
-
     def _last(self, connection: sql.Connection, campaign: str) -> sql.Row[Any]:
         """The last committed round; round 0 is there from the beginning."""
         table = tables.rounds
@@ -479,9 +434,6 @@ class Store:
             "doing": "starting",
             "failure": None,
         }
-
-    def _when(self) -> str:
-        return self._now().isoformat(timespec="milliseconds")
 
 
 def _check_definition(name: str, begun: bytes, definition: Mapping[str, Any]) -> None:

@@ -28,9 +28,9 @@ from privacy.secagg.shared_noise import SharedNoise
 from privacy.secagg.terms import Distributed
 from server import tables
 from server.campaign import Campaign, Train, plan_for
-from server.errors import RoundFailed
+from server.errors import HospitalRevoked, RoundFailed
 from server.exchange import exchange, is_busy, word
-from server.records import OpenRound
+from server.records import REVOKED, OpenRound
 from server.rounds import ATTEMPTS, NO_ANSWER, PASSING, PAUSE_S, Federation, Seconds, gather, timed
 from server.store import Store
 from strategies.flower import read_reply
@@ -79,7 +79,11 @@ def run_sum_round(house: Federation, campaign: Campaign, action: Train) -> None:
         attempt = _attempt_of(house, campaign, plan, terms, noise, frozenset(refused), seconds)
         total = _total(house, campaign, attempt, states, seconds)
         if total is not None:
-            _commit(house, campaign, attempt, total, states, noise, seconds)
+            try:
+                _commit(house, campaign, attempt, total, states, noise, seconds)
+            except HospitalRevoked as error:  # its part can't be taken out of the sum
+                attempt.faults |= dict.fromkeys(error.names, REVOKED)
+                _give_up(house, plan, seconds, attempt, str(error))
             return
         if attempt.asked_to_mask:
             _give_up(house, plan, seconds, attempt, attempt.failure)
@@ -101,8 +105,8 @@ def _attempt_of(
     seconds: Seconds,
 ) -> Attempt:
     """Who is here and did not refuse, and the terms for them. Raises `RoundFailed` where they are too few."""
-    present = gather(house, campaign, seconds)
-    nodes = {node: name for node, name in present.items() if name not in refused}
+    present, hospitals = gather(house, campaign, seconds), house.store.hospitals()
+    nodes = {node: name for node, name in present.items() if name in hospitals and name not in refused}
     threshold = terms.threshold(len(nodes))
     if threshold is None or len(nodes) < campaign.quorum:
         raise RoundFailed(
@@ -110,7 +114,6 @@ def _attempt_of(
             f"beside {terms.colluding} colluding (docs/secagg.md); refused: {', '.join(sorted(refused)) or 'nobody'}"
         )
     opened = house.store.open_round(plan)
-    hospitals = house.store.hospitals()
     session = Session(
         plan.campaign,
         plan.round,

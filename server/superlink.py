@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from ipaddress import ip_address
 from pathlib import Path
 
+from privacy.enrolment.node_key import to_openssh
 from server.errors import SuperLinkError
 from server.flower_cli import CONNECTION, FlowerCli, toml
 from server.home import Home
 from server.provision.authority import CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY
-from server.provision.kit import to_openssh
 from server.records import Hospital
 
 _SIDE_BY_SIDE = 4
@@ -29,7 +31,7 @@ def superlink_command(home: Home) -> list[str]:
         "--enable-supernode-auth",
         "--disable-runtime-dependency-installation",
         *("--isolation", "subprocess"),
-        *("--database", str(home.folder / "flower" / "superlink.db")),
+        *("--database", str(_database(home))),
         *("--host", _bind_address(home.host)),
         *("--port", str(home.port)),
     ]
@@ -60,6 +62,38 @@ def register_all(home: Home, hospitals: Sequence[Hospital]) -> None:
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
         for done in [pool.submit(register, cli, hospital) for hospital in hospitals]:
             done.result()
+
+
+def unregister_all(home: Home, supernode_keys: Iterable[bytes]) -> None:
+    """Have the SuperLink forget the nodes of these keys for good; those that it does not know, or forgot, are let be.
+
+    Raises `SuperLinkError`.
+    """
+    cli = flower(home)
+    for key in supernode_keys:
+        node = _node(home, key)
+        if node is None:
+            continue
+        _, said = cli.run("supernode", "unregister", str(node), CONNECTION)
+        if "unregistered successfully" not in said:
+            raise SuperLinkError(f"node {node} could not be unregistered: {said}")
+
+
+def _node(home: Home, supernode_key: bytes) -> int | None:
+    """The node that the SuperLink knows by this key. Flower's command lists nodes without their keys, its database has
+    them.
+    """
+    query = "SELECT node_id FROM node WHERE public_key = ? AND status != 'unregistered'"
+    try:
+        with closing(sqlite3.connect(f"{_database(home).as_uri()}?mode=ro", uri=True)) as database:
+            row = database.execute(query, (supernode_key,)).fetchone()
+    except sqlite3.Error as error:
+        raise SuperLinkError(f"{_database(home)}: {error}: start the SuperLink with `start` first") from error
+    return None if row is None else int(row[0]) % 2**64
+
+
+def _database(home: Home) -> Path:
+    return home.folder / "flower" / "superlink.db"
 
 
 def _bind_address(host: str) -> str:

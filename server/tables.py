@@ -35,6 +35,28 @@ former_keys = sql.Table(
     sql.Column("hospital", sql.String, sql.ForeignKey("hospitals.name"), nullable=False),
     sql.Column("replaced_at", sql.String, nullable=False),
 )
+# Those that were revoked, by the keys that they had: these are never enrolled again. Like `invitations`, a table that an
+# older database has made when it is opened.
+revocations = sql.Table(
+    "revocations",
+    metadata,
+    sql.Column("release_key", sql.LargeBinary, primary_key=True),  # PEM
+    sql.Column("hospital", sql.String, sql.ForeignKey("hospitals.name"), nullable=False),
+    sql.Column("supernode_key", sql.LargeBinary, nullable=False),  # PEM
+    sql.Column("evaluator", sql.Boolean, nullable=False),
+    sql.Column("revoked_at", sql.String, nullable=False),
+    sql.Column("reason", sql.String, nullable=False),
+)
+invitations = sql.Table(
+    "invitations",
+    metadata,
+    sql.Column("ticket", sql.LargeBinary, primary_key=True),  # the public half of the invitation's secret
+    sql.Column("hospital", sql.String, nullable=False),
+    sql.Column("evaluator", sql.Boolean, nullable=False),
+    sql.Column("invited_at", sql.String, nullable=False),
+    sql.Column("expires_at", sql.String, nullable=False),
+    sql.Column("used_at", sql.String),
+)
 campaigns = sql.Table(
     "campaigns",
     metadata,

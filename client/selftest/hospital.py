@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from client.agent import Agent
-from client.home import Home, Settings, create, join
+from client.home import Home, Settings, create
 from client.network import Network
 from client.rpc import LIMIT
 from client.selftest.patients import ordinary, write_manifest, write_slides
 from client.selftest.plans import SAMPLES
-from privacy import envelope, keys
+from privacy import durable, envelope, keys
 from privacy.egress import CODE
 from privacy.egress_record import RELEASE
 from privacy.errors import PrivacyError
@@ -94,11 +93,6 @@ def make(folder: Path, base: Path, nominal_patients: int, states: Mapping[str, b
     home = create(folder / "home", settings)
     policy = _POLICY.format(delta=0.1 / nominal_patients, nominal_patients=nominal_patients, samples=SAMPLES)
     (home.folder / "policy.toml").write_text(policy, "utf-8")
-    kit = folder / "kit"
-    kit.mkdir()
-    coordinator = keys.generate(kit / "coordinator.key")
-    (kit / "coordinator.pub").write_bytes(coordinator.public.to_pem())
-    (kit / "ca.crt").write_text("no network is used", "utf-8")
-    (kit / "kit.json").write_text(json.dumps({"name": NAME, "superlink": "127.0.0.1:1"}), "utf-8")
-    join(home, kit)
+    coordinator = keys.generate(folder / "coordinator.key")
+    durable.replace(home.trust / "coordinator.pub", coordinator.public.to_pem())  # no network: no kit
     return Hospital(home, coordinator, states)

@@ -1,1 +1,1 @@
-"""Who may join: the consortium's certificate authority, and the kit that a hospital gets."""
+"""Who may join: the consortium's certificate authority, invitations, and the kits that hospitals get."""

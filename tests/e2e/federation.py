@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from client.home import Home as Hospital
-from client.home import Settings, create, join
+from client.home import Settings, create
 from client.model.base import Base
 from client.model.experts import attach
 from demo.cohort import MANIFEST, SITES, Cohort, write_cohort
+from demo.enrol import enrol
 from demo.processes import ROOT
 from privacy import tensors
 from privacy.expert_folder import state_file
 from privacy.experts import EXPERTS, same_form
 from server.home import Home as Consortium
 from server.loopback import free_port
-from server.provision.kit import Request, enroll
 from tests.tiny_base import write_tiny_base
 
 SEED, RANK, ALPHA = 5, 2, 4.0
@@ -160,7 +160,6 @@ def build(
             "public": str(public).lower(),
         }
         (home.folder / "policy.toml").write_text(POLICY.format(**policy))
-        request = Request.load(home.folder / "request.json")
-        join(home, enroll(consortium, site.name, request, evaluator=public))
+        enrol(consortium, home, evaluator=public)
         homes[site.name] = home
     return Federation(folder, consortium, homes, base.hash)

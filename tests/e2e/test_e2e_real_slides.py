@@ -18,17 +18,17 @@ from PIL import Image
 
 from client.errors import MissingMppError
 from client.home import Home
-from client.home import join as join_kit
 from client.model.base import Base
 from client.model.experts import attach
 from client.model.slide_features import SlideFeatures
 from client.slides.index import index_slides
 from client.slides.slide import Slide, open_slide
 from client.slides.tiles import Tile, tissue_tiles
-from privacy import keys, tensors
+from privacy import durable, keys, tensors
 from privacy.evaluation import Evaluation
 from privacy.expert_folder import write_experts
 from privacy.experts import EXPERTS, same_form
+from tests.enrolment_cases import invitation, kit
 
 pytestmark = pytest.mark.e2e
 
@@ -87,16 +87,16 @@ def home(tmp_path: Path, shared_slides: Path, base: Base) -> Home:
     header = "patient,slide,x,y,width,height,task,question,answer,boxes,polygons\n"
     manifest = tmp_path / "labels.csv"
     manifest.write_text(f"{header}p1,{CMU},,,,,vqa,Is there fat?,no,,\n")
-    settings = ("--name", "north", "--slides", slides, "--manifest", manifest, "--base", EMBEDDED)
+    coordinator = keys.generate(tmp_path / "coordinator.key")
+    invited = tmp_path / "invitation.json"
+    durable.replace(invited, invitation("north", coordinator.public).to_bytes())
+    settings = ("--invitation", invited, "--slides", slides, "--manifest", manifest, "--base", EMBEDDED)
     done = hospital("init", tmp_path / "home", *settings)
     assert done.returncode == 0, done.stderr
     home = Home(tmp_path / "home")
-    kit = tmp_path / "kit"
-    kit.mkdir()
-    (kit / "coordinator.pub").write_bytes(keys.generate(tmp_path / "coordinator.key").public.to_pem())
-    (kit / "ca.crt").write_text("a certificate")
-    (kit / "kit.json").write_text(json.dumps({"name": "north", "superlink": "127.0.0.1:1"}))
-    join_kit(home, kit)
+    (tmp_path / "kit.json").write_bytes(kit("north", keys.load(home.release_key).public).seal(coordinator))
+    done = hospital("join", home.folder, tmp_path / "kit.json")
+    assert done.returncode == 0, done.stderr
     experts = attach(base, same_form(EXPERTS, 2, 4.0), SEED)
     states = {name: tensors.encode(experts.initial(name)) for name in EXPERTS}
     hashes = {name: tensors.digest(state) for name, state in states.items()}

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ import numpy as np
 import pytest
 
 from client.agent import Agent
-from client.home import Home, Settings, create, join
+from client.home import Home, Settings, create
 from client.model.base import Base
 from client.model.experts import attach
 from client.network import Network
@@ -22,6 +21,7 @@ from privacy.ledger.store import Ledger
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
 from privacy.randomness import RandomSource, SeededRandom
+from tests.enrolment_cases import enrol_alone
 
 POLICY = """\
 hospital = "north"
@@ -157,13 +157,8 @@ def house_maker(
         policy = POLICY.format(budget=budget, public=str(public).lower(), scales=scales)
         policy += "" if noised is None else f"minimum_evaluation_noise = {noised}\n"
         (home.folder / "policy.toml").write_text(policy)
-        kit = folder / "kit"
-        kit.mkdir()
-        key = keys.generate(kit / "coordinator.key")
-        (kit / "coordinator.pub").write_bytes(key.public.to_pem())
-        (kit / "ca.crt").write_text("a certificate")
-        (kit / "kit.json").write_text(json.dumps({"name": "north", "superlink": "127.0.0.1:1"}))
-        join(home, kit)
+        key = keys.generate(folder / "coordinator.key")
+        enrol_alone(home, key, folder / "kit.json")
         return House(home, key, dict(states[1]), states[0])
 
     return make

@@ -10,8 +10,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from client.cli import app
-from privacy import canonical
+from privacy import canonical, durable, keys
 from privacy.egress_record import EgressRecord
+from privacy.enrolment.request import Request
+from tests.enrolment_cases import invitation
 from tests.unit.client.conftest import House
 
 MakeHouse = Callable[..., House]
@@ -22,18 +24,29 @@ def run(*arguments: object) -> Result:
 
 
 def test_init_makes_a_home_and_says_what_comes_next(tmp_path: Path) -> None:
-    """Catches a home that can't be joined, and an init that forgets the request."""
-    done = run(
-        "init", tmp_path / "h", "--name", "north", "--slides", "s", "--manifest", "m.csv", "--base", "b"
+    """Catches a home that can't be joined, an init that forgets the request, and a fingerprint that nobody is told."""
+    coordinator = keys.generate(tmp_path / "coordinator.key").public
+    file = tmp_path / "invitation.json"
+    durable.replace(file, invitation("north", coordinator).to_bytes())
+    arguments = (
+        "init",
+        tmp_path / "h",
+        "--invitation",
+        file,
+        "--slides",
+        "s",
+        "--manifest",
+        "m.csv",
+        "--base",
+        "b",
     )
+    done = run(*arguments)
     assert done.exit_code == 0, done.output
     assert "request.json" in done.output
-    request = json.loads((tmp_path / "h" / "request.json").read_text())
-    assert set(request) == {"hospital", "release_key", "supernode_key"}
-    assert "PRIVATE" not in json.dumps(request)
-    again = run(
-        "init", tmp_path / "h", "--name", "north", "--slides", "s", "--manifest", "m.csv", "--base", "b"
-    )
+    assert coordinator.fingerprint in done.output
+    assert Request.load(tmp_path / "h" / "request.json").hospital == "north"
+    assert "PRIVATE" not in (tmp_path / "h" / "request.json").read_text()
+    again = run(*arguments)
     assert again.exit_code == 1
     assert "error: " in again.output
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Callable
@@ -12,7 +11,7 @@ import pytest
 
 from client.check import findings
 from client.errors import HomeError
-from client.home import Home, Settings, create, join
+from client.home import Home, Settings, create
 from tests.unit.client.conftest import House
 
 MakeHouse = Callable[..., House]
@@ -34,7 +33,7 @@ def test_only_the_couriers_two_folders_are_open_to_it(house: MakeHouse) -> None:
         elif path.is_dir():
             assert mode == 0o700, path
         else:
-            assert mode & 0o077 == 0 or path.suffix in (".pub", ".json", ".crt"), path
+            assert mode & 0o077 == 0 or path.suffix == ".pub", path
         assert group == (home.courier_user if path == home.socket.parent and ROOT else os.getgid()), path
 
 
@@ -79,34 +78,6 @@ def test_relative_paths_start_from_the_home(tmp_path: Path) -> None:
     assert Home(tmp_path).settings == Settings("north", tmp_path / "s", Path("/m.csv"), tmp_path / "b")
 
 
-def test_another_coordinators_kit_or_another_hospitals_is_refused(house: MakeHouse, tmp_path: Path) -> None:
-    """Catches a pinned key that is replaced without a word."""
-    place, kit = house(), tmp_path / "kit"
-    pinned = (kit / "coordinator.pub").read_bytes()
-    (kit / "coordinator.pub").write_bytes(pinned.replace(b"A", b"B", 1))
-    with pytest.raises(HomeError, match="another coordinator"):
-        join(place.home, kit)
-    (kit / "kit.json").write_text(json.dumps({"name": "south", "superlink": "x:1"}))
-    with pytest.raises(HomeError, match="south's kit"):
-        join(place.home, kit)
-    (kit / "ca.crt").unlink()
-    with pytest.raises(HomeError, match=r"no ca\.crt"):
-        join(place.home, kit)
-
-
-def test_joining_again_follows_no_link_of_the_couriers(house: MakeHouse, tmp_path: Path) -> None:
-    """Catches a courier that has a file of root's overwritten: the folder is the courier's, who joins again is root."""
-    place, kit = house(), tmp_path / "kit"
-    precious = tmp_path / "withdrawn.txt"
-    precious.write_text("p1\n")
-    (place.home.courier / "ca.crt").unlink()
-    (place.home.courier / "ca.crt").symlink_to(precious)
-    join(place.home, kit)
-    assert precious.read_text() == "p1\n"
-    assert not (place.home.courier / "ca.crt").is_symlink()
-    assert (place.home.courier / "ca.crt").read_bytes() == (kit / "ca.crt").read_bytes()
-
-
 def test_the_policy_must_be_this_hospitals(house: MakeHouse) -> None:
     """Catches a policy copied from another hospital."""
     home = house().home
@@ -124,9 +95,10 @@ def test_check_names_everything_that_is_wrong_at_once(house: MakeHouse, tmp_path
     (home.folder / "trust" / "coordinator.pub").unlink()
     policy = home.folder / "policy.toml"
     policy.write_text(policy.read_text() + "epsilon = 3\n")
+    home.node_key.chmod(0o640)
     problems = [problem.what for problem in findings(home).problems]
-    assert len(problems) == 3
-    for word in ("chmod 600", "coordinator.pub", "epsilon"):
+    assert len(problems) == 4
+    for word in ("release.key has mode", "supernode.key has mode", "coordinator.pub", "epsilon"):
         assert any(word in problem for problem in problems), word
 
 

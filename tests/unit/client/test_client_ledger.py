@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from client.cli import app
 from client.data import open_data
+from client.enrolment import answer
 from client.errors import HomeError
 from client.home import Home, Settings, create
 from client.key_rotation import rotate_key
@@ -21,10 +22,12 @@ from client.ledger_place import ledger_place
 from client.withdrawn import add_withdrawn, read_withdrawn
 from privacy import keys
 from privacy.codes import Refusal
+from privacy.enrolment.request import Request
 from privacy.errors import LedgerError
-from privacy.handover import Handover, successors
+from privacy.handover import successors
 from privacy.ledger.export import read_export, verify_export
 from privacy.ledger.store import Ledger
+from tests.enrolment_cases import invitation
 from tests.unit.client.conftest import House
 
 MakeHouse = Callable[..., House]
@@ -36,8 +39,14 @@ def run(*arguments: object, text: str | None = None) -> Result:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    """A home whose ledger has an entry."""
-    made = create(tmp_path / "home", Settings("north", tmp_path, tmp_path / "m.csv", tmp_path))
+    """A home that was invited, and whose ledger has an entry."""
+    return invited(tmp_path)
+
+
+def invited(folder: Path) -> Home:
+    made = create(folder / "home", Settings("north", folder, folder / "m.csv", folder))
+    coordinator = keys.generate(folder / "coordinator.key").public
+    answer(made, invitation("north", coordinator), datetime.now(UTC))
     ledger_of(made).refuse(Refusal.BUSY, None)
     return made
 
@@ -115,10 +124,10 @@ def test_a_new_key_takes_the_old_ones_place(home: Home) -> None:
     assert new.public != old.public
     assert new.public.fingerprint in done.output
     assert keys.load_public(keys.public_path(home.release_key)) == new.public
-    request = json.loads((home.folder / "request.json").read_text())
-    assert keys.PublicKey.from_pem(request["release_key"].encode()) == new.public
-    assert set(request) == {"hospital", "release_key", "supernode_key", "handovers"}
-    (handover,) = [Handover.from_dict("north", item) for item in request["handovers"]]
+    request = Request.load(home.request)
+    assert request.release_key == new.public
+    assert request.ticket is not None, "the invitation was not answered yet"
+    (handover,) = request.handovers
     assert successors([handover], "north", old.public) == (handover,)
     assert handover.new == new.public
     assert sorted(path.name for path in home.release_key.parent.iterdir()) == [
@@ -161,8 +170,7 @@ for points in map(int, sys.stdin):
 
 def test_a_rotation_killed_at_any_file_it_touches_is_finished_by_the_next(tmp_path: Path) -> None:
     """Catches a hospital that is locked out of its own ledger by a crash between two files."""
-    made = create(tmp_path / "home", Settings("north", tmp_path, tmp_path / "m.csv", tmp_path))
-    ledger_of(made).refuse(Refusal.BUSY, None)
+    made = invited(tmp_path)
     arguments = [sys.executable, "-c", KILLED, str(made.folder)]
     nursery = subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert nursery.stdin is not None
@@ -181,8 +189,7 @@ def test_a_rotation_killed_at_any_file_it_touches_is_finished_by_the_next(tmp_pa
         )  # finishes that one, or, where it had reached its end or not the ledger, makes another
         entries = ledger_of(made).entries()
         assert sum(entry.kind == "rotation" for entry in entries) - before in (1, rotated + 1)
-        request = json.loads((made.folder / "request.json").read_text())
-        assert keys.PublicKey.from_pem(request["release_key"].encode()) == keys.load(made.release_key).public
+        assert Request.load(made.request).release_key == keys.load(made.release_key).public
     nursery.communicate()
     assert killed > 15
 
