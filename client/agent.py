@@ -41,6 +41,7 @@ from client.selftest_word import selftest_word
 from client.shared_round import SharedRounds
 from client.slides.index import Looking
 from client.step_checkpoints import StepCheckpoints
+from client.succession import follow
 from client.sum_states import SumStates
 from client.tasks.sample import without_slide
 from client.tasks.segmenter import use_segmenter
@@ -50,7 +51,7 @@ from client.training.cohort import cohort_of
 from client.training.distributed import Team
 from client.training.round import clipped_sum, stage_gradients, train_round
 from client.withdrawn import read_withdrawn, staying
-from privacy import canonical, egress, envelope, keys
+from privacy import canonical, egress, envelope, keys, succession
 from privacy.clip import Clipped
 from privacy.code_hash import code_hash
 from privacy.codes import Refusal
@@ -88,7 +89,7 @@ class Agent:
     def __init__(
         self, home: Home, network: Network, random: RandomSource | None = None, team: Team | None = None
     ) -> None:
-        self._team = team
+        self._home, self._team = home, team
         self._settings, self._policy = home.settings, home.policy
         self._key, self._coordinator = keys.load(home.release_key), home.coordinator
         self._code_hash = code_hash()
@@ -147,6 +148,7 @@ class Agent:
     def courier_methods(self) -> dict[str, Callable[[bytes], bytes]]:
         """What the courier's socket serves."""
         methods = {
+            succession.METHOD: self._succession,
             "describe": self._describe,
             "train": self._train,
             "sum": self._sum,
@@ -180,6 +182,14 @@ class Agent:
 
     def _describe(self, parts: Parts) -> bytes:
         return self._reply({egress.DESCRIPTION: self._description}, description=self._description)
+
+    def _succession(self, parts: Parts) -> bytes:
+        """The coordinator's key was followed by another. The answer is empty: nothing leaves."""
+        try:
+            self._coordinator = follow(self._home, self._ledger, part(parts, succession.PART))
+        except SignatureInvalid as error:
+            raise Refused(Refusal.BAD_REQUEST, str(error)) from error
+        return envelope.pack({})
 
     def _receipt(self, parts: Parts) -> bytes:
         """Keep a receipt: the round is over. The answer is empty: nothing leaves."""

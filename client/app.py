@@ -33,7 +33,9 @@ def carry(message: Message, context: Context) -> Message:
 
 def reply(message: Message, agent: Agent) -> Message:
     """What the agent answers to a message's records, each in turn."""
-    records = sorted(message.content.config_records.items())  # so a receipt goes before "train"
+    records = sorted(
+        message.content.config_records.items()
+    )  # so a new key comes before "describe", a receipt before "train"
     answers = RecordDict({name: _ask(agent, name, record) for name, record in records})
     return Message(answers, reply_to=message)
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from client.errors import HomeError
 from client.home import Home, give_to_courier
 from client.key_rotation import rotate_key
-from client.request_file import handovers, invitation_file, trusted, write_request
+from client.request_file import anchor, handovers, invitation_file, trusted, write_request
 from privacy import durable, keys
 from privacy.enrolment import fields, node_key
 from privacy.enrolment.invitation import Invitation
 from privacy.enrolment.kit import LIMIT, Kit
 from privacy.errors import EnrolmentFileError
+from privacy.ledger.store import Ledger
 
 
 def answer(home: Home, invitation: Invitation, now: datetime) -> None:
@@ -49,10 +50,11 @@ def answer(home: Home, invitation: Invitation, now: datetime) -> None:
 
 
 def join(home: Home, path: Path, now: datetime) -> Kit:
-    """Take in the coordinator's kit; returns it. The coordinator's key is pinned, the roots go to the courier.
+    """Take in the coordinator's kit; returns it. The key that signed it is pinned, the roots go to the courier.
 
     Everything is checked before anything is written: signature, name, release key, dates, certificates, and that it is no
-    older than the kit before it. Raises `EnrolmentFileError`, `HomeError`. The hospital's own policy stays as it is.
+    older than the kit before it. Raises `EnrolmentFileError`, `HomeError`. The hospital's own policy stays as it is. Where
+    the coordinator's key was rotated since the agent heard of it, the ledger records that: no agent may run then.
     """
     coordinator, data = trusted(home), fields.read(path, LIMIT, "kit")
     try:
@@ -63,12 +65,15 @@ def join(home: Home, path: Path, now: datetime) -> Kit:
     joined = home.trust / "kit.json"
     if joined.exists():
         try:
-            before = Kit.load(joined, coordinator)
+            before = Kit.load(joined, anchor(home))
         except EnrolmentFileError as error:
             raise HomeError(
                 f"{error}: so nothing says whether the new kit is older; if it is not, remove {joined} and join again"
             ) from error
         kit.check_after(before)
+        if kit.successions:
+            with home.only_agent():
+                Ledger(home.ledger, keys.load(home.release_key)).succeeded(kit.successions)
     # never through a link: the courier may have left one in its folder
     durable.replace(home.courier / "ca.crt", "".join(kit.roots).encode(), 0o644)
     give_to_courier(home)
@@ -78,7 +83,11 @@ def join(home: Home, path: Path, now: datetime) -> Kit:
         compose.unlink(missing_ok=True)
     else:
         durable.replace(compose, kit.compose.encode())
-    durable.replace(home.trust / "coordinator.pub", coordinator.to_pem(), 0o644)
-    durable.replace(joined, data)
+    signer = kit.successions[-1].new if kit.successions else coordinator
+    durable.replace(
+        joined, data
+    )  # before the key: the kit can be read under the one that is pinned until now
+    durable.replace(home.trust / "coordinator.pub", signer.to_pem(), 0o644)
+    home.successors.unlink(missing_ok=True)
     invitation_file(home).unlink(missing_ok=True)
     return kit

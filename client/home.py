@@ -6,8 +6,9 @@
     keys/ledger.pgpass     the password of a ledger in PostgreSQL, where it takes one
     keys/pseudonyms.key    the secret of the pseudonyms in the catalogue
     withdrawn.txt          patients who withdrew their consent, one a line
-    trust/                 whom the hospital trusts, and what they sent: coordinator.pub (who may sign plans), kit.json, the
-                           kit's proposals for a policy and a compose file, and invitation.json until it is answered
+    trust/                 whom the hospital trusts, and what they sent: coordinator.pub (who may sign plans), successors.json
+                           (keys that followed it since), kit.json, its proposals for a policy and a compose file, and
+                           invitation.json until it is answered
     request.json           what the hospital sends to the coordinator
     peers/                 the other hospitals' release keys, by this hospital's own record: client/peers.py
     ledger.db              what was spent and what left
@@ -46,10 +47,11 @@ from typing import IO
 from client.errors import HomeError
 from client.ledger_place import ledger_place
 from client.pseudonyms import Pseudonyms
-from privacy import durable, keys
+from privacy import durable, keys, succession
 from privacy.enrolment import node_key
 from privacy.enrolment.default_policy import default_policy
 from privacy.enrolment.kit import Kit
+from privacy.errors import SignatureInvalid, WireError
 from privacy.policy import Policy
 
 _DYNAMIC_USERS = range(61184, 65520)  # systemd's range for DynamicUser: never a person's
@@ -123,9 +125,26 @@ class Home:
         return self.folder / "trust"
 
     @property
-    def coordinator(self) -> keys.PublicKey:
-        """The pinned key of the coordinator (`KeyFileError` before `join`)."""
+    def pinned(self) -> keys.PublicKey:
+        """The coordinator's key as it was at the last `join` (`KeyFileError` before that)."""
         return keys.load_public(self.trust / "coordinator.pub")
+
+    @property
+    def coordinator(self) -> keys.PublicKey:
+        """The coordinator's key: the pinned one, or the last of those that followed it (`HomeError` for a damaged record)."""
+        path = self.successors
+        if not path.exists():
+            return self.pinned
+        try:
+            chain = succession.from_bytes(path.read_bytes(), self.kit.consortium, self.pinned)
+        except (WireError, SignatureInvalid) as error:
+            raise HomeError(f"{path}: was changed: {error}: remove it, then join with a new kit") from error
+        return chain[-1].new if chain else self.pinned
+
+    @property
+    def successors(self) -> Path:
+        """The keys that followed the pinned one."""
+        return self.trust / "successors.json"
 
     @property
     def kit(self) -> Kit:
@@ -133,7 +152,7 @@ class Home:
         path = self.trust / "kit.json"
         if not path.exists():
             raise HomeError(f"{path}: there is none: take in the kit with `fedpath-hospital join`")
-        return Kit.load(path, self.coordinator)
+        return Kit.load(path, self.pinned)
 
     @property
     def request(self) -> Path:

@@ -46,15 +46,24 @@ def handovers(home: Home) -> tuple[Handover, ...]:
 
 
 def trusted(home: Home) -> PublicKey:
-    """The coordinator's key: the pinned one, and before `join` the invitation's. Raises `HomeError` where there is none."""
-    if (home.trust / "coordinator.pub").exists():
-        return home.coordinator
+    """The coordinator's key, by now. Raises `HomeError` where there is none."""
+    return home.coordinator if _is_pinned(home) else anchor(home)
+
+
+def anchor(home: Home) -> PublicKey:
+    """The pinned key of the coordinator, and before `join` the invitation's. Raises `HomeError` where there is none."""
+    if _is_pinned(home):
+        return home.pinned
     waiting = invitation_of(home)
     if waiting is None:
         raise HomeError(
             f"{home.folder}: nobody invited this hospital: answer an invitation with `fedpath-hospital request`"
         )
     return waiting.coordinator
+
+
+def _is_pinned(home: Home) -> bool:
+    return (home.trust / "coordinator.pub").exists()
 
 
 def invitation_of(home: Home) -> Invitation | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 import grpc
 
 SERVICE = "fedpath.Agent"
-COURIER_METHODS = ("describe", "train", "sum", "evaluate", "evaluate_noised", "receipt")
+COURIER_METHODS = ("coordinator", "describe", "train", "sum", "evaluate", "evaluate_noised", "receipt")
 LIMIT = 256 * 1024 * 1024  # bytes a message, either way
 
 _OPTIONS = (("grpc.max_receive_message_length", LIMIT), ("grpc.max_send_message_length", LIMIT))

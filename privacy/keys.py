@@ -36,6 +36,7 @@ class Purpose(StrEnum):
     ENROLMENT = "enrolment"  # an enrolled key names the one that replaces it
     REQUEST = "enrolment-request"  # a hospital asks to be enrolled with these keys
     KIT = "kit"  # what the coordinator answers
+    SUCCESSION = "succession"  # the coordinator's key names the one that replaces it
     EVALUATION = "evaluation"
     COUNTS = "counts"
     SESSION = "secagg-session"  # the coordinator's terms of one attempt at a round under distributed trust

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from privacy.printable import printable
-from server.cli_enrolment import approve, enroll, renew, revoke
+from server.cli_enrolment import approve, enroll, renew, revoke, rotate
 from server.cli_errors import told_plainly as _told_plainly
 from server.errors import SuperLinkError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Coordinate a FedPath consortium.", no_args_is_help=True, add_completion=False)
 
-for command in (enroll, approve, revoke, renew):
+for command in (enroll, approve, revoke, renew, rotate):
     app.command()(command)
 
 HomeArgument = Annotated[Path, typer.Argument(help="the consortium's home folder")]

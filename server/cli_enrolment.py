@@ -1,4 +1,4 @@
-"""`fedpath-consortium enroll`, `approve`, `revoke` and `renew`: who takes part, and by what they know each other."""
+"""`fedpath-consortium enroll`, `approve`, `revoke`, `renew` and `rotate`: who takes part, and how they know each other."""
 
 from __future__ import annotations
 
@@ -85,6 +85,25 @@ def revoke(
     typer.echo(
         f"{name} is revoked; the SuperLink forgets its node within seconds, or when it is started. Only a new invitation "
         "brings it back, under new keys"
+    )
+
+
+def rotate(home: HomeArgument, as_json: JsonOption = False) -> None:
+    """Make a new coordinator's key, signed in by the old one; no campaign may run. Writes every hospital's kit anew."""
+    from server.home import Home
+    from server.provision.rotate import rotate as rotate_now
+
+    os.umask(0o077)
+    with told_plainly():
+        new = rotate_now(Home.open(home), datetime.now(UTC))
+    if as_json:
+        typer.echo(
+            json.dumps({"done": "rotated", "coordinator": new.raw.hex(), "fingerprint": new.fingerprint})
+        )
+        return
+    typer.echo(
+        f"the coordinator's key is {new.fingerprint}: start the SuperLink anew. Hospitals take it up by themselves, under the "
+        "old key's signature, when they are asked next"
     )
 
 

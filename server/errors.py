@@ -7,7 +7,8 @@ ServerError
 ├── HomeError           a folder that is no consortium home, or is one already
 ├── EnrolmentError      a hospital that can't be invited, enrolled or revoked so
 ├── StoreError          the database or an expert's file is damaged, or was asked for an illegal step
-│   └── HospitalRevoked     one of those whose answers were to be committed was revoked meanwhile
+│   ├── HospitalRevoked     one of those whose answers were to be committed was revoked meanwhile
+│   └── KeyReplaced         the journal is held by a later key of the coordinator's
 ├── RoundFailed         too few hospitals answered: nothing was committed
 ├── EvaluationFailed    no evaluator gave figures
 └── SuperLinkError      Flower's own programs did not do what was asked
@@ -50,6 +51,10 @@ class HospitalRevoked(StoreError):  # noqa: N818 - reads as what happened
     def __init__(self, message: str, names: frozenset[str]) -> None:
         super().__init__(message)
         self.names = names
+
+
+class KeyReplaced(StoreError):  # noqa: N818 - reads as what happened
+    """The store was opened with a key of the coordinator's that another took the place of."""
 
 
 class RoundFailed(ServerError):  # noqa: N818 - reads as what happened

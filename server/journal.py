@@ -16,11 +16,12 @@ import sqlalchemy as sql
 
 from privacy import canonical
 from privacy.errors import LedgerError, WireError
-from privacy.keys import PrivateKey, PublicKey
-from privacy.ledger.entries import Entry, check_chain, follow
+from privacy.handover import Handover
+from privacy.keys import PrivateKey, PublicKey, Purpose
+from privacy.ledger.entries import Entry, check_chain, first_key, follow, rotation
 from privacy.ledger.export import JOURNAL, write_export
 from privacy.ledger.parts import cut
-from server.errors import StoreError
+from server.errors import KeyReplaced, StoreError
 from server.tables import journal
 
 MAX_BODY = 1 << 20
@@ -30,7 +31,8 @@ class Kind(StrEnum):
     """What an entry records."""
 
     ENROLMENT = "enrolment"
-    HANDOVER = "handover"  # a hospital's new key; "rotation" would be this chain's own
+    HANDOVER = "handover"  # a hospital's new key
+    ROTATION = "rotation"  # the coordinator's: the chain goes on under the new one (`privacy.ledger.entries`)
     REVOCATION = "revocation"
     CAMPAIGN = "campaign"
     ROUND = "round"
@@ -55,15 +57,46 @@ def record(
 def read(connection: sql.Connection, coordinator: PublicKey) -> list[Entry]:
     """All entries, verified, as they were written (`privacy.ledger.parts.whole` makes records of them).
 
-    Raises `StoreError`, naming the first that was changed.
+    Raises `StoreError`, naming the first that was changed; `KeyReplaced` where another key holds the journal by now.
     """
     query = sql.select(journal).order_by(journal.c.sequence)
     entries = [_entry(row) for row in connection.execute(query)]
     try:
-        check_chain(entries, coordinator)
+        holder = check_chain(entries, first_key(entries, coordinator))
     except LedgerError as error:
         raise StoreError(f"the consortium's journal: {error}") from error
+    if holder != coordinator:
+        raise KeyReplaced(
+            f"the consortium's journal was handed over to the key {holder.fingerprint}: finish `fedpath-consortium rotate`"
+        )
     return entries
+
+
+def rotate(
+    connection: sql.Connection, at: datetime, consortium: str, old: PrivateKey, new: PrivateKey
+) -> None:
+    """Hand the journal over to a new key, under both keys' signatures, with the old one's word to the hospitals."""
+    row = connection.execute(sql.select(journal).order_by(journal.c.sequence.desc()).limit(1)).one_or_none()
+    handover = Handover.make(consortium, old, new.public, Purpose.SUCCESSION)
+    body = rotation(None if row is None else _entry(row), old.public, new)
+    record(
+        connection,
+        Kind.ROTATION,
+        at,
+        {**body, "consortium": consortium, "handover": handover.proof.hex()},
+        old,
+    )
+
+
+def successions(entries: Sequence[Entry]) -> list[Handover]:
+    """How the coordinator's key came from its first one, as hospitals are told."""
+    bodies = [entry.body for entry in entries if entry.kind == Kind.ROTATION]
+    return [
+        Handover.from_dict(
+            body["consortium"], {"old": body["old"], "new": body["new"], "proof": body["handover"]}
+        )
+        for body in bodies
+    ]
 
 
 def export(path: Path, entries: Sequence[Entry], key: PrivateKey, at: datetime) -> None:

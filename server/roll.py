@@ -13,6 +13,7 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 from flwr.superlink.grid import InMemoryGrid
 
+from privacy import succession
 from privacy.description import Description
 from privacy.errors import WireError
 from server.clock import Clock
@@ -108,6 +109,8 @@ class Roll:
 
     def _ask_to_describe(self, nodes: Iterable[int]) -> Iterator[Message]:
         content = RecordDict({"describe": ConfigRecord()})
+        if successions := self._store.successions():  # before anything that the new key signed
+            content[succession.METHOD] = ConfigRecord({succession.PART: succession.to_bytes(successions)})
         messages = [Message(content, node, MessageType.QUERY) for node in nodes]
         return exchange(self._grid, messages, DESCRIBE_S, self._clock)
 

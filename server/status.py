@@ -44,7 +44,6 @@ def status(home: Home) -> dict[str, Any]:
     invited = [
         {"name": i.hospital, "evaluator": i.evaluator, "expires": i.expires_at} for i in store.invited()
     ]
-    names = [row["name"] for row in store.read(sql.select(db.campaigns.c.name).order_by("begun_at"))]
     return {
         "consortium": home.name,
         "superlink": home.superlink,
@@ -52,7 +51,7 @@ def status(home: Home) -> dict[str, Any]:
         "invited": invited,
         "revoked": revoked,
         "expiries": [expiry.to_dict() for expiry in expiries(home, now)],
-        "campaigns": [_campaign(home, store, name) for name in names],
+        "campaigns": [_campaign(home, store, name) for name in store.campaigns()],
     }
 
 

@@ -16,11 +16,12 @@ import sqlalchemy as sql
 
 from privacy import canonical
 from privacy.evaluation import NoisedEvaluation
+from privacy.handover import Handover
 from privacy.keys import PrivateKey
 from privacy.ledger.entries import Entry
 from privacy.ledger.parts import whole
 from privacy.plan import Plan
-from server import hospitals, journal, noised_record, tables
+from server import hospitals, journal, noised_record, resigned, tables
 from server.aside import Aside
 from server.blobs import Blobs
 from server.campaign import Campaign, Progress, definition_hash
@@ -122,6 +123,11 @@ class Store(Membership):
             return RunState(
                 row.state, row.run_id, row.doing, row.failure, row.rounds, last.number, last.states
             )
+
+    def campaigns(self) -> list[str]:
+        """Every campaign that was begun, in order."""
+        with self._database.transaction() as connection:
+            return list(connection.scalars(sql.select(tables.campaigns.c.name).order_by("begun_at")))
 
     def states(self, campaign: str, number: int | None = None) -> dict[str, str]:
         """The hash of every expert's state after round `number` (0: the start); None: the last one committed.
@@ -391,6 +397,20 @@ class Store(Membership):
         """All entries, verified. Raises `StoreError`, naming the first that was changed."""
         with self._database.transaction() as connection:
             return journal.read(connection, self._key.public)
+
+    def successions(self) -> list[Handover]:
+        """How the coordinator's key came from its first one, as hospitals are told."""
+        return journal.successions(self.journal())
+
+    def rotate(self, consortium: str, new: PrivateKey) -> None:
+        """Hand the journal over to a new key; what the old one signed and hospitals are still to get is signed anew.
+
+        No campaign may run meanwhile.
+        """
+        with self._database.transaction() as connection:
+            journal.rotate(connection, self._now(), consortium, self._key, new)
+            resigned.sign_anew(connection, self._key.public, new)
+        self._key = new
 
     def read(self, query: sql.Select[Any]) -> list[dict[str, Any]]:
         """Rows for `server.status`."""

@@ -107,7 +107,7 @@ class _Walk:
         self.left: set[tuple[str, str]] = set()
         self.findings: list[Finding] = []
         self._book = book
-        self._coordinators = coordinators
+        self._coordinators = set(coordinators)
         self._reserved: dict[str, Entry] = {}
 
     def step(self, entry: Entry) -> None:
@@ -131,6 +131,8 @@ class _Walk:
             self.receipts.append((entry.sequence, Receipt.from_dict(entry.body["receipt"])))
         elif entry.kind == Kind.RELEASE:
             self._reply(entry)
+        elif entry.kind == Kind.SUCCESSION:
+            self._succession(entry)
 
     def _reply(self, entry: Entry) -> None:
         sealed = [part for part in entry.body["parts"] if is_sealed(part["name"])]
@@ -139,6 +141,12 @@ class _Walk:
         if self._coordinators and to not in {key.raw.hex() for key in self._coordinators}:
             text = f"entry {entry.sequence} says that a reply went to the key {to[:16]}..., which is no coordinator's"
             self._find(Code.SENT_ELSEWHERE, entry, text)
+
+    def _succession(self, entry: Entry) -> None:
+        """A key that a coordinator's handed over to is one too; that it did, the law has verified."""
+        old, new = (PublicKey(bytes.fromhex(entry.body[name])) for name in ("old", "new"))
+        if old in self._coordinators:
+            self._coordinators.add(new)
 
     def _forged(self, entry: Entry) -> str | None:
         """Why a receipt is not the coordinator's; None where it is, or where its form is for the law to judge."""

@@ -106,6 +106,7 @@ class _Walk:
             Kind.ENROLMENT: self._enrolment,
             Kind.HANDOVER: self._handover,
             Kind.REVOCATION: self._revocation,
+            Kind.ROTATION: lambda entry: None,
             Kind.CAMPAIGN: self._campaign,
             Kind.ROUND: self._round,
             Kind.EVALUATION: self._evaluation,

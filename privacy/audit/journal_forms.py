@@ -18,6 +18,7 @@ class Kind(StrEnum):
     ENROLMENT = "enrolment"
     HANDOVER = "handover"
     REVOCATION = "revocation"
+    ROTATION = "rotation"  # of the journal's own key: the chain's matter
     CAMPAIGN = "campaign"
     ROUND = "round"
     EVALUATION = "evaluation"
@@ -42,6 +43,7 @@ FORMS: Mapping[Kind, Mapping[str, Form]] = {
     Kind.ENROLMENT: {"hospital": is_hospital, "release_key": _key},
     Kind.HANDOVER: {"hospital": is_hospital, "old": _key, "new": _key, "proof": hexadecimal},
     Kind.REVOCATION: {"hospital": is_hospital, "release_key": _key},
+    Kind.ROTATION: {"old": _key, "new": _key, "proof": hexadecimal},
     Kind.CAMPAIGN: {
         "definition": with_fields(
             {"name": is_campaign, "stages": each(with_fields({"rounds": count, "mechanism": table}))}

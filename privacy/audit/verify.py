@@ -53,8 +53,12 @@ def audit(sources: Sequence[Source], trusted: Trusted, second: Accountant) -> Au
     last = _LastCatch()
     checked = [(s, last(s.name, Chain((), False, ()), chain.check, s, trusted.of(s.side))) for s in sources]
     read, older = newest(checked)
+    held = [key for s, c in read if s.side is Side.COORDINATOR and c.intact for key in c.keys]
+    coordinators = tuple(
+        dict.fromkeys([*trusted.coordinators, *held])
+    )  # before and after its key was rotated
     hospitals = [
-        last(s.name, HospitalBook(s, c, read=False), read_ledger, s, c, trusted.coordinators)
+        last(s.name, HospitalBook(s, c, read=False), read_ledger, s, c, coordinators)
         for s, c in read
         if s.side is Side.HOSPITAL
     ]

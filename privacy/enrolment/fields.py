@@ -10,12 +10,14 @@ from typing import Any
 
 from privacy import canonical
 from privacy.errors import EnrolmentFileError, KeyFileError, WireError
-from privacy.forms import Form, odd
+from privacy.forms import Form, each, hexadecimal, odd, record
 from privacy.keys import PublicKey
 from privacy.ledger.entries import read_time
 
 # A name or an IPv4 address, or an IPv6 address in brackets; never what a command could take for an option.
 _ADDRESS = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\]):([1-9][0-9]{0,4})")
+
+_LONGEST_PROOF = 256  # hex digits
 
 
 def address(value: object) -> bool:
@@ -40,6 +42,16 @@ def text_of(limit: int) -> Form:
 def exactly(wanted: str) -> Form:
     """This text and no other."""
     return lambda value: value == wanted
+
+
+def proof(value: object) -> bool:
+    """A signature, in hex."""
+    return hexadecimal(value) and len(str(value)) <= _LONGEST_PROOF
+
+
+def handovers(value: object) -> bool:
+    """A list of keys' handovers (`privacy.handover`)."""
+    return each(record({"old": canonical.is_digest, "new": canonical.is_digest, "proof": proof}))(value)
 
 
 def key(value: str) -> PublicKey:

@@ -1,6 +1,7 @@
 """The kit: what a hospital needs to take part, signed by the coordinator for that one hospital and its release key.
 
-    {"format": "fedpath-kit/1", "kit": {...}, "signature": the coordinator's, of the canonical form of "kit", in hex}
+    {"format": "fedpath-kit/1", "kit": {...}, "signature": the coordinator's, of the canonical form of "kit", in hex,
+     "handovers": how the key that signed it came from the consortium's first one}
 
 Nothing in it is secret. The policy is a proposal: what the hospital allows stays in its own policy.toml.
 """
@@ -17,8 +18,9 @@ from privacy import canonical
 from privacy.enrolment import fields
 from privacy.enrolment.certificates import read_root, root_expiries
 from privacy.enrolment.expiry import Expiry
-from privacy.errors import EnrolmentFileError, SignatureInvalid
+from privacy.errors import EnrolmentFileError, SignatureInvalid, WireError
 from privacy.forms import Form, each, maybe, record
+from privacy.handover import Handover, successors
 from privacy.keys import SIGNATURE_BYTES, PrivateKey, PublicKey, Purpose
 from privacy.ledger.entries import written
 from privacy.policy import is_hospital
@@ -59,6 +61,7 @@ _FIELDS: dict[str, Form] = {
     "format": fields.exactly(FORMAT),
     "kit": record(_CONTENT),
     "signature": _signature,
+    "handovers": fields.handovers,
 }
 
 
@@ -66,7 +69,7 @@ _FIELDS: dict[str, Form] = {
 class Kit:
     """A hospital's kit. `roots` are the root certificates (PEM) that may vouch for the SuperLink at `superlink`;
     `policy` and `compose` are texts to start from, the latter None where there is none. The key that signed it is the
-    one whose plans are to be trusted.
+    one whose plans are to be trusted: the trusted one, or where `successions` are not empty their last.
     """
 
     consortium: str
@@ -78,21 +81,32 @@ class Kit:
     compose: str | None
     issued: datetime
     expires: datetime
+    successions: tuple[Handover, ...] = ()
 
-    def seal(self, coordinator: PrivateKey) -> bytes:
-        """The file, signed."""
+    def seal(self, coordinator: PrivateKey, handovers: Sequence[Handover] = ()) -> bytes:
+        """The file, signed; `handovers` say how the coordinator's key came from its first one."""
         content = self._content()
         signature = coordinator.sign(canonical.encode(content), Purpose.KIT)
-        return fields.write({"format": FORMAT, "kit": content, "signature": signature.hex()})
+        chain = [handover.to_dict() for handover in handovers]
+        return fields.write(
+            {"format": FORMAT, "kit": content, "signature": signature.hex(), "handovers": chain}
+        )
 
     @classmethod
-    def open(cls, data: bytes, coordinator: PublicKey) -> Kit:
-        """Read hostile bytes that `coordinator` must have signed.  Raises `EnrolmentFileError`."""
+    def open(cls, data: bytes, trusted: PublicKey) -> Kit:
+        """Read hostile bytes that the key `trusted` must have signed, or one that it handed over to.
+
+        Raises `EnrolmentFileError`.
+        """
         values = fields.parse(data, LIMIT, "kit", _FIELDS)
         content: dict[str, Any] = values["kit"]
         try:
+            name = content["consortium"]
+            chain = [Handover.from_dict(name, item) for item in values["handovers"]]
+            successions = successors(chain, name, trusted, Purpose.SUCCESSION)
+            coordinator = successions[-1].new if successions else trusted
             coordinator.verify(bytes.fromhex(values["signature"]), canonical.encode(content), Purpose.KIT)
-        except SignatureInvalid as error:
+        except (SignatureInvalid, WireError) as error:
             raise EnrolmentFileError(
                 f"the kit was tampered with, or is another coordinator's: {error}: ask for it again, by another way"
             ) from error
@@ -102,14 +116,15 @@ class Kit:
             "roots": tuple(content["roots"]),
             "issued": fields.moment(content["issued"]),
             "expires": fields.moment(content["expires"]),
+            "successions": successions,
         }
         return cls(**plain)
 
     @classmethod
-    def load(cls, path: Path, coordinator: PublicKey) -> Kit:
+    def load(cls, path: Path, trusted: PublicKey) -> Kit:
         """Read a file.  Raises `EnrolmentFileError` that names it."""
         try:
-            return cls.open(fields.read(path, LIMIT, "kit"), coordinator)
+            return cls.open(fields.read(path, LIMIT, "kit"), trusted)
         except EnrolmentFileError as error:
             raise EnrolmentFileError(f"{path}: {error}") from error
 

@@ -16,19 +16,14 @@ from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 from privacy import canonical
 from privacy.enrolment import fields, node_key
 from privacy.errors import EnrolmentFileError, SignatureInvalid, WireError
-from privacy.forms import Form, each, hexadecimal, maybe, record
+from privacy.forms import Form, maybe, record
 from privacy.handover import Handover
 from privacy.keys import PrivateKey, PublicKey, Purpose
 from privacy.policy import is_hospital
 
 FORMAT = "fedpath-request/1"
 LIMIT = 64 * 1024
-_LONGEST_PROOF = 256  # hex digits
 _LONGEST_PEM = 1024
-
-
-def _proof(value: object) -> bool:
-    return hexadecimal(value) and len(str(value)) <= _LONGEST_PROOF
 
 
 _CONTENT: dict[str, Form] = {
@@ -36,13 +31,15 @@ _CONTENT: dict[str, Form] = {
     "hospital": is_hospital,
     "release_key": canonical.is_digest,
     "supernode_key": fields.text_of(_LONGEST_PEM),
-    "handovers": each(record({"old": canonical.is_digest, "new": canonical.is_digest, "proof": _proof})),
+    "handovers": fields.handovers,
     "ticket": maybe(canonical.is_digest),
 }
 _FIELDS: dict[str, Form] = {
     "format": fields.exactly(FORMAT),
     "request": record(_CONTENT),
-    "proofs": record({"release_key": _proof, "supernode_key": _proof, "ticket": maybe(_proof)}),
+    "proofs": record(
+        {"release_key": fields.proof, "supernode_key": fields.proof, "ticket": maybe(fields.proof)}
+    ),
 }
 
 

@@ -20,7 +20,8 @@ from privacy import canonical
 from privacy.egress_record import CODE, DESCRIPTION, FREE_OF_DATA, METRICS, RELEASE, is_sealed
 from privacy.errors import KeyFileError, LedgerError, MechanismError, SignatureInvalid, WireError
 from privacy.evaluation import EVALUATION
-from privacy.keys import PublicKey
+from privacy.handover import Handover, successors
+from privacy.keys import PublicKey, Purpose
 from privacy.ledger.entries import Entry, Kind
 from privacy.ledger.forms import check_form
 from privacy.mechanism import Event
@@ -110,6 +111,7 @@ class Account:
     rotations: tuple[
         tuple[int, str], ...
     ] = ()  # the place of each, and the key that held the ledger until then
+    successions: frozenset[tuple[str, str]] = frozenset()  # of the coordinator's keys: old, new
     selftests: Mapping[str, Selftest] = field(default_factory=dict)  # the last one of each code, by its hash
 
     def after(self, entry: Entry) -> Account:
@@ -245,6 +247,18 @@ def _rotation(account: Account, entry: Entry) -> Account:
     return replace(account, rotations=(*account.rotations, (entry.sequence, entry.body["old"])))
 
 
+def _succession(account: Account, entry: Entry) -> Account:
+    name = entry.body["consortium"]
+    handover = Handover.from_dict(name, {key: entry.body[key] for key in ("old", "new", "proof")})
+    try:
+        successors([handover], name, handover.old, Purpose.SUCCESSION)
+    except SignatureInvalid as error:
+        raise LedgerError(
+            f"ledger entry {entry.sequence} follows a key that no one handed over: {error}"
+        ) from error
+    return replace(account, successions=account.successions | {(entry.body["old"], entry.body["new"])})
+
+
 def _withdrawal(account: Account, entry: Entry) -> Account:
     return replace(account, withdrawn=entry.body["withdrawn"])
 
@@ -264,6 +278,7 @@ _STEPS: Mapping[str, Callable[[Account, Entry], Account]] = {
     Kind.RECEIPT: _receipt,
     Kind.REFUSAL: _refusal,
     Kind.ROTATION: _rotation,
+    Kind.SUCCESSION: _succession,
     Kind.WITHDRAWAL: _withdrawal,
     Kind.SELFTEST: _selftest,
 }

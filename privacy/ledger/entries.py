@@ -36,6 +36,7 @@ class Kind(StrEnum):
     ROTATION = "rotation"
     WITHDRAWAL = "withdrawal"
     SELFTEST = "selftest"
+    SUCCESSION = "succession"  # the coordinator's key was followed by another
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from privacy.experts import EXPERTS, TRAINED_IN
 from privacy.forms import Form, count, each, hexadecimal, maybe, odd, record, table, text
 from privacy.ledger.entries import Entry, Kind
 from privacy.plan import is_campaign
+from privacy.policy import is_hospital
 
 
 def check_form(entry: Entry) -> None:
@@ -73,6 +74,7 @@ _FORMS: Mapping[str, Mapping[str, Form]] = {
     Kind.RECEIPT: {"receipt": table, "signed": hexadecimal, "coordinator": _key},
     Kind.REFUSAL: {"code": _code, "plan": maybe(canonical.is_digest)},
     Kind.ROTATION: {"old": _key, "new": _key, "proof": hexadecimal},
+    Kind.SUCCESSION: {"consortium": is_hospital, "old": _key, "new": _key, "proof": hexadecimal},
     Kind.WITHDRAWAL: {"withdrawn": count, "salt": canonical.is_digest},
     Kind.SELFTEST: {
         "passed": lambda value: isinstance(value, bool),

@@ -21,6 +21,7 @@ from privacy.codes import Refusal, SecaggFault
 from privacy.egress_record import EgressRecord
 from privacy.errors import LedgerError, RoundConflict
 from privacy.evaluation import NoisedEvaluation
+from privacy.handover import Handover
 from privacy.keys import PrivateKey, PublicKey
 from privacy.ledger import budget
 from privacy.ledger.account import Account, Reservation, Selftest
@@ -209,6 +210,19 @@ class Ledger:
                 self._append(transaction, account, Kind.RECEIPT, body)
 
     # --- what else happened
+
+    def succeeded(self, handovers: Sequence[Handover]) -> None:
+        """Record by which keys the coordinator's was followed; what is on record is not recorded again.
+
+        The handovers must have been verified (`privacy.handover.successors`); else `LedgerError`.
+        """
+        with self._current() as (transaction, account):
+            latest = account
+            for handover in handovers:
+                fields = handover.to_dict()
+                if (fields["old"], fields["new"]) not in latest.successions:
+                    body = {"consortium": handover.name, **fields}
+                    latest = self._append(transaction, latest, Kind.SUCCESSION, body)
 
     def refuse(self, code: Refusal | SecaggFault, plan_hash: str | None) -> None:
         """Record that a plan was refused (None: there was no readable plan)."""

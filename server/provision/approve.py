@@ -12,7 +12,7 @@ from privacy.handover import Handover, successors
 from server.errors import EnrolmentError
 from server.home import Home
 from server.provision.invite import invitation_file
-from server.provision.kits import write_kit
+from server.provision.kits import write_kits
 from server.records import Hospital
 
 
@@ -31,13 +31,12 @@ def approve(home: Home, request: Request, now: datetime) -> Approved:
     The request's proofs were verified when it was read. Raises `EnrolmentError`: it is for another coordinator, answers no
     open invitation of this name, or the key on file does not vouch for its new one. Doing it again writes the kit anew.
     """
-    own = home.coordinator().public
-    if request.coordinator != own:
+    store, own = home.store(lambda: now), home.coordinator().public
+    if request.coordinator not in {own, *(handover.old for handover in store.successions())}:
         raise EnrolmentError(
             f"{request.hospital} asks the holder of the key {request.coordinator.fingerprint}, and this consortium's is "
             f"{own.fingerprint}: it answered another consortium's invitation"
         )
-    store = home.store(lambda: now)
     on_file = store.hospitals().get(request.hospital)
     if on_file is None:
         what = "enrolled"
@@ -51,7 +50,8 @@ def approve(home: Home, request: Request, now: datetime) -> Approved:
     else:
         what = "kit renewed"
     hospital = store.hospitals()[request.hospital]
-    return Approved(hospital, what, write_kit(home, hospital, now))
+    (kit,) = write_kits(home, [hospital], now)
+    return Approved(hospital, what, kit)
 
 
 _OTHER_NODE = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -25,9 +26,18 @@ _COMPOSE = Path(__file__).resolve().parents[2] / "compose" / "hospital.yaml"
 _NAME_LINE = re.compile(r"(?m)^hospital\s*=.*$")
 
 
-def write_kit(home: Home, hospital: Hospital, now: datetime) -> Path:
-    """Write the hospital's kit, in the place of an earlier one.  Raises `HomeError` for a policy that no agent takes."""
-    kit = Kit(
+def write_kits(home: Home, hospitals: Iterable[Hospital], now: datetime) -> list[Path]:
+    """Write these hospitals' kits, in the place of earlier ones.  Raises `HomeError` for a policy that no agent takes."""
+    key, successions = home.coordinator(), home.store().successions()
+    paths = []
+    for hospital in hospitals:
+        paths.append(_file(home, hospital.name))
+        durable.replace(paths[-1], _kit(home, hospital, now).seal(key, successions), 0o644)
+    return paths
+
+
+def _kit(home: Home, hospital: Hospital, now: datetime) -> Kit:
+    return Kit(
         home.name,
         hospital.name,
         hospital.release_key,
@@ -38,9 +48,6 @@ def write_kit(home: Home, hospital: Hospital, now: datetime) -> Path:
         now,
         now + timedelta(days=KIT_DAYS),
     )
-    path = _file(home, hospital.name)
-    durable.replace(path, kit.seal(home.coordinator()), 0o644)
-    return path
 
 
 def kit_expiry(home: Home, hospital: str, now: datetime) -> Expiry | None:

@@ -16,7 +16,7 @@ from server.provision.authority import (
     roots,
     server_expires,
 )
-from server.provision.kits import write_kit
+from server.provision.kits import write_kits
 
 
 class Renewal(StrEnum):
@@ -35,7 +35,7 @@ def renew(home: Home, what: Renewal, now: datetime) -> list[Path]:
         prepare_authority(home.folder, now)
     else:
         change_authority(home.folder, home.host, now)
-    return [write_kit(home, hospital, now) for hospital in home.store().hospitals().values()]
+    return write_kits(home, home.store().hospitals().values(), now)
 
 
 def expiries(home: Home, now: datetime) -> list[Expiry]:

@@ -22,7 +22,7 @@ from flwr.proto.node_pb2 import NodeInfo
 from flwr.serverapp import Grid
 from flwr.supercore.task_identity import TaskIdentity
 
-from privacy import canonical, keys, tensors
+from privacy import canonical, keys, succession, tensors
 from privacy.clip import clip_and_sum
 from privacy.codes import Refusal
 from privacy.delta import ExpertDelta
@@ -154,6 +154,7 @@ class SimulatedHospital:
         self.asked.append(method)
         try:
             return {
+                "coordinator": self._succession,
                 "describe": self._describe,
                 "train": self._train,
                 "sum": self._sum,
@@ -174,6 +175,14 @@ class SimulatedHospital:
         assert self.coordinator is not None
         answer = self.sums.answer(parts, self.coordinator)
         return {"code": b"gibberish"} if self.faults.lost_at == f"{parts['step'].decode()}, told" else answer
+
+    def _succession(self, parts: dict[str, bytes]) -> dict[str, bytes]:
+        assert self.coordinator is not None
+        chain = succession.from_bytes(parts["handovers"], "consortium", self.coordinator)
+        if chain:
+            self.ledger.succeeded(chain)
+            self.coordinator = chain[-1].new
+        return {}
 
     def _receipt(self, parts: dict[str, bytes]) -> dict[str, bytes]:
         assert self.coordinator is not None

@@ -1,4 +1,4 @@
-"""The audit of a hospital that was revoked, and came back: with its ledger, or with another one."""
+"""The audit of a hospital that was revoked and came back, and of a coordinator whose key was rotated."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from privacy import keys
+from privacy import accounting, keys
 from privacy.audit.findings import Code
 from privacy.audit.sources import Side, read_source
-from privacy.audit.verify import Audit
+from privacy.audit.verify import Audit, Trusted, audit
 from privacy.handover import Handover
 from privacy.ledger.entries import Entry
 from privacy.ledger.export import write_export
 from privacy.ledger.store import Ledger
+from server.provision.rotate import rotate
 from server.records import Hospital
 from tests.audit_books import SPRING, Body, World, audited, book, codes, resigned
 
@@ -112,3 +113,47 @@ def test_a_coordinator_that_takes_a_revoked_hospitals_releases_is_found(
     (tmp_path / "bad").mkdir()
     rewritten = book("journal", Side.COORDINATOR, resigned(entries, key, change), key, tmp_path / "bad")
     assert code in codes(audited(world, [rewritten]))
+
+
+def succeeded(folder: Path) -> World:
+    """A round, a rotation of the coordinator's key that both hospitals follow, and a round more."""
+    world = World.create(folder)
+    world.round(SPRING, 1)
+    old = world.home.coordinator()
+    rotate(world.home, world.clock())
+    world.store = world.home.store(world.clock)
+    for ledger, _ in world.hospitals.values():
+        ledger.succeeded(world.store.successions())
+    world.round(SPRING, 2)
+    assert world.home.coordinator().public != old.public
+    return world
+
+
+def test_replies_and_receipts_are_followed_through_a_rotation(tmp_path: Path) -> None:
+    """Catches replies to the coordinator's new key that pass for replies to somebody else, or the other way round."""
+    world = succeeded(tmp_path)
+    old, read = world.store.successions()[0].old, world.exports().items()
+    assert audited(world, [read_source(path) for _, path in read]).findings == ()
+    hospitals = tuple(key.public for _, key in world.hospitals.values())
+    sources = [read_source(path) for name, path in read if name != "journal"]
+    assert audit(sources, Trusted(hospitals, (old,)), accounting.epsilon).findings == ()
+    new = world.home.coordinator().public
+    assert codes(audit(sources, Trusted(hospitals, (new,)), accounting.epsilon)) == {
+        Code.FORGED_RECEIPT,
+        Code.SENT_ELSEWHERE,
+    }
+
+
+def test_a_successor_that_nobody_named_is_an_illegal_entry(tmp_path: Path) -> None:
+    """Catches a hospital that makes a friend of its the coordinator's successor, to have receipts from."""
+    world = succeeded(tmp_path)
+    north = world.hospitals["north"][1]
+    friend = keys.generate(tmp_path / "friend.key").public.raw.hex()
+
+    def change(entry: Entry, body: Body) -> Body:
+        return body | {"new": friend} if entry.kind == "succession" else body
+
+    entries = read_source(world.exports()["north"]).entries
+    (tmp_path / "bad").mkdir()
+    rewritten = book("north", Side.HOSPITAL, resigned(entries, north, change), north, tmp_path / "bad")
+    assert Code.ILLEGAL_ENTRY in codes(audited(world, [rewritten]))

@@ -29,10 +29,11 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path: Path, monkeypatch
         _do(line)
     home = Consortium.open(tmp_path / "consortium")
     kinds = [entry.kind for entry in home.store().journal()]
-    assert kinds == ["enrolment", "handover", "revocation", "enrolment"]
+    assert kinds == ["enrolment", "handover", "revocation", "enrolment", "rotation"]
     north = Hospital(tmp_path / "north")
     assert north.kit.release_key == home.store().hospitals()["north"].release_key
     assert len(north.kit.roots) == 1
+    assert north.coordinator == home.coordinator().public
 
 
 def _do(line: str) -> None:
@@ -58,7 +59,7 @@ def test_the_page_shows_every_command_of_an_enrolment() -> None:
     assert shown == {
         *(
             ("fedpath-consortium", name)
-            for name in ("init", "enroll", "approve", "status", "renew", "revoke")
+            for name in ("init", "enroll", "approve", "status", "renew", "revoke", "rotate")
         ),
         *(("fedpath-hospital", name) for name in ("init", "request", "join", "check", "rotate-key")),
     }
