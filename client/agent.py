@@ -126,7 +126,7 @@ class Agent:
         self._withdrawn, self._received, self._rewards = home.withdrawn, home.experts, home.rewards
         self._evaluation = home.evaluation
         self._leave_out_withdrawn()
-        self._busy = threading.Lock()
+        self._busy, self._following = threading.Lock(), threading.Lock()
         self.progress = Progress(
             hospital=self._policy.hospital,
             network=network.words,
@@ -186,7 +186,8 @@ class Agent:
     def _succession(self, parts: Parts) -> bytes:
         """The coordinator's key was followed by another. The answer is empty: nothing leaves."""
         try:
-            self._coordinator = follow(self._home, self._ledger, part(parts, succession.PART))
+            with self._following:
+                self._coordinator = follow(self._home, self._ledger, part(parts, succession.PART))
         except SignatureInvalid as error:
             raise Refused(Refusal.BAD_REQUEST, str(error)) from error
         return envelope.pack({})

@@ -41,7 +41,7 @@ def answer(home: Home, invitation: Invitation, now: datetime) -> None:
             "first if the change is right"
         )
     invitation.check_open(now)
-    if home.request.exists():
+    if home.request.exists() or pinned.exists():
         rotate_key(home)
         node_key.generate(home.node_key)
         give_to_courier(home)

@@ -8,7 +8,7 @@ The old private key is gone with the last step; its public half stays in the led
 from __future__ import annotations
 
 from client.home import Home
-from client.request_file import handovers, write_request
+from client.request_file import handovers, is_invited, write_request
 from privacy import durable, keys
 from privacy.handover import Handover
 from privacy.ledger.database import Database
@@ -35,7 +35,7 @@ def rotate_key(home: Home) -> keys.PublicKey:
     else:
         new = keys.load(waiting)
     handover = Handover.make(home.settings.name, old, new.public)
-    if home.request.exists():
+    if is_invited(home):
         write_request(
             home, new, [*(h for h in before if h != handover), handover]
         )  # a crash may have left it

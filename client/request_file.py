@@ -41,7 +41,7 @@ def handovers(home: Home) -> tuple[Handover, ...]:
         return Request.load(home.request).handovers
     except EnrolmentFileError as error:
         raise HomeError(
-            f"{error}; or move it away, and answer a new invitation with `fedpath-hospital request`"
+            f"{error}; where it is of an earlier FedPath, move it away and run this again"
         ) from error
 
 
@@ -64,6 +64,11 @@ def anchor(home: Home) -> PublicKey:
 
 def _is_pinned(home: Home) -> bool:
     return (home.trust / "coordinator.pub").exists()
+
+
+def is_invited(home: Home) -> bool:
+    """Whether the hospital trusts a coordinator: it has joined, or an invitation waits."""
+    return _is_pinned(home) or invitation_file(home).exists()
 
 
 def invitation_of(home: Home) -> Invitation | None:

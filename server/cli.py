@@ -93,8 +93,8 @@ def start(home: HomeArgument) -> None:
             new = [h for h in store.hospitals().values() if h.supernode_key not in known]
             gone = store.revoked_nodes() - forgotten
             if (new or gone) and accepts(place.port):
-                superlink.register_all(place, new)
                 superlink.unregister_all(place, gone)
+                superlink.register_all(place, new)
                 known |= {hospital.supernode_key for hospital in new}
                 forgotten |= gone
                 names = sorted(h.name for h in store.hospitals().values() if h.supernode_key in known)

@@ -35,6 +35,7 @@ class Roll:
         self._grid = grid
         self._store = store
         self._clock = clock
+        self._successions = store.successions()  # no key is rotated while a campaign runs
         self._met: dict[int, str] = {}
         self._patience = LATECOMERS_S
         self.absent: dict[str, str] = {}  # why a connected hospital does not count: a code
@@ -109,8 +110,10 @@ class Roll:
 
     def _ask_to_describe(self, nodes: Iterable[int]) -> Iterator[Message]:
         content = RecordDict({"describe": ConfigRecord()})
-        if successions := self._store.successions():  # before anything that the new key signed
-            content[succession.METHOD] = ConfigRecord({succession.PART: succession.to_bytes(successions)})
+        if self._successions:  # before anything that the new key signed
+            content[succession.METHOD] = ConfigRecord(
+                {succession.PART: succession.to_bytes(self._successions)}
+            )
         messages = [Message(content, node, MessageType.QUERY) for node in nodes]
         return exchange(self._grid, messages, DESCRIBE_S, self._clock)
 

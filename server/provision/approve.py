@@ -14,6 +14,7 @@ from server.home import Home
 from server.provision.invite import invitation_file
 from server.provision.kits import write_kits
 from server.records import Hospital
+from server.store import Store
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def approve(home: Home, request: Request, now: datetime) -> Approved:
     on_file = store.hospitals().get(request.hospital)
     if on_file is None:
         what = "enrolled"
-        store.enrol(_invited(home, request, now), request.ticket)
+        store.enrol(_invited(store, request), request.ticket)
         invitation_file(home, request.hospital).unlink(missing_ok=True)
     elif on_file.release_key != request.release_key:
         what = "key replaced"
@@ -60,9 +61,9 @@ _OTHER_NODE = (
 )
 
 
-def _invited(home: Home, request: Request, now: datetime) -> Hospital:
+def _invited(store: Store, request: Request) -> Hospital:
     """The hospital as it was invited.  Raises `EnrolmentError`."""
-    store, name = home.store(lambda: now), request.hospital
+    name = request.hospital
     if request.ticket is None:
         gone = store.revoked().get(name)
         raise EnrolmentError(
