@@ -35,7 +35,7 @@ from server.rounds import ATTEMPTS, NO_ANSWER, PASSING, PAUSE_S, Federation, Sec
 from server.store import Store
 from strategies.flower import read_reply
 from strategies.intake import Verdict
-from strategies.summed import divisor, layout_of, stepped
+from strategies.summed import check_memories, divisor, layout_of, stepped
 
 METHOD = "sum"
 MASK = "mask"
@@ -73,6 +73,7 @@ def run_sum_round(house: Federation, campaign: Campaign, action: Train) -> None:
     if _may_have_been_paid(house.store, plan):
         _give_up(house, plan, seconds, None, "the coordinator was stopped after hospitals were asked to mask")
     states = {name: house.store.state(digest) for name, digest in plan.experts_hash.items()}
+    check_memories(plan, states, house.store.memories(campaign.name))
     noise = terms.noise(plan.mechanism, layout_of(plan, states).size)
     refused: dict[str, str] = {}
     for _ in range(ATTEMPTS):

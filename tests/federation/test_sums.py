@@ -26,9 +26,11 @@ from privacy.secagg.session import Session
 from privacy.secagg.terms import Distributed
 from privacy.second_accountant import epsilon as second_epsilon
 from server import journal
-from server.errors import CampaignError, RoundFailed
+from server.campaign import Train
+from server.errors import CampaignError, RoundFailed, StoreError
 from server.evidence import hand_over
 from server.runner import run_campaign
+from server.sums import run_sum_round
 from strategies import handed
 from strategies.definition import Aggregation, Stage
 from strategies.replay import Replayed, replay, strays
@@ -120,6 +122,23 @@ def test_rounds_go_on_from_the_moments_of_those_before(tmp_path: Path) -> None:
     assert (one != two).any()
     np.testing.assert_allclose(first_moment(here), -0.09 * one - 0.1 * two, rtol=1e-5, atol=1e-9)
     assert all(len(hospital.ledger.summary().events) == 2 for hospital in here.hospitals.values())
+
+
+def test_a_lost_memory_of_the_optimiser_is_found_before_anybody_is_asked(tmp_path: Path) -> None:
+    """Catches a step that can't be taken and is found out once hospitals have paid for it, round after round."""
+    here = acquainted(tmp_path, *NAMES)
+    two = replace(SUMMING, stages=(replace(STAGE, rounds=2),))
+    here.store.begin(two, initial(), "1")
+    run_sum_round(here.house(), two, Train(1, 1, STAGE))
+    asked = {name: len(hospital.asked) for name, hospital in here.hospitals.items()}
+    (body,) = [entry.body for entry in here.store.journal() if entry.kind == "round"]
+    blob = next(tmp_path.rglob(f"{body['aggregates']['scale/roi']['memory']}*"))
+    blob.unlink()
+    with pytest.raises(StoreError):
+        here.run(two, "2")
+    for name, hospital in here.hospitals.items():
+        assert "sum" not in hospital.asked[asked[name] :]
+        assert len(hospital.ledger.summary().events) == 1
 
 
 @pytest.mark.parametrize("step", STEPS)
