@@ -9,7 +9,7 @@ then on hospitals may have paid: a round that fails is over, is recorded as such
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import sqlalchemy as sql
@@ -30,7 +30,8 @@ from server import tables
 from server.campaign import Campaign, Train, plan_for
 from server.errors import RoundFailed
 from server.exchange import exchange, is_busy, word
-from server.records import OpenRound
+from server.receipts import enclosed, note_delivery, write_receipts
+from server.records import OpenRound, Owed
 from server.rounds import ATTEMPTS, NO_ANSWER, PASSING, PAUSE_S, Federation, Seconds, gather, timed
 from server.store import Store
 from strategies.flower import read_reply
@@ -141,11 +142,12 @@ def _total(
                 for name in sorted(among):  # whoever is started again must not ask for a second input
                     house.store.answered(attempt.opened, name, _ASKED_TO_MASK, 0, lasting=True)
             request = _request(attempt, step, shown, states)
+            owed = house.store.owed() if step == STEPS[0] else {}
             stage, shown = timed(
                 house.clock,
                 seconds,
                 "wait",
-                lambda: _step(house, campaign, attempt, step, stage, among, request),  # noqa: B023 - called at once
+                lambda: _step(house, campaign, attempt, step, stage, among, request, owed),  # noqa: B023 - called at once
             )
             among = frozenset(shown)
             stage = timed(house.clock, seconds, "aggregate", stage.close)  # type: ignore[union-attr]
@@ -190,18 +192,25 @@ def _step(
     stage: Stage,
     among: frozenset[str],
     request: ConfigRecord,
+    owed: Mapping[str, Owed],
 ) -> tuple[Stage, dict[str, bytes]]:
     """Ask and take each answer as it comes; the stage after them, and the answers by name. Masked inputs are not held:
     of them only the names are given.
     """
     nodes = {node: name for node, name in attempt.nodes.items() if name in among}
-    messages = [Message(RecordDict({METHOD: request}), node, MessageType.TRAIN) for node in nodes]
+    messages = [
+        Message(RecordDict({METHOD: request, **enclosed(owed.get(name))}), node, MessageType.TRAIN)
+        for node, name in nodes.items()
+    ]
     answers: dict[str, bytes] = {}
     part, hashes = PARTS[step], attempt.messages.setdefault(PARTS[step], {})
     replies = exchange(house.grid, messages, campaign.round_deadline_s, house.clock, again=is_busy)
-    for name, parts in _named(replies, nodes):
-        if name in answers:
+    for reply in replies:
+        name = nodes.get(reply.metadata.src_node_id)
+        if name is None or name in answers:
             continue
+        note_delivery(house.store, reply, owed.get(name))
+        parts = read_reply(reply, METHOD)
         data = parts.get(part)
         if data is None:
             attempt.faults[name] = word(parts.get("code", b"bad-reply"))
@@ -227,13 +236,6 @@ def _step(
     return stage, answers
 
 
-def _named(replies: Iterator[Message], nodes: Mapping[int, str]) -> Iterator[tuple[str, Mapping[str, bytes]]]:
-    for reply in replies:
-        name = nodes.get(reply.metadata.src_node_id)
-        if name is not None:
-            yield name, read_reply(reply, METHOD)
-
-
 def _commit(
     house: Federation,
     campaign: Campaign,
@@ -252,11 +254,12 @@ def _commit(
         lambda: stepped(plan, states, memories, total.words, noise, total.hospitals, campaign.patients),
     )
     std = noise.std(len(total.hospitals)) / divisor(plan, campaign.patients, total.hospitals)
+    verdicts = _verdicts(attempt, total.hospitals, std)
     house.store.commit_round(
         attempt.opened,
         experts,
-        _verdicts(attempt, total.hospitals, std),
-        {},
+        verdicts,
+        write_receipts(plan, verdicts, house.key),
         vars(seconds),
         keep_releases=campaign.keep_releases,
         summed=_summed(attempt, total.hospitals),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,27 +13,16 @@ from numpy.typing import NDArray
 
 from client import peers
 from privacy import canonical, keys, tensors
-from privacy.audit import chain
-from privacy.audit.findings import Code
-from privacy.audit.journal import read_journal
-from privacy.audit.sources import read_source
-from privacy.audit.verify import Trusted, audit
 from privacy.egress_record import MASKED
-from privacy.ledger.export import write_export
 from privacy.mechanism import SHARED, Mechanism
 from privacy.secagg.outgoing import STEPS
 from privacy.secagg.session import Session
 from privacy.secagg.terms import Distributed
-from privacy.second_accountant import epsilon as second_epsilon
-from server import journal
 from server.campaign import Train
 from server.errors import CampaignError, RoundFailed, StoreError
-from server.evidence import hand_over
 from server.runner import run_campaign
 from server.sums import run_sum_round
-from strategies import handed
 from strategies.definition import Aggregation, Stage
-from strategies.replay import Replayed, replay, strays
 from tests.federation.simulator import Faults, initial
 from tests.federation.test_rounds import CAMPAIGN, World, world
 
@@ -195,6 +184,33 @@ def test_a_round_that_fails_after_the_masks_is_over_and_the_next_is_drawn_anew(
     assert charged == {"north": 2, "south": 2, "east": 1 if step == "mask" else 2}
 
 
+def test_every_contributor_of_a_sum_has_its_receipt(tmp_path: Path) -> None:
+    """Catches a hospital without proof that its masked sum counted, one that is owed for ever, and a receipt for a round
+    without a sum, or for a hospital that is not in it.
+    """
+    here = acquainted(tmp_path, *NAMES)
+    three = replace(SUMMING, stages=(replace(STAGE, rounds=3),), quorum=3)
+    house = here.house()
+    here.store.begin(three, initial(), "1")
+    run_sum_round(house, three, Train(1, 1, STAGE))
+    here.hospitals["west"].faults = Faults(lost_at="mask")
+    run_sum_round(house, three, Train(2, 2, STAGE))
+    here.hospitals["west"].faults = here.hospitals["south"].faults = Faults(lost_at="reveal")
+    with pytest.raises(RoundFailed, match="over without a sum"):
+        run_sum_round(house, three, Train(3, 3, STAGE))
+    here.hospitals["west"].faults = here.hospitals["south"].faults = Faults()
+    here.run(three, "2")
+    rounds = {e.body["number"]: e.body["sum"] for e in here.store.journal() if e.kind == "round"}
+    for name, hospital in here.hospitals.items():
+        entries = [entry.body["receipt"] for entry in hospital.ledger.entries() if entry.kind == "receipt"]
+        assert [receipt["round"] for receipt in entries] == ([1] if name == "west" else [1, 2])
+        for receipt in entries:
+            assert receipt["releases"] == {MASKED: rounds[receipt["round"]]["messages"][MASKED][name]}
+        first = hospital.asked.index("receipt")
+        assert hospital.asked[first + 1] == "sum", "it goes with the next round's first step"
+    assert here.store.owed() == {}
+
+
 def test_a_coordinator_killed_after_the_masks_asks_for_no_second_input(tmp_path: Path) -> None:
     """Catches a restart that begins the same round in another session: those who paid are not asked to pay again for it."""
     here = acquainted(tmp_path, "north", "south", "east")
@@ -257,82 +273,6 @@ def test_a_campaign_that_no_sum_can_serve_is_refused(changes: dict[str, object],
     """Catches settings that a sum would pass over in silence."""
     with pytest.raises(CampaignError, match=message):
         replace(SUMMING, **changes)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class Books:
-    """Both sides' books of a campaign of two sums, one of them without a hospital that dropped out; and what was kept."""
-
-    here: World
-    journal: Path
-    kept: Path
-
-    def replayed(self) -> list[Replayed]:
-        """The rounds as an auditor recomputes them."""
-        source = read_source(self.journal)
-        book = read_journal(source, chain.check(source, (self.here.home.coordinator().public,)))
-        assert strays(book, self.kept) == []
-        return list(replay(book, self.kept))
-
-
-@pytest.fixture(scope="module")
-def books(tmp_path_factory: pytest.TempPathFactory) -> Books:
-    """The books; tests put back what they change."""
-    folder = tmp_path_factory.mktemp("books")
-    here = acquainted(folder, *NAMES)
-    here.run(SUMMING)
-    here.hospitals["west"].faults = Faults(lost_at="agree")
-    here.run(replace(SUMMING, name="autumn"), "2")
-    made = Books(here, folder / "journal.jsonl", folder / "kept")
-    journal.export(made.journal, here.store.journal(), here.home.coordinator(), here.clock.now())
-    assert list(hand_over(here.store, here.store.journal(), made.kept)) == []
-    return made
-
-
-def test_both_sides_books_are_in_order(books: Books, tmp_path: Path) -> None:
-    """Catches an audit that takes a sum for something that was not paid for, or its event for another; by both accountants."""
-    files = [books.journal]
-    for name, hospital in books.here.hospitals.items():
-        files.append(tmp_path / f"{name}.jsonl")
-        write_export(files[-1], hospital.ledger.entries(), hospital.key, "2031-01-01")
-    keys_ = tuple(hospital.key.public for hospital in books.here.hospitals.values())
-    trusted = Trusted(keys_, (books.here.home.coordinator().public,))
-    found = audit([read_source(file) for file in files], trusted, second_epsilon)
-    assert {item.code for item in found.findings} <= {
-        Code.OUT_OF_TIME
-    }  # hospitals' clocks are real, the grid's is not
-    totals = [total for figures in found.figures for total in figures.totals if total.scope == "in all"]
-    assert [(total.events, total.epsilon == pytest.approx(total.second)) for total in totals] == [
-        (2, True)
-    ] * 4
-
-
-def test_a_sum_is_recomputed_bit_for_bit_from_its_messages(books: Books) -> None:
-    """Catches a journal or an export that lacks what the sum needs, and an auditor who takes masks off otherwise."""
-    rounds = books.replayed()
-    assert [(done.same, done.differences, done.left_out) for done in rounds] == [
-        (STAGE.experts, (), None)
-    ] * 2
-
-
-@pytest.mark.parametrize("part", ["advert", "deal", MASKED, "survivors", "opening"])
-def test_a_message_that_is_missing_or_changed_is_named(books: Books, part: str) -> None:
-    """Catches a sum that is believed though one of its messages is not there, or is another."""
-    digest = summed(books.here)["messages"][part]["north"]
-    file = handed.place(books.kept, handed.RELEASES, digest)
-    right = file.read_bytes()
-    try:
-        for wrong, code in (
-            (None, Code.MISSING_FILE),
-            (right[:-1] + bytes([right[-1] ^ 1]), Code.CHANGED_FILE),
-        ):
-            file.unlink(missing_ok=True)
-            if wrong is not None:
-                file.write_bytes(wrong)
-            *_, last = books.replayed()
-            assert [(item.code, item.hospital) for item in last.differences] == [(code, "north")]
-    finally:
-        file.write_bytes(right)
 
 
 def test_pruning_removes_a_sums_messages(tmp_path: Path) -> None:

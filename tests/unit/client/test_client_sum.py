@@ -10,7 +10,9 @@ import pytest
 
 from client.training.cohort import cohort_of
 from client.training.round import clipped_sum
+from privacy.egress_record import MASKED
 from privacy.mechanism import SHARED
+from privacy.receipt import ACCEPTED, Receipt
 from privacy.secagg.clipped_share import share_of
 from privacy.secagg.layout import Layout
 from privacy.secagg.outgoing import STEPS
@@ -129,6 +131,25 @@ def test_a_death_between_state_and_spend_loses_the_input_and_never_sends_it(
     _, total = SumRound.of(here, attempt=2).through(again)
     assert total is not None
     assert len(here.ledger().summary().events) == 2
+
+
+def test_a_receipt_ends_a_round(house: MakeHouse) -> None:
+    """Catches shares of other hospitals' secrets that stay on disk for good, a receipt that is not kept, and a second answer
+    to whoever asks once the state is gone.
+    """
+    here = offering(house)
+    agent, round_ = here.agent(), SumRound.of(here)
+    shown, _ = round_.through(agent, last="agree")
+    digest = [record.sha256 for _, record in here.ledger().egress() if record.name == MASKED]
+    receipt = Receipt("north", "spring", 1, round_.plan.hash, {MASKED: digest[0]}, {MASKED: ACCEPTED}, None)
+    for _ in range(2):
+        assert ask(agent, "receipt", {"receipt": receipt.sign(here.coordinator)}) == {}
+    assert list(here.home.sums.iterdir()) == []
+    assert here.ledger().summary().receipts == 1
+    for restarted in (agent, here.agent()):
+        assert round_.ask(restarted, "advertise") == b"refused: round-conflict"
+        assert round_.ask(restarted, "reveal", shown) == b"refused: conflict"
+    assert len(here.ledger().summary().events) == 1
 
 
 def test_another_set_of_survivors_is_not_signed_for(house: MakeHouse) -> None:
