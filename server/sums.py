@@ -16,7 +16,7 @@ import sqlalchemy as sql
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 
 from privacy import canonical
-from privacy.codes import SecaggFault
+from privacy.codes import Refusal, SecaggFault
 from privacy.egress_record import MASKED
 from privacy.errors import SecaggRefused
 from privacy.plan import Plan
@@ -42,6 +42,7 @@ METHOD = "sum"
 MASK = "mask"
 _ASKED_TO_MASK = "asked-to-mask"
 _MAY_PASS = frozenset({*PASSING, NO_ANSWER})  # who answered so is asked again in the next attempt
+_CODES = frozenset({*Refusal, *SecaggFault})
 _MAY_HAVE_PAID = (_ASKED_TO_MASK, MASKED, "survivors", "opening")
 
 Stage = server.Adverts | server.Deals | server.Inputs | server.Statements | server.Openings | server.Total
@@ -213,7 +214,7 @@ def _step(
         parts = read_reply(reply, METHOD)
         data = parts.get(part)
         if data is None:
-            attempt.faults[name] = word(parts.get("code", b"bad-reply"))
+            attempt.faults[name] = _fault(parts.get("code", b""))
             house.store.answered(attempt.opened, name, attempt.faults[name], 0)
             continue
         try:
@@ -234,6 +235,12 @@ def _step(
     for name in sorted(among - answers.keys() - attempt.faults.keys()):
         attempt.faults[name] = NO_ANSWER
     return stage, answers
+
+
+def _fault(code: bytes) -> str:
+    """A hospital's code, or Flower's; any other word might pass for one of those that are noted here."""
+    said = word(code)
+    return said if said in _CODES or said.startswith("flower-") else "bad-reply"
 
 
 def _commit(

@@ -211,6 +211,23 @@ def test_every_contributor_of_a_sum_has_its_receipt(tmp_path: Path) -> None:
     assert here.store.owed() == {}
 
 
+@pytest.mark.parametrize("said", ["masked", "opening", "asked-to-mask"])
+def test_a_hospitals_word_does_not_pass_for_the_coordinators_own(tmp_path: Path, said: str) -> None:
+    """Catches a hospital that ends rounds by answering with what the coordinator notes of hospitals that may have paid."""
+    here = acquainted(tmp_path, "north", "south", "east")
+    few = replace(SUMMING, patients=dict.fromkeys(("north", "south", "east"), 50))
+    east = here.hospitals["east"]
+    answer = east.answer
+    east.answer = lambda method, parts: (  # type: ignore[method-assign]
+        {"code": said.encode()} if method == "sum" else answer(method, parts)
+    )
+    with pytest.raises(RoundFailed, match="refused: east"):
+        here.run(few)
+    east.answer = answer  # type: ignore[method-assign]
+    here.run(few, "2")
+    assert summed(here)["hospitals"] == ["east", "north", "south"]
+
+
 def test_a_coordinator_killed_after_the_masks_asks_for_no_second_input(tmp_path: Path) -> None:
     """Catches a restart that begins the same round in another session: those who paid are not asked to pay again for it."""
     here = acquainted(tmp_path, "north", "south", "east")
