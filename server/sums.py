@@ -9,7 +9,7 @@ then on hospitals may have paid: a round that fails is over, is recorded as such
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import sqlalchemy as sql
@@ -205,7 +205,8 @@ def _step(
     ]
     answers: dict[str, bytes] = {}
     part, hashes = PARTS[step], attempt.messages.setdefault(PARTS[step], {})
-    replies = exchange(house.grid, messages, campaign.round_deadline_s, house.clock, again=is_busy)
+    again = _again(attempt, step, among)
+    replies = exchange(house.grid, messages, campaign.round_deadline_s, house.clock, again)
     for reply in replies:
         name = nodes.get(reply.metadata.src_node_id)
         if name is None or name in answers:
@@ -235,6 +236,20 @@ def _step(
     for name in sorted(among - answers.keys() - attempt.faults.keys()):
         attempt.faults[name] = NO_ANSWER
     return stage, answers
+
+
+def _again(attempt: Attempt, step: str, among: frozenset[str]) -> Callable[[Message], bool]:
+    """Whether a reply is worth asking for again: of an agent at work; and of one that has masked and is down, while the
+    round can't do without it. It goes on where it stood, and a round that fails now was paid for in vain.
+    """
+
+    def again(reply: Message) -> bool:
+        if is_busy(reply) or step not in STEPS[STEPS.index(MASK) + 1 :]:
+            return is_busy(reply)
+        down = read_reply(reply, METHOD).get("code") == Refusal.UNREACHABLE.encode()
+        return down and len(among - attempt.faults.keys()) <= attempt.session.threshold
+
+    return again
 
 
 def _fault(code: bytes) -> str:

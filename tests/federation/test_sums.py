@@ -211,6 +211,31 @@ def test_every_contributor_of_a_sum_has_its_receipt(tmp_path: Path) -> None:
     assert here.store.owed() == {}
 
 
+@pytest.mark.parametrize(("names", "asked"), [(NAMES[:3], 4), (NAMES, 1)], ids=["needed", "not-needed"])
+@pytest.mark.parametrize("step", ["agree", "reveal"])
+def test_an_agent_that_is_started_again_after_it_masked_is_waited_for_where_it_is_needed(
+    tmp_path: Path, step: str, names: tuple[str, ...], asked: int
+) -> None:
+    """Catches a round that all have paid for and that ends at once because one agent is down for a moment; and one that
+    waits for an agent that it can do without.
+    """
+    here = acquainted(tmp_path, *names)
+    east = here.hospitals[names[2]]
+    answer, steps = east.answer, list[bytes]()
+
+    def down(method: str, parts: dict[str, bytes]) -> dict[str, bytes]:
+        steps.append(parts.get("step", b""))
+        if steps[-1] == step.encode() and steps.count(steps[-1]) < 4:
+            return {"code": b"unreachable"}
+        return answer(method, parts)
+
+    east.answer = down  # type: ignore[method-assign]
+    here.run(replace(SUMMING, patients=dict.fromkeys(names, 50)))
+    assert summed(here)["hospitals"] == sorted(names)
+    assert steps.count(step.encode()) == asked
+    assert len(east.ledger.summary().events) == 1
+
+
 @pytest.mark.parametrize("said", ["masked", "opening", "asked-to-mask"])
 def test_a_hospitals_word_does_not_pass_for_the_coordinators_own(tmp_path: Path, said: str) -> None:
     """Catches a hospital that ends rounds by answering with what the coordinator notes of hospitals that may have paid."""
