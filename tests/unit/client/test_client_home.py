@@ -10,9 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from client import peers
 from client.check import findings
 from client.errors import HomeError
+from client.findings import Finding
 from client.home import Home, Settings, create, join
+from privacy import keys
 from tests.unit.client.conftest import House
 
 MakeHouse = Callable[..., House]
@@ -128,6 +131,38 @@ def test_check_names_everything_that_is_wrong_at_once(house: MakeHouse, tmp_path
     assert len(problems) == 3
     for word in ("chmod 600", "coordinator.pub", "epsilon"):
         assert any(word in problem for problem in problems), word
+
+
+def _said_of_peers(home: Home) -> list[Finding]:
+    found = findings(home)
+    return [said for said in (*found.problems, *found.notes) if said.code == "peers"]
+
+
+def test_check_says_whether_distributed_trust_can_be_given(house: MakeHouse, tmp_path: Path) -> None:
+    """Catches a hospital that offers distributed trust, and is refused in every round without knowing why."""
+    home = house().home
+    (tmp_path / "keys").mkdir()
+    for name in ("south", "east", "west"):
+        keys.generate(tmp_path / "keys" / name)
+    assert _said_of_peers(home) == []
+    policy = home.folder / "policy.toml"
+    text = policy.read_text() + "distributed_trust = true\n"
+    policy.write_text(text)
+    for number, name in enumerate(("south", "east")):
+        (few,) = _said_of_peers(home)
+        assert (f"there are {number}" in few.what, few.grave) == (True, False)
+        assert "peer add" in few.advice
+        peers.add(home.peers, "north", name, keys.public_path(tmp_path / "keys" / name))
+    (enough,) = _said_of_peers(home)
+    assert (enough.what.startswith("2 other hospitals"), enough.grave) == (True, False)
+    policy.write_text(text + "colluding = 3\n")
+    (few,) = _said_of_peers(home)
+    assert "takes 3 other hospitals" in few.what
+    policy.write_text(text)
+    record = home.peers / "south.pub"
+    record.write_bytes(record.read_bytes()[:40])
+    (damaged,) = _said_of_peers(home)
+    assert (damaged.grave, "south.pub" in damaged.what, "peer add" in damaged.advice) == (True, True, True)
 
 
 def test_a_home_has_one_agent_at_a_time(house: MakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
