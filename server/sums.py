@@ -205,7 +205,7 @@ def _step(
     ]
     answers: dict[str, bytes] = {}
     part, hashes = PARTS[step], attempt.messages.setdefault(PARTS[step], {})
-    again = _again(attempt, step, among)
+    again = _again(attempt, among)
     replies = exchange(house.grid, messages, campaign.round_deadline_s, house.clock, again)
     for reply in replies:
         name = nodes.get(reply.metadata.src_node_id)
@@ -238,13 +238,13 @@ def _step(
     return stage, answers
 
 
-def _again(attempt: Attempt, step: str, among: frozenset[str]) -> Callable[[Message], bool]:
-    """Whether a reply is worth asking for again: of an agent at work; and of one that has masked and is down, while the
-    round can't do without it. It goes on where it stood, and a round that fails now was paid for in vain.
+def _again(attempt: Attempt, among: frozenset[str]) -> Callable[[Message], bool]:
+    """Whether a reply is worth asking for again: of an agent at work; and, once hospitals may have paid, of one that is
+    down, while the round can't do without it. It goes on where it stood; a round that fails was paid for in vain.
     """
 
     def again(reply: Message) -> bool:
-        if is_busy(reply) or step not in STEPS[STEPS.index(MASK) + 1 :]:
+        if is_busy(reply) or not attempt.asked_to_mask:
             return is_busy(reply)
         down = read_reply(reply, METHOD).get("code") == Refusal.UNREACHABLE.encode()
         return down and len(among - attempt.faults.keys()) <= attempt.session.threshold
