@@ -57,7 +57,7 @@ def deliver(grid: Grid, store: Store, roll: Roll, clock: Clock) -> None:
         before = owed
         here = {node: owed[name] for node, name in roll.here().items() if name in owed}
         messages = [
-            Message(RecordDict(enclosed(sent)), node, MessageType.QUERY) for node, sent in here.items()
+            Message(RecordDict({**enclosed(sent)}), node, MessageType.QUERY) for node, sent in here.items()
         ]
         for reply in exchange(grid, messages, DELIVERY_S, clock):
             note_delivery(store, reply, here.get(reply.metadata.src_node_id))

@@ -77,16 +77,16 @@ def run_sum_round(house: Federation, campaign: Campaign, action: Train) -> None:
     states = {name: house.store.state(digest) for name, digest in plan.experts_hash.items()}
     check_memories(plan, states, house.store.memories(campaign.name))
     noise = terms.noise(plan.mechanism, layout_of(plan, states).size)
-    refused: dict[str, str] = {}
+    refused = _proved_false(house.store, plan.campaign)
     for _ in range(ATTEMPTS):
-        attempt = _attempt_of(house, campaign, plan, terms, noise, frozenset(refused), seconds)
+        attempt = _attempt_of(house, campaign, plan, terms, noise, refused, seconds)
         total = _total(house, campaign, attempt, states, seconds)
         if total is not None:
             _commit(house, campaign, attempt, total, states, noise, seconds)
             return
         if attempt.asked_to_mask:
             _give_up(house, plan, seconds, attempt, attempt.failure)
-        refused |= {name: fault for name, fault in attempt.faults.items() if fault not in _MAY_PASS}
+        refused |= {name for name, fault in attempt.faults.items() if fault not in _MAY_PASS}
         house.clock.sleep(PAUSE_S)
     raise RoundFailed(
         f"round {plan.round} of {campaign.name}: {attempt.failure} ({_told(attempt.faults)}). Nobody was asked to pay; "
@@ -318,6 +318,15 @@ def _summed(attempt: Attempt, hospitals: tuple[str, ...]) -> dict[str, object]:
         "hospitals": list(hospitals),
         "messages": {part: dict(found) for part, found in attempt.messages.items()},
     }
+
+
+def _proved_false(store: Store, campaign: str) -> frozenset[str]:
+    """The hospitals whose own signed deal proved false: each ended a round that all others had paid for, and ends no other."""
+    verdicts = tables.verdicts.c
+    query = sql.select(verdicts.hospital).where(
+        (verdicts.campaign == campaign) & (verdicts.fault == SecaggFault.BAD_DEAL.value)
+    )
+    return frozenset(row["hospital"] for row in store.read(query))
 
 
 def _may_have_been_paid(store: Store, plan: Plan) -> bool:

@@ -12,9 +12,11 @@ import pytest
 from numpy.typing import NDArray
 
 from client import peers
+from client.sum_states import SumStates
 from privacy import canonical, keys, tensors
 from privacy.egress_record import MASKED
 from privacy.mechanism import SHARED, Mechanism
+from privacy.secagg.hospital_state import Advertised
 from privacy.secagg.outgoing import STEPS
 from privacy.secagg.session import Session
 from privacy.secagg.terms import Distributed
@@ -253,6 +255,28 @@ def test_a_hospitals_word_does_not_pass_for_the_coordinators_own(tmp_path: Path,
     east.answer = answer  # type: ignore[method-assign]
     here.run(few, "2")
     assert summed(here)["hospitals"] == ["east", "north", "south"]
+
+
+def test_a_hospital_that_deals_shares_of_a_false_secret_ends_one_round_and_no_other(tmp_path: Path) -> None:
+    """Catches a hostile hospital that has all others pay for nothing, round after round, as often as the campaign is run."""
+    here = acquainted(tmp_path, *NAMES)
+    two = replace(SUMMING, stages=(replace(STAGE, rounds=2),))
+    east = here.hospitals["east"]
+    answer, states = east.answer, SumStates(east.folder / "sums")
+
+    def false(method: str, parts: dict[str, bytes]) -> dict[str, bytes]:
+        said = answer(method, parts)
+        if parts.get("step") == b"advertise" and isinstance(state := states.read("spring"), Advertised):
+            states.keep(replace(state, seed=bytes(32)))
+        return said
+
+    east.answer = false  # type: ignore[method-assign]
+    with pytest.raises(RoundFailed, match=r"over without a sum.*east: bad-deal"):
+        here.run(two)
+    here.run(two, "2")
+    assert summed(here)["hospitals"] == ["north", "south", "west"]
+    charged = {name: len(hospital.ledger.summary().events) for name, hospital in here.hospitals.items()}
+    assert charged == {"north": 2, "south": 2, "west": 2, "east": 1}
 
 
 def test_a_coordinator_killed_after_the_masks_asks_for_no_second_input(tmp_path: Path) -> None:
