@@ -23,7 +23,8 @@
     courier/               the courier's own folder: supernode.key, ca.crt, Flower's files
 
 Everything but `socket/` and `courier/` is for the agent's user alone (0700, 0600). Under root the courier is
-a user of its own, as systemd's DynamicUser would choose it, and owns `courier/` only.
+a user of its own, as systemd's DynamicUser would choose it, and owns `courier/` only. Where root makes a home in a
+folder that is another user's, what it makes is that user's; where `courier/` is there already, it stays its owner's.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ import pwd
 import shutil
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -279,6 +280,9 @@ def create(folder: Path, settings: Settings) -> Home:
     _give_to_courier(home)
     # last: a home without it is not finished
     durable.replace(home.folder / "hospital.toml", "".join(lines).encode())
+    _give_to_owner(
+        home, [path for path in home.folder.rglob("*") if home.courier not in (path, *path.parents)]
+    )
     return home
 
 
@@ -300,6 +304,8 @@ def join(home: Home, kit: Path) -> None:
         raise HomeError(f"{key}: is another coordinator's: remove it first if the change is right")
     for name in KIT:
         shutil.copyfile(kit / name, pinned / name)
+        (pinned / name).chmod(0o644)  # public; and a contained courier reads the SuperLink's address
+    _give_to_owner(home, [pinned / name for name in KIT])
     # never through a link: the courier may have left one in its folder
     durable.replace(home.courier / "ca.crt", (kit / "ca.crt").read_bytes(), 0o644)
     _give_to_courier(home)
@@ -346,13 +352,26 @@ def _supernode_key(folder: Path) -> str:
 
 
 def _give_to_courier(home: Home) -> None:
-    """Under root: the courier's folder to a user of its own, and the socket's folder to that user's group."""
+    """Under root: the courier's folder to a user of its own, and the socket's folder to that user's group, with all
+    that is made in it: the agent need not be root.
+    """
     if os.geteuid() != 0:
         return
     user = home.courier_user or _free_user(home.folder)
     for path in (home.courier, *home.courier.iterdir()):
         os.chown(path, user, user, follow_symlinks=False)
-    os.chown(home.socket.parent, 0, user)
+    os.chown(home.socket.parent, -1, user)
+    home.socket.parent.chmod(0o2750)
+
+
+def _give_to_owner(home: Home, paths: Iterable[Path]) -> None:
+    """Under root, in a home that is another user's: these are that user's too (of the socket's folder, the user alone)."""
+    owner = home.folder.stat()
+    if os.geteuid() != 0 or owner.st_uid == 0:
+        return
+    for path in paths:
+        group = -1 if path == home.socket.parent else owner.st_gid
+        os.chown(path, owner.st_uid, group, follow_symlinks=False)
 
 
 def _free_user(folder: Path) -> int:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,7 +35,7 @@ def test_only_the_couriers_two_folders_are_open_to_it(house: MakeHouse) -> None:
         if home.courier in (path, *path.parents):
             continue
         mode, group = stat.S_IMODE(path.stat().st_mode), path.stat().st_gid
-        allowed = {home.folder: 0o711, home.socket.parent: 0o750}.get(path)
+        allowed = {home.folder: 0o711, home.socket.parent: 0o2750 if ROOT else 0o750}.get(path)
         if allowed is not None:
             assert mode == allowed, path
         elif path.is_dir():
@@ -49,6 +53,45 @@ def test_under_root_the_courier_is_a_user_of_its_own(house: MakeHouse) -> None:
     assert user is not None
     assert 61184 <= user < 65520
     assert {path.stat().st_uid for path in home.courier.iterdir()} == {user}
+
+
+@pytest.mark.skipif(not ROOT, reason="only root makes homes for other users")
+def test_root_makes_a_home_for_an_agent_and_a_courier_that_are_not_root(
+    house: MakeHouse, tmp_path: Path
+) -> None:
+    """Catches a home that root sets up and its agent can't read, or whose agent's door the courier can't open."""
+    agent, courier, other = 10001, 10002, 10003
+    house()  # makes a kit
+    folder = Path(tempfile.mkdtemp(prefix="home-"))
+    try:
+        os.chown(folder, agent, agent)
+        (folder / "courier").mkdir(0o700)
+        os.chown(folder / "courier", courier, courier)
+        home = create(folder, Settings("north", Path("/slides"), Path("/m.csv"), Path("/base")))
+        join(home, tmp_path / "kit")
+        theirs = {path for path in folder.rglob("*") if home.courier not in path.parents} - {home.courier}
+        assert {path.stat().st_uid for path in (folder, *theirs)} == {agent}
+        assert {path.stat().st_uid for path in home.courier.iterdir()} == {courier}
+        listen = "s.bind(where); os.chmod(where, 0o660)"
+        assert _says(agent, listen, home.socket) == ""
+        assert "refused" in _says(courier, "s.connect(where)", home.socket), "it may; nobody listens any more"
+        assert "Permission denied" in _says(other, "s.connect(where)", home.socket)
+        assert "Permission denied" in _says(courier, "open(where)", home.release_key)
+        assert _says(agent, "open(where)", home.release_key) == ""
+    finally:
+        shutil.rmtree(folder)
+
+
+def _says(user: int, act: str, where: Path) -> str:
+    """How a program ends that does this as `user`."""
+    code = f"""
+import os, socket, sys
+where, s = sys.argv[1], socket.socket(socket.AF_UNIX)
+os.umask(0o077); os.setgroups([]); os.setresgid({user}, {user}, {user}); os.setresuid({user}, {user}, {user})
+{act}
+"""
+    command = [sys.executable, "-I", "-c", code, str(where)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60).stderr
 
 
 def test_a_home_is_never_made_twice(house: MakeHouse) -> None:
