@@ -132,6 +132,25 @@ def courier(home: HomeArgument) -> None:
 
 
 @app.command()
+def reach(home: HomeArgument) -> None:
+    """Say whether the agent's door and the consortium's SuperLink can be reached from here, as a courier must.
+
+    Exit status 1 where one can't. Nothing is asked of either.
+    """
+    from client.home import Home
+    from client.reach import unreached
+
+    with _told_plainly():
+        place = Home(home.absolute())
+        missing = unreached(place)
+        for what in missing:
+            typer.echo(f"error: {what}", err=True)
+        if missing:
+            raise typer.Exit(1)
+        typer.echo(f"the agent's door is open, and {place.superlink} has the consortium's certificate")
+
+
+@app.command()
 def status(home: HomeArgument, as_json: JsonOption = False) -> None:
     """Say what agent and courier do now."""
     from client.home import Home
@@ -141,7 +160,8 @@ def status(home: HomeArgument, as_json: JsonOption = False) -> None:
         place = Home(home.absolute())
         now = json.loads(call(place.status_socket, "status", b"", timeout=10))
     report = place.courier_report
-    _print({**now, "courier": report.read_text().strip() if report.exists() else "not started"}, as_json)
+    courier = report.read_text().strip() if report.exists() else "not started"
+    _print({**now, "courier": courier}, as_json)
 
 
 @app.command()
