@@ -122,13 +122,26 @@ def agent(
 
 
 @app.command()
-def courier(home: HomeArgument) -> None:
+def courier(
+    home: HomeArgument,
+    contained: Annotated[
+        bool,
+        typer.Option(
+            "--contained",
+            envvar="FEDPATH_CONTAINED",
+            help="a container or a unit confines it: checked, and refused where it does not",
+        ),
+    ] = False,
+) -> None:
     """Run the courier: Flower's SuperNode in a file system of its own."""
     from client import courier as couriers
     from client.home import Home
 
     with _told_plainly():
-        couriers.courier(Home(home.absolute()))
+        place = Home(home.absolute())
+        if contained:
+            couriers.contained_courier(place)
+        couriers.courier(place)
 
 
 @app.command()
@@ -160,7 +173,7 @@ def status(home: HomeArgument, as_json: JsonOption = False) -> None:
         place = Home(home.absolute())
         now = json.loads(call(place.status_socket, "status", b"", timeout=10))
     report = place.courier_report
-    courier = report.read_text().strip() if report.exists() else "not started"
+    courier = report.read_text().strip() if report.exists() else "not started, or contained: see `reach`"
     _print({**now, "courier": courier}, as_json)
 
 

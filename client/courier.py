@@ -1,7 +1,8 @@
 """Run the courier: Flower's SuperNode, confined, started again when it ends.
 
 A SuperNode that is started again soon after it was killed is refused until the SuperLink has missed its
-heartbeats, and ends; so it is started again until it is taken.
+heartbeats, and ends; so it is started again until it is taken. In a container or a unit that confines it, whoever
+keeps that running does so.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from client.confine import View, run
 from client.errors import HomeError
 from client.home import Home
+from client.walls import gaps, look_around
 
 PAUSE_SECONDS = 5.0
 
@@ -44,6 +47,20 @@ def courier(home: Home, pause: Callable[[float], None] = time.sleep) -> None:
             run(view, _command(home, superlink), _environment(home), say, ended.append)
             if not ended:
                 pause(PAUSE_SECONDS)
+
+
+def contained_courier(home: Home) -> NoReturn:
+    """Become a SuperNode, in a container or a unit that is its confinement already.
+
+    Raises `HomeError` where a wall is missing, or the home is not joined: then nothing is started.
+    """
+    if missing := gaps(look_around(home)):
+        raise HomeError(
+            f"{home.folder}: the courier is told that it is contained, and it is not: {'; '.join(missing)}. Mend "
+            "that, or start it without --contained (FEDPATH_CONTAINED), and it confines itself"
+        )
+    command = _command(home, home.superlink)
+    os.execve(command[0], command, _environment(home))  # noqa: S606 - an argument list of our own
 
 
 def _command(home: Home, superlink: str) -> list[str]:

@@ -48,5 +48,7 @@ def test_a_container_with_a_network_is_not_taken_for_one_without() -> None:
 def test_the_machines_own_network_is_never_called_none() -> None:
     """Catches a claim that hangs on which interfaces happen to be there: on a machine of its own they come and go."""
     assert _said("true").startswith("False NOT cut off")
-    bare = f"import client.network as n; n._OF_THE_MACHINE = 'somaxconn'; {_SAY}"  # as if it were the machine's
+    bare = (
+        f"import client.network as n; n._OF_THE_MACHINE = 'somaxconn'; {_SAY}"  # as if it were the machine's
+    )
     assert _said("true", "--net", say=bare).startswith("False NOT cut off")
