@@ -68,7 +68,12 @@ def test_root_makes_a_home_for_an_agent_and_a_courier_that_are_not_root(
         (folder / "courier").mkdir(0o700)
         os.chown(folder / "courier", courier, courier)
         home = create(folder, Settings("north", Path("/slides"), Path("/m.csv"), Path("/base")))
+        before = os.umask(0o077)
         join(home, tmp_path / "kit")
+        os.umask(before)
+        assert stat.S_IMODE((folder / "trust" / "kit.json").stat().st_mode) == 0o644, (
+            "mounted for the courier"
+        )
         theirs = {path for path in folder.rglob("*") if home.courier not in path.parents} - {home.courier}
         assert {path.stat().st_uid for path in (folder, *theirs)} == {agent}
         assert {path.stat().st_uid for path in home.courier.iterdir()} == {courier}

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from client.cli import app
 from client.courier import contained_courier
 from client.errors import HomeError
 from client.walls import Surroundings, gaps
@@ -55,10 +57,13 @@ def test_on_a_plain_machine_nothing_is_started(house: MakeHouse, monkeypatch: py
     """Catches a courier that believes what it is told, and runs the coordinator's code beside keys and ledger."""
     monkeypatch.setattr(os, "execve", lambda *_: pytest.fail("the SuperNode was started"))
     home = house().home
-    home.release_key.stat()
     with pytest.raises(HomeError, match=r"keys.*of the home can be seen") as caught:
         contained_courier(home)
     assert "start it without --contained" in str(caught.value)
+    monkeypatch.setenv("FEDPATH_CONTAINED", "1")
+    done = CliRunner().invoke(app, ["courier", str(home.folder)])
+    assert done.exit_code == 1
+    assert "told that it is contained, and it is not" in done.output
 
 
 @pytest.fixture
