@@ -36,7 +36,7 @@ def courier(home: Home, pause: Callable[[float], None] = time.sleep) -> None:
             raise HomeError(f"{home.folder}: lies in {shown}, which the courier can read: move the home")
     view = View(python, (home.courier, home.socket.parent), home.courier_user)
     ended: list[int] = []
-    with home.courier_report.open("w") as report:
+    with home.courier_report.open("a") as report:  # appended, so that what is cut off stays so
 
         def say(words: str) -> None:
             report.write(words + "\n")
