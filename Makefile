@@ -28,6 +28,7 @@ lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy compose/without_containers.py
 	$(BIN)/lint-imports
 
 study: $(READY)

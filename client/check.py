@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import torch
 
+from client import peers
 from client.check_data import data_findings
 from client.errors import ClientError
 from client.findings import Finding
@@ -25,6 +26,7 @@ from privacy.enrolment import node_key
 from privacy.enrolment.expiry import Level
 from privacy.errors import PrivacyError
 from privacy.ledger.store import Ledger
+from privacy.secagg.terms import FEWEST
 
 RANK, ROLLOUTS, ANSWER_TOKENS = 16, 8, 256  # of the round that memory is reckoned for
 
@@ -46,6 +48,7 @@ def findings(home: Home, looking: Looking | None = None) -> Findings:
         ("kit", lambda: _kit(home)),
         ("selftest", lambda: _selftest(home)),
         ("withdrawn", lambda: _withdrawn(home)),
+        ("peers", lambda: _peers(home)),
         ("memory", lambda: _memory(home)),
         ("segmenter", lambda: _segmenter(home)),
         ("data", lambda: data_findings(home, looking or Looking())),
@@ -84,6 +87,33 @@ def _selftest(home: Home) -> Iterator[Finding]:
 
 def _withdrawn(home: Home) -> Iterator[Finding]:
     yield Finding("withdrawn", f"{len(read_withdrawn(home.withdrawn))} patients have withdrawn")
+
+
+def _peers(home: Home) -> Iterator[Finding]:
+    """Whether enough hospitals are on record for what the policy offers; without distributed trust nobody asks."""
+    policy = home.policy
+    if not policy.distributed_trust:
+        return
+    try:
+        known = peers.known(home.peers)
+    except (ClientError, PrivacyError) as error:
+        advice = (
+            "no round under distributed trust can be answered: remove that file; if it was a hospital's key, ask the "
+            "hospital for it and add it again with `fedpath-hospital peer add`"
+        )
+        yield Finding("peers", str(error), advice=advice, grave=True)
+        return
+    needed = max(FEWEST - 1, policy.colluding)
+    if len(known) < needed:
+        yield Finding(
+            "peers",
+            f"the policy offers distributed trust, which takes {needed} other hospitals on record, and there are "
+            f"{len(known)}: such rounds will be refused",
+            str(home.peers),
+            "ask each hospital itself for its keys/release.key.pub, and add it with `fedpath-hospital peer add`",
+        )
+    else:
+        yield Finding("peers", f"{len(known)} other hospitals are on record for distributed trust")
 
 
 def _segmenter(home: Home) -> Iterable[Finding]:

@@ -97,13 +97,45 @@ def agent(
 
 
 @app.command()
-def courier(home: HomeArgument) -> None:
+def courier(
+    home: HomeArgument,
+    contained: Annotated[
+        bool,
+        typer.Option(
+            "--contained",
+            envvar="FEDPATH_CONTAINED",
+            help="a container or a unit confines it: checked, and refused where it does not",
+        ),
+    ] = False,
+) -> None:
     """Run the courier: Flower's SuperNode in a file system of its own."""
     from client import courier as couriers
     from client.home import Home
 
     with _told_plainly():
-        couriers.courier(Home(home.absolute()))
+        place = Home(home.absolute())
+        if contained:
+            couriers.contained_courier(place)
+        couriers.courier(place)
+
+
+@app.command()
+def reach(home: HomeArgument) -> None:
+    """Say whether the agent's door and the consortium's SuperLink can be reached from here, as a courier must.
+
+    Exit status 1 where one can't. Nothing is asked of either.
+    """
+    from client.home import Home
+    from client.reach import unreached
+
+    with _told_plainly():
+        place = Home(home.absolute())
+        missing = unreached(place)
+        for what in missing:
+            typer.echo(f"error: {what}", err=True)
+        if missing:
+            raise typer.Exit(1)
+        typer.echo(f"the agent's door is open, and {place.kit.superlink} has the consortium's certificate")
 
 
 @app.command()
@@ -119,7 +151,9 @@ def status(home: HomeArgument, as_json: JsonOption = False) -> None:
         now = json.loads(call(place.status_socket, "status", b"", timeout=10))
         ends = place.kit.expiries(datetime.now(UTC))
     report = place.courier_report
-    now["courier"] = report.read_text().strip() if report.exists() else "not started"
+    now["courier"] = (
+        report.read_text().strip() if report.exists() else "not started, or contained: see `reach`"
+    )
     if as_json:
         _print({**now, "expiries": [end.to_dict() for end in ends]}, as_json)
     else:

@@ -1,7 +1,8 @@
 """Run the courier: Flower's SuperNode, confined, started again when it ends.
 
 A SuperNode that is started again soon after it was killed is refused until the SuperLink has missed its
-heartbeats, and ends; so it is started again until it is taken.
+heartbeats, and ends; so it is started again until it is taken. In a container or a unit that confines it, whoever
+keeps that running does so.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NoReturn
 
 from client.confine import View, run
 from client.errors import HomeError
 from client.home import Home
+from client.walls import gaps, look_around
 from privacy.enrolment import node_key
 
 PAUSE_SECONDS = 5.0
@@ -29,16 +32,14 @@ def courier(home: Home, pause: Callable[[float], None] = time.sleep) -> None:
     Raises `HomeError` where the home is not joined, or lies where the courier would see into it, `EnrolmentFileError` where
     its kit has expired, `KeyFileError` where others can read its key.
     """
-    kit = home.kit
-    kit.check_fresh(datetime.now(UTC))
-    node_key.load(home.node_key)
+    superlink = _superlink(home)
     python = tuple(dict.fromkeys(Path(prefix).resolve() for prefix in (sys.prefix, sys.base_prefix)))
     for shown in (*python, Path("/usr")):
         if home.folder.resolve().is_relative_to(shown):
             raise HomeError(f"{home.folder}: lies in {shown}, which the courier can read: move the home")
     view = View(python, (home.courier, home.socket.parent), home.courier_user)
     ended: list[int] = []
-    with home.courier_report.open("w") as report:
+    with home.courier_report.open("a") as report:  # appended, so that what is cut off stays so
 
         def say(words: str) -> None:
             report.write(words + "\n")
@@ -46,9 +47,31 @@ def courier(home: Home, pause: Callable[[float], None] = time.sleep) -> None:
 
         while not ended:
             report.truncate(0)
-            run(view, _command(home, kit.superlink), _environment(home), say, ended.append)
+            run(view, _command(home, superlink), _environment(home), say, ended.append)
             if not ended:
                 pause(PAUSE_SECONDS)
+
+
+def contained_courier(home: Home) -> NoReturn:
+    """Become a SuperNode, in a container or a unit that is its confinement already.
+
+    Nothing is started, and an error raised, where a wall is missing (`HomeError`), or as `courier` does.
+    """
+    if missing := gaps(look_around(home)):
+        raise HomeError(
+            f"{home.folder}: the courier is told that it is contained, and it is not: {'; '.join(missing)}. Mend "
+            "that, or start it without --contained (FEDPATH_CONTAINED), and it confines itself"
+        )
+    command = _command(home, _superlink(home))
+    os.execve(command[0], command, _environment(home))  # noqa: S606 - an argument list of our own
+
+
+def _superlink(home: Home) -> str:
+    """Where it is, by a kit that is good still; the node key is looked at besides."""
+    kit = home.kit
+    kit.check_fresh(datetime.now(UTC))
+    node_key.load(home.node_key)
+    return kit.superlink
 
 
 def _command(home: Home, superlink: str) -> list[str]:

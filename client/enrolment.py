@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from client.errors import HomeError
-from client.home import Home, give_to_courier
+from client.home import Home, give_to_owners
 from client.key_rotation import rotate_key
 from client.request_file import anchor, handovers, invitation_file, trusted, write_request
 from privacy import durable, keys
@@ -44,9 +44,9 @@ def answer(home: Home, invitation: Invitation, now: datetime) -> None:
     if home.request.exists() or pinned.exists():
         rotate_key(home)
         node_key.generate(home.node_key)
-        give_to_courier(home)
     durable.replace(invitation_file(home), invitation.to_bytes())
     write_request(home, keys.load(home.release_key), handovers(home))
+    give_to_owners(home)
 
 
 def join(home: Home, path: Path, now: datetime) -> Kit:
@@ -76,7 +76,6 @@ def join(home: Home, path: Path, now: datetime) -> Kit:
                 Ledger(home.ledger, keys.load(home.release_key)).succeeded(kit.successions)
     # never through a link: the courier may have left one in its folder
     durable.replace(home.courier / "ca.crt", "".join(kit.roots).encode(), 0o644)
-    give_to_courier(home)
     durable.replace(home.trust / "policy.toml", kit.policy.encode())
     compose = home.trust / "compose.yaml"
     if kit.compose is None:
@@ -84,10 +83,12 @@ def join(home: Home, path: Path, now: datetime) -> Kit:
     else:
         durable.replace(compose, kit.compose.encode())
     signer = kit.successions[-1].new if kit.successions else coordinator
-    durable.replace(
-        joined, data
-    )  # before the key: the kit can be read under the one that is pinned until now
-    durable.replace(home.trust / "coordinator.pub", signer.to_pem(), 0o644)
+    # before the key: the kit can be read under the one that is pinned until now
+    durable.replace(joined, data)
+    durable.replace(home.trust / "coordinator.pub", signer.to_pem())
+    for public in (joined, home.trust / "coordinator.pub"):
+        public.chmod(0o644)  # whatever the umask: a contained courier is another user, and reads them
     home.successors.unlink(missing_ok=True)
     invitation_file(home).unlink(missing_ok=True)
+    give_to_owners(home)
     return kit

@@ -26,7 +26,8 @@
     courier/               the courier's own folder: supernode.key, ca.crt, Flower's files
 
 Everything but `socket/` and `courier/` is for the agent's user alone (0700, 0600). Under root the courier is
-a user of its own, as systemd's DynamicUser would choose it, and owns `courier/` only.
+a user of its own, as systemd's DynamicUser would choose it, and owns `courier/` only. Where root makes a home in a
+folder that is another user's, what it makes is that user's; where `courier/` is there already, it stays its owner's.
 """
 
 from __future__ import annotations
@@ -291,9 +292,9 @@ def create(folder: Path, settings: Settings) -> Home:
     keys.generate(home.release_key)
     node_key.generate(home.node_key)
     durable.replace(home.folder / "policy.toml", default_policy(settings.name).encode())
-    give_to_courier(home)
     # last: a home without it is not finished
     durable.replace(home.folder / "hospital.toml", "".join(lines).encode())
+    give_to_owners(home)
     return home
 
 
@@ -310,14 +311,23 @@ def _folder(path: Path, mode: int) -> None:
     path.chmod(mode)
 
 
-def give_to_courier(home: Home) -> None:
-    """Under root: the courier's folder to a user of its own, and the socket's folder to that user's group."""
+def give_to_owners(home: Home) -> None:
+    """Under root, of what this process made in the home: `courier/` to a user of its own, all else to the owner of the home.
+
+    The socket's folder is the owner's, with the courier's group, which all that is made in it gets: the agent need not
+    be root.
+    """
     if os.geteuid() != 0:
         return
-    user = home.courier_user or _free_user(home.folder)
+    user, owner = home.courier_user or _free_user(home.folder), home.folder.stat()
     for path in (home.courier, *home.courier.iterdir()):
         os.chown(path, user, user, follow_symlinks=False)
-    os.chown(home.socket.parent, 0, user)
+    for folder in (home.folder, home.release_key.parent, home.trust):
+        for path in folder.iterdir():
+            if path not in (home.courier, home.socket.parent):
+                os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    os.chown(home.socket.parent, owner.st_uid, user)
+    home.socket.parent.chmod(0o2750)
 
 
 def _free_user(folder: Path) -> int:

@@ -17,9 +17,14 @@ _SUFFIX = ".pub"
 
 
 def known(folder: Path) -> dict[str, PublicKey]:
-    """The hospitals on record, by name. Raises `HomeError` for a file of another name, `KeyFileError` for no key."""
+    """The hospitals on record, by name. Raises `HomeError` for a file of another name, `KeyFileError` for no key.
+
+    What a death left of an `add` (`privacy.durable`) is none of them.
+    """
     found = {}
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if path.suffix == ".part":
+            continue
         if path.suffix != _SUFFIX or not is_hospital(path.stem):
             raise HomeError(f"{path}: is no hospital's key: add hospitals with `fedpath-hospital peer add`")
         found[path.stem] = keys.load_public(path)

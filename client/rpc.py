@@ -55,6 +55,16 @@ def call(socket: Path, method: str, request: bytes, timeout: float | None = None
     return reply
 
 
+def listens(socket: Path, timeout: float) -> bool:
+    """Whether an agent accepts connections on `socket`. Nothing is asked of it, so its log has no entry of that."""
+    with grpc.insecure_channel(_address(socket)) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout)
+        except grpc.FutureTimeoutError:
+            return False
+    return True
+
+
 def _guarded(handler: Handler) -> Callable[[bytes, grpc.ServicerContext], bytes]:
     def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
         try:

@@ -17,6 +17,7 @@ from pathlib import Path
 from client import peers
 from client.incoming import Parts, Refused, part
 from client.reservations import Reservations
+from client.rpc import LIMIT
 from client.sum_states import SumStates, advertised, session_of
 from privacy import canonical
 from privacy.codes import Refusal, SecaggFault
@@ -29,7 +30,7 @@ from privacy.errors import (
     SecaggRefused,
     WireError,
 )
-from privacy.keys import PrivateKey
+from privacy.keys import PrivateKey, PublicKey
 from privacy.ledger.account import Reservation
 from privacy.ledger.store import Ledger
 from privacy.plan import Plan
@@ -44,6 +45,7 @@ from privacy.secagg.terms import Distributed
 
 SHOWN = "shown/"  # begins the name of a part that is another hospital's message
 _MOST_NAMES = 64 * 1024  # bytes of a list of survivors
+_MOST_BYTES = LIMIT - (1 << 20)  # of a masked sum's words: what can't leave must not be paid for
 
 MakeShare = Callable[[SharedNoise, Reservation], Share]
 
@@ -90,9 +92,12 @@ class SharedRounds:
                     Refusal.PLAN_INVALID, "the plan asks for releases, not for a share of a sum"
                 )
             noise = self._terms(plan, plan.distributed, session, size())
+            known = {**peers.known(self._known), self._policy.hospital: self._key.public}
+            me, colluding = self._policy.hospital, self._policy.colluding
+            hospital.check_session(session, me, self._key.public, known, colluding)
             state = self._state(session)
             if step == STEPS[0]:
-                return self._advertise(plan, session, state)
+                return self._advertise(plan, session, state, known)
             if state is None or session_of(state) != session:
                 raise SecaggRefused(SecaggFault.CONFLICT, "this hospital stands in no such session")
             if step == STEPS[1]:
@@ -120,6 +125,8 @@ class SharedRounds:
             raise PlanRefused(Refusal.PLAN_INVALID, str(error)) from error
         if session.size != size or session.bits < bits:
             raise SecaggRefused(SecaggFault.WRONG_SHAPE, f"{size} numbers of {bits} bits are needed")
+        if session.size * session.bits // 8 > _MOST_BYTES:
+            raise SecaggRefused(SecaggFault.WRONG_SHAPE, "no reply can carry as long a sum")
         return noise
 
     def _state(self, session: Session) -> State | None:
@@ -128,7 +135,9 @@ class SharedRounds:
         except CheckpointError as error:
             raise SecaggRefused(SecaggFault.CONFLICT, str(error)) from error
 
-    def _advertise(self, plan: Plan, session: Session, state: State | None) -> bytes:
+    def _advertise(
+        self, plan: Plan, session: Session, state: State | None, known: Mapping[str, PublicKey]
+    ) -> bytes:
         if state is not None:
             before = session_of(state)
             if before == session:
@@ -142,7 +151,6 @@ class SharedRounds:
                 f"the sum of round {plan.round} of {plan.campaign} was sent in another session"
             )
         self._ledger.admit(plan, self._policy, self._code_hash)
-        known = {**peers.known(self._known), self._policy.hospital: self._key.public}
         new, advert = hospital.advertise(
             session, self._policy.hospital, self._key, known, self._policy.colluding
         )

@@ -1,4 +1,4 @@
-"""The coordinator's receipt: which releases of a hospital arrived, and what became of each."""
+"""The coordinator's receipt: which releases of a hospital arrived, or its masked sum, and what became of each."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any
 
 from privacy import canonical
 from privacy.codes import ReleaseFault
+from privacy.egress_record import MASKED
 from privacy.errors import WireError
+from privacy.experts import EXPERTS
 from privacy.keys import SIGNATURE_BYTES, PrivateKey, PublicKey, Purpose
 
 ACCEPTED = "accepted"
 MAX_BYTES = 64 * 1024
+ACKNOWLEDGED = frozenset({*EXPERTS, MASKED})  # what a receipt may be for
 _OUTCOMES = frozenset({ACCEPTED, *ReleaseFault})
 
 
@@ -23,8 +26,9 @@ class Receipt:
     `releases` maps each expert to the SHA-256 of the release's bytes as they arrived, `outcomes` to
     "accepted" or a `ReleaseFault`.  `reservation` is the entry of the hospital's ledger that the accepted
     releases name (None where none was accepted): its hash covers that ledger up to there, so a hospital that
-    rewrites its ledger contradicts what the coordinator holds.  Raises `WireError` for other outcomes or where
-    the tables disagree.
+    rewrites its ledger contradicts what the coordinator holds.  Under distributed trust the one name is "masked",
+    the SHA-256 that of the masked sum, and the outcome "accepted": it is in the round's sum.  A masked sum names no
+    reservation.  Raises `WireError` for other outcomes or where the tables disagree.
     """
 
     hospital: str
@@ -37,6 +41,7 @@ class Receipt:
 
     def __post_init__(self) -> None:
         tables = (self.releases, self.outcomes)
+        masked = isinstance(self.releases, Mapping) and MASKED in self.releases
         well_formed = (
             all(isinstance(name, str) for name in (self.hospital, self.campaign))
             and type(self.round) is int
@@ -46,7 +51,8 @@ class Receipt:
             and all(canonical.is_digest(value) for value in self.releases.values())
             and all(isinstance(value, str) and value in _OUTCOMES for value in self.outcomes.values())
             and (self.reservation is None or canonical.is_digest(self.reservation))
-            and (self.reservation is None) == (ACCEPTED not in self.outcomes.values())
+            and (self.reservation is not None) == (ACCEPTED in self.outcomes.values() and not masked)
+            and (not masked or dict(self.outcomes) == {MASKED: ACCEPTED})
         )
         if not well_formed:
             raise WireError("not a receipt: a field is of a wrong form")

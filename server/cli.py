@@ -104,21 +104,28 @@ def start(home: HomeArgument) -> None:
 
 
 @app.command()
+def reach(home: HomeArgument) -> None:
+    """Say whether this home's SuperLink accepts connections on this machine; exit status 1 where it does not."""
+    from server.home import Home
+
+    with _told_plainly():
+        place = Home.open(home)
+        _require_superlink(place)
+    typer.echo(f"the SuperLink listens on port {place.port}")
+
+
+@app.command()
 def run(home: HomeArgument, campaign: CampaignArgument) -> None:
     """Run a campaign, or go on with it from its last committed round, and follow it to its end."""
     from server import superlink
     from server.flower_cli import checkout
     from server.home import Home
-    from server.loopback import accepts
 
     with _told_plainly():
         place = Home.open(home)
         store = place.store()
         name = _checked(store, campaign)
-        if not accepts(place.port):
-            raise SuperLinkError(
-                f"nothing listens on port {place.port}: run `fedpath-consortium start {home}` first"
-            )
+        _require_superlink(place)
         cli = superlink.flower(place)
         config = {"home": str(place.folder), "campaign": str(campaign.absolute())}
         _follow(place, store, cli, name, cli.submit(checkout() / "pyproject.toml", config))
@@ -137,7 +144,6 @@ def evaluate(
     from server.flower_cli import checkout
     from server.follow import await_evaluation
     from server.home import Home
-    from server.loopback import accepts
     from server.points import request_at
     from server.runner import begun_point
 
@@ -152,10 +158,7 @@ def evaluate(
                 raise CampaignBusy(
                     f"campaign {asked.name!r} is at work: ask when it has ended, or was stopped"
                 )
-            if not accepts(place.port):
-                raise SuperLinkError(
-                    f"nothing listens on port {place.port}: run `fedpath-consortium start {home}` first"
-                )
+            _require_superlink(place)
             cli = superlink.flower(place)
             config = {"home": str(place.folder), "campaign": str(campaign.absolute()), "evaluate": where.name}
             run_id = cli.submit(checkout() / "pyproject.toml", config)
@@ -218,6 +221,15 @@ def simulate(
         name = _checked(store, campaign)
         with simulation.engine(place) as cli:
             _follow(place, store, cli, name, simulation.submit(cli, place, campaign, hospitals, workers))
+
+
+def _require_superlink(place: Home) -> None:
+    from server.loopback import accepts
+
+    if not accepts(place.port):
+        raise SuperLinkError(
+            f"nothing listens on port {place.port}: run `fedpath-consortium start {place.folder}` first"
+        )
 
 
 def _checked(store: Store, campaign: Path) -> str:

@@ -1,4 +1,4 @@
-"""Receipts: signed word to each hospital of what became of its releases."""
+"""Receipts: signed word to each hospital of what became of its releases, or of its masked sum."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from flwr.serverapp import Grid
 
 from privacy.codes import Refusal, ReleaseFault
-from privacy.experts import EXPERTS
 from privacy.keys import PrivateKey
 from privacy.plan import Plan
-from privacy.receipt import ACCEPTED, Receipt
+from privacy.receipt import ACCEPTED, ACKNOWLEDGED, Receipt
 from server.clock import Clock
 from server.exchange import exchange
 from server.records import Owed
@@ -25,10 +24,12 @@ DELIVERY_S = 60.0
 
 
 def write_receipts(plan: Plan, verdicts: Sequence[Verdict], key: PrivateKey) -> dict[str, bytes]:
-    """A receipt for each hospital that sent a release of an expert that there is, accepted or refused."""
+    """A receipt for each hospital that sent a release of an expert that there is, accepted or refused; or whose masked
+    sum was added up.
+    """
     by_hospital: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
-        if verdict.expert in EXPERTS:
+        if verdict.expert in ACKNOWLEDGED:
             by_hospital.setdefault(verdict.hospital, []).append(verdict)
     return {name: _receipt(name, plan, found).sign(key) for name, found in by_hospital.items()}
 
@@ -44,6 +45,11 @@ def note_delivery(store: Store, reply: Message, sent: Owed | None) -> None:
         store.delivered(sent, "refused")
 
 
+def enclosed(owed: Owed | None) -> dict[str, ConfigRecord]:
+    """The record that goes with another request, and is answered before it; none where nothing is owed."""
+    return {} if owed is None else {METHOD: ConfigRecord({METHOD: owed.data})}
+
+
 def deliver(grid: Grid, store: Store, roll: Roll, clock: Clock) -> None:
     """Bring all that is still owed to the hospitals that are here; what can't be brought stays owed."""
     before: dict[str, Owed] = {}
@@ -51,8 +57,7 @@ def deliver(grid: Grid, store: Store, roll: Roll, clock: Clock) -> None:
         before = owed
         here = {node: owed[name] for node, name in roll.here().items() if name in owed}
         messages = [
-            Message(RecordDict({METHOD: ConfigRecord({METHOD: sent.data})}), node, MessageType.QUERY)
-            for node, sent in here.items()
+            Message(RecordDict({**enclosed(sent)}), node, MessageType.QUERY) for node, sent in here.items()
         ]
         for reply in exchange(grid, messages, DELIVERY_S, clock):
             note_delivery(store, reply, here.get(reply.metadata.src_node_id))

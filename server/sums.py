@@ -9,14 +9,14 @@ then on hospitals may have paid: a round that fails is over, is recorded as such
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import sqlalchemy as sql
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 
 from privacy import canonical
-from privacy.codes import SecaggFault
+from privacy.codes import Refusal, SecaggFault
 from privacy.egress_record import MASKED
 from privacy.errors import SecaggRefused
 from privacy.plan import Plan
@@ -30,17 +30,19 @@ from server import tables
 from server.campaign import Campaign, Train, plan_for
 from server.errors import HospitalRevoked, RoundFailed
 from server.exchange import exchange, is_busy, word
-from server.records import REVOKED, OpenRound
+from server.receipts import enclosed, note_delivery, write_receipts
+from server.records import REVOKED, OpenRound, Owed
 from server.rounds import ATTEMPTS, NO_ANSWER, PASSING, PAUSE_S, Federation, Seconds, gather, timed
 from server.store import Store
 from strategies.flower import read_reply
 from strategies.intake import Verdict
-from strategies.summed import divisor, layout_of, stepped
+from strategies.summed import check_memories, divisor, layout_of, stepped
 
 METHOD = "sum"
 MASK = "mask"
 _ASKED_TO_MASK = "asked-to-mask"
 _MAY_PASS = frozenset({*PASSING, NO_ANSWER})  # who answered so is asked again in the next attempt
+_CODES = frozenset({*Refusal, *SecaggFault})
 _MAY_HAVE_PAID = (_ASKED_TO_MASK, MASKED, "survivors", "opening")
 
 Stage = server.Adverts | server.Deals | server.Inputs | server.Statements | server.Openings | server.Total
@@ -73,10 +75,11 @@ def run_sum_round(house: Federation, campaign: Campaign, action: Train) -> None:
     if _may_have_been_paid(house.store, plan):
         _give_up(house, plan, seconds, None, "the coordinator was stopped after hospitals were asked to mask")
     states = {name: house.store.state(digest) for name, digest in plan.experts_hash.items()}
+    check_memories(plan, states, house.store.memories(campaign.name))
     noise = terms.noise(plan.mechanism, layout_of(plan, states).size)
-    refused: dict[str, str] = {}
+    refused = _proved_false(house.store, plan.campaign)
     for _ in range(ATTEMPTS):
-        attempt = _attempt_of(house, campaign, plan, terms, noise, frozenset(refused), seconds)
+        attempt = _attempt_of(house, campaign, plan, terms, noise, refused, seconds)
         total = _total(house, campaign, attempt, states, seconds)
         if total is not None:
             try:
@@ -87,7 +90,7 @@ def run_sum_round(house: Federation, campaign: Campaign, action: Train) -> None:
             return
         if attempt.asked_to_mask:
             _give_up(house, plan, seconds, attempt, attempt.failure)
-        refused |= {name: fault for name, fault in attempt.faults.items() if fault not in _MAY_PASS}
+        refused |= {name for name, fault in attempt.faults.items() if fault not in _MAY_PASS}
         house.clock.sleep(PAUSE_S)
     raise RoundFailed(
         f"round {plan.round} of {campaign.name}: {attempt.failure} ({_told(attempt.faults)}). Nobody was asked to pay; "
@@ -143,11 +146,12 @@ def _total(
                 for name in sorted(among):  # whoever is started again must not ask for a second input
                     house.store.answered(attempt.opened, name, _ASKED_TO_MASK, 0, lasting=True)
             request = _request(attempt, step, shown, states)
+            owed = house.store.owed() if step == STEPS[0] else {}
             stage, shown = timed(
                 house.clock,
                 seconds,
                 "wait",
-                lambda: _step(house, campaign, attempt, step, stage, among, request),  # noqa: B023 - called at once
+                lambda: _step(house, campaign, attempt, step, stage, among, request, owed),  # noqa: B023 - called at once
             )
             among = frozenset(shown)
             stage = timed(house.clock, seconds, "aggregate", stage.close)  # type: ignore[union-attr]
@@ -192,21 +196,29 @@ def _step(
     stage: Stage,
     among: frozenset[str],
     request: ConfigRecord,
+    owed: Mapping[str, Owed],
 ) -> tuple[Stage, dict[str, bytes]]:
     """Ask and take each answer as it comes; the stage after them, and the answers by name. Masked inputs are not held:
     of them only the names are given.
     """
     nodes = {node: name for node, name in attempt.nodes.items() if name in among}
-    messages = [Message(RecordDict({METHOD: request}), node, MessageType.TRAIN) for node in nodes]
+    messages = [
+        Message(RecordDict({METHOD: request, **enclosed(owed.get(name))}), node, MessageType.TRAIN)
+        for node, name in nodes.items()
+    ]
     answers: dict[str, bytes] = {}
     part, hashes = PARTS[step], attempt.messages.setdefault(PARTS[step], {})
-    replies = exchange(house.grid, messages, campaign.round_deadline_s, house.clock, again=is_busy)
-    for name, parts in _named(replies, nodes):
-        if name in answers:
+    again = _again(attempt, among)
+    replies = exchange(house.grid, messages, campaign.round_deadline_s, house.clock, again)
+    for reply in replies:
+        name = nodes.get(reply.metadata.src_node_id)
+        if name is None or name in answers:
             continue
+        note_delivery(house.store, reply, owed.get(name))
+        parts = read_reply(reply, METHOD)
         data = parts.get(part)
         if data is None:
-            attempt.faults[name] = word(parts.get("code", b"bad-reply"))
+            attempt.faults[name] = _fault(parts.get("code", b""))
             house.store.answered(attempt.opened, name, attempt.faults[name], 0)
             continue
         try:
@@ -229,11 +241,24 @@ def _step(
     return stage, answers
 
 
-def _named(replies: Iterator[Message], nodes: Mapping[int, str]) -> Iterator[tuple[str, Mapping[str, bytes]]]:
-    for reply in replies:
-        name = nodes.get(reply.metadata.src_node_id)
-        if name is not None:
-            yield name, read_reply(reply, METHOD)
+def _again(attempt: Attempt, among: frozenset[str]) -> Callable[[Message], bool]:
+    """Whether a reply is worth asking for again: of an agent at work; and, once hospitals may have paid, of one that is
+    down, while the round can't do without it. It goes on where it stood; a round that fails was paid for in vain.
+    """
+
+    def again(reply: Message) -> bool:
+        if is_busy(reply) or not attempt.asked_to_mask:
+            return is_busy(reply)
+        down = read_reply(reply, METHOD).get("code") == Refusal.UNREACHABLE.encode()
+        return down and len(among - attempt.faults.keys()) <= attempt.session.threshold
+
+    return again
+
+
+def _fault(code: bytes) -> str:
+    """A hospital's code, or Flower's; any other word might pass for one of those that are noted here."""
+    said = word(code)
+    return said if said in _CODES or said.startswith("flower-") else "bad-reply"
 
 
 def _commit(
@@ -254,11 +279,12 @@ def _commit(
         lambda: stepped(plan, states, memories, total.words, noise, total.hospitals, campaign.patients),
     )
     std = noise.std(len(total.hospitals)) / divisor(plan, campaign.patients, total.hospitals)
+    verdicts = _verdicts(attempt, total.hospitals, std)
     house.store.commit_round(
         attempt.opened,
         experts,
-        _verdicts(attempt, total.hospitals, std),
-        {},
+        verdicts,
+        write_receipts(plan, verdicts, house.key),
         vars(seconds),
         keep_releases=campaign.keep_releases,
         summed=_summed(attempt, total.hospitals),
@@ -295,6 +321,15 @@ def _summed(attempt: Attempt, hospitals: tuple[str, ...]) -> dict[str, object]:
         "hospitals": list(hospitals),
         "messages": {part: dict(found) for part, found in attempt.messages.items()},
     }
+
+
+def _proved_false(store: Store, campaign: str) -> frozenset[str]:
+    """The hospitals whose own signed deal proved false: each ended a round that all others had paid for, and ends no other."""
+    verdicts = tables.verdicts.c
+    query = sql.select(verdicts.hospital).where(
+        (verdicts.campaign == campaign) & (verdicts.fault == SecaggFault.BAD_DEAL.value)
+    )
+    return frozenset(row["hospital"] for row in store.read(query))
 
 
 def _may_have_been_paid(store: Store, plan: Plan) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,15 @@ class Optimiser:
         """What decides its steps, as JSON values."""
         return {"kind": self.kind, **{name: getattr(self, name) for name in _USES[self.kind]}}
 
+    def corrected(self, steps: int) -> Optimiser:
+        """The same Adam for its step number `steps`, counted from 1, without its moments' bias towards where they began.
+
+        By Kingma and Ba (arXiv 1412.6980, section 2) it is enough to scale the rate, by sqrt(1 - beta2^steps) /
+        (1 - beta1^steps), and tau, by sqrt(1 - beta2^steps). Their moments begin at zero.
+        """
+        first, second = 1 - self.beta1**steps, math.sqrt(1 - self.beta2**steps)
+        return replace(self, learning_rate=self.learning_rate * second / first, tau=self.tau * second)
+
     def begin(self, start: State) -> Memory:
         """What it remembers before its first step."""
         first = {"first": 0.0, "second": np.float32(self.tau) ** 2}
@@ -95,14 +104,18 @@ class Optimiser:
 
     def load(self, data: bytes, start: State, limit: int) -> Memory:
         """What `save` wrote. Raises `AggregationError` where it is not this optimiser's memory of these tensors."""
-        try:
-            memory = tensors.decode(data, limit)
-        except WireError as error:
-            raise AggregationError(f"the server optimiser's memory can't be read: {error}") from error
-        wanted = {name: value.shape for name, value in self.begin(start).items()}
-        if {name: value.shape for name, value in memory.items()} != wanted:
-            raise AggregationError(f"the memory is not that of {self.kind} over this expert's tensors")
-        return memory
+        return load(data, self.begin(start), limit)
+
+
+def load(data: bytes, begun: Memory, limit: int) -> Memory:
+    """What `save` wrote. Raises `AggregationError` where it holds other tensors than a memory that was just `begun`."""
+    try:
+        memory = tensors.decode(data, limit)
+    except WireError as error:
+        raise AggregationError(f"the server optimiser's memory can't be read: {error}") from error
+    if {name: value.shape for name, value in memory.items()} != {n: v.shape for n, v in begun.items()}:
+        raise AggregationError("the memory is not that of this optimiser over this expert's tensors")
+    return memory
 
 
 def save(memory: Memory) -> bytes:

@@ -1,13 +1,15 @@
 """A round under distributed trust, once its sum is known: sum -> mean -> one step of Adam an expert.
 
 In local mode each hospital takes Adam's steps on its own noised means, and the server averages what came of them. Here the
-server alone holds a noised mean, so it takes the step: the plan's learning rate against the mean gradient, with moments
-that go on from round to round (`strategies.optimiser`).
+server alone holds a noised mean, so it takes the step that a hospital would (`privacy.descent`): the same Adam, at the plan's
+learning rate, with moments that go on from round to round. A step moves no value by much more than the learning rate,
+from the first on, as the moments' bias is taken off (`strategies.optimiser`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,10 @@ from privacy.secagg.shared_noise import SharedNoise
 from strategies import optimiser
 from strategies.gathered import State
 from strategies.intake import MAX_MEMORY_BYTES, MAX_STATE_BYTES, Aggregated
-from strategies.optimiser import ADAM, Optimiser
+from strategies.optimiser import ADAM, Memory, Optimiser
 
-_TAU = 1e-8  # a step moves by the learning rate whatever a gradient's size
+_ADAM = Optimiser(ADAM, beta1=0.9, beta2=0.999, tau=1e-8)  # as in `privacy.descent`, which needs torch
+_STEPS = "steps"  # names, beside the moments, how many rounds they are of
 
 
 def messages_of(body: Mapping[str, Any]) -> set[str]:
@@ -48,6 +51,12 @@ def divisor(plan: Plan, patients: Mapping[str, int], hospitals: Sequence[str]) -
     return plan.mechanism.sampling_rate * sum(patients[name] for name in hospitals)
 
 
+def check_memories(plan: Plan, states: Mapping[str, bytes], memories: Mapping[str, bytes]) -> None:
+    """Raise `AggregationError` where `stepped` would for a memory: before hospitals pay for a step that can't be taken."""
+    for expert in plan.experts:
+        _memory(memories.get(expert), tensors.decode(states[expert], MAX_STATE_BYTES))
+
+
 def stepped(
     plan: Plan,
     states: Mapping[str, bytes],
@@ -64,7 +73,7 @@ def stepped(
     mean = to_real(words, noise.grid) / divisor(plan, patients, hospitals)
     std = noise.std(len(hospitals)) / divisor(plan, patients, hospitals)
     report = {"hospitals": list(hospitals), "too_few": False, "noise_std": std}
-    rule = Optimiser(ADAM, learning_rate=plan.learning_rate, beta1=0.9, beta2=0.99, tau=_TAU)
+    rule = replace(_ADAM, learning_rate=plan.learning_rate)
     return {
         expert: _stepped(states[expert], memories.get(expert), values, rule, report)
         for expert, values in layout_of(plan, states).split(mean).items()
@@ -79,11 +88,20 @@ def _stepped(
     report: Mapping[str, Any],
 ) -> Aggregated:
     start: State = tensors.decode(state, MAX_STATE_BYTES)
-    memory = rule.begin(start) if saved is None else rule.load(saved, start, MAX_MEMORY_BYTES)
+    memory = _memory(saved, start)
+    steps = memory[_STEPS] + 1
+    rule = rule.corrected(int(steps[0]))
     new: dict[str, NDArray[np.float32]] = {}
-    remembered: dict[str, NDArray[np.float32]] = {}
+    remembered = {_STEPS: steps}
     for tensor, value in start.items():
         step, kept = rule.step(tensor, -mean[tensor], memory)
         new[tensor] = np.asarray(np.add(value, step, dtype=np.float64), np.float32)
         remembered |= kept
     return Aggregated(tensors.encode(new), optimiser.save(remembered), report)
+
+
+def _memory(saved: bytes | None, start: State) -> Memory:
+    """Adam's moments of these tensors, and how many steps they hold; zeros before the first."""
+    zeros = {name: np.zeros_like(value) for name, value in _ADAM.begin(start).items()}
+    zeros[_STEPS] = np.zeros(1, np.float32)
+    return zeros if saved is None else optimiser.load(saved, zeros, MAX_MEMORY_BYTES)

@@ -14,11 +14,10 @@ from privacy.audit.journal import JournalBook, Round, Verdict
 from privacy.codes import UNSIGNED, ReleaseFault
 from privacy.egress_record import MASKED
 from privacy.evaluation import EVALUATION
-from privacy.experts import EXPERTS
 from privacy.ledger.entries import read_time
 from privacy.mechanism import SHARED, Event
 from privacy.plan import TRAINING
-from privacy.receipt import ACCEPTED, Receipt
+from privacy.receipt import ACCEPTED, ACKNOWLEDGED, Receipt
 
 SKEW = timedelta(minutes=5)  # how far the clocks of the two sides may lie apart
 _SIGNED = frozenset(ReleaseFault) - UNSIGNED
@@ -213,7 +212,7 @@ def _receipts(hospital: HospitalBook, journal: JournalBook) -> Iterator[Finding]
 
 
 def _agrees(receipt: Receipt, held: Round) -> bool:
-    verdicts = [v for v in held.verdicts if v.hospital == receipt.hospital and v.expert in EXPERTS]
+    verdicts = [v for v in held.verdicts if v.hospital == receipt.hospital and v.expert in ACKNOWLEDGED]
     return (
         receipt.plan_hash == held.plan
         and receipt.releases == {str(v.expert): v.release for v in verdicts}

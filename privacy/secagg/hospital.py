@@ -32,7 +32,18 @@ from privacy.secagg.shared_noise import Share
 def advertise(
     session: Session, hospital: str, key: PrivateKey, enrolled: Mapping[str, PublicKey], colluding: int
 ) -> tuple[Advertised, bytes]:
-    """Take part in a round: draw two key pairs and a seed, and announce them.
+    """Take part in a round: draw two key pairs and a seed, and announce them. Refused as `check_session` refuses."""
+    check_session(session, hospital, key.public, enrolled, colluding)
+    sealing, masking, seed = pairs.new_secret(), pairs.new_secret(), secrets.token_bytes(SEED_BYTES)
+    announced = Advert(hospital, pairs.public_of(sealing), pairs.public_of(masking), canonical.digest(seed))
+    advert = announced.sign(session, key)
+    return Advertised(session, hospital, sealing, masking, seed, advert), advert
+
+
+def check_session(
+    session: Session, hospital: str, key: PublicKey, enrolled: Mapping[str, PublicKey], colluding: int
+) -> None:
+    """Raise `SecaggRefused` for terms that `hospital`, under its present `key`, has no part in.
 
     `enrolled` are the hospitals that this one knows to be real, with their release keys, itself among them; it comes
     from the hospital's own records, never from the server. Whoever else is on the roll could be the server in disguise.
@@ -50,12 +61,8 @@ def advertise(
         raise SecaggRefused(
             SecaggFault.THRESHOLD, f"{colluding} may collude, and the terms bear {session.colluding}"
         )
-    if session.roll.get(hospital) != key.public:
+    if session.roll.get(hospital) != key:
         raise SecaggRefused(SecaggFault.LEFT_OUT, "this hospital, under its present key, is not on the roll")
-    sealing, masking, seed = pairs.new_secret(), pairs.new_secret(), secrets.token_bytes(SEED_BYTES)
-    announced = Advert(hospital, pairs.public_of(sealing), pairs.public_of(masking), canonical.digest(seed))
-    advert = announced.sign(session, key)
-    return Advertised(session, hospital, sealing, masking, seed, advert), advert
 
 
 def deal(state: Advertised | Dealt, adverts: Sequence[bytes], key: PrivateKey) -> tuple[Dealt, bytes]:

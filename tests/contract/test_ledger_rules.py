@@ -14,7 +14,7 @@ from alembic.script import ScriptDirectory
 
 from privacy import accounting, canonical, keys
 from privacy.codes import Refusal, ReleaseFault
-from privacy.egress_record import EgressRecord
+from privacy.egress_record import MASKED, EgressRecord
 from privacy.errors import LedgerError, PlanRefused, RoundConflict, SignatureInvalid, WireError
 from privacy.ledger import schema
 from privacy.ledger.database import Database
@@ -239,6 +239,47 @@ def test_a_receipt_of_a_wrong_form_is_refused(changes: dict[str, object]) -> Non
     good = Receipt("north", "spring", 1, PLAN.hash, hashes, dict.fromkeys(RELEASES, ACCEPTED), CODE)
     with pytest.raises(WireError):
         replace(good, **changes)  # type: ignore[arg-type]
+
+
+MASKED_SUM = Receipt("north", "spring", 1, PLAN.hash, {MASKED: CODE}, {MASKED: ACCEPTED}, None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"reservation": CODE},
+        {"outcomes": {MASKED: ReleaseFault.NOT_FINITE}},
+        {
+            "releases": {MASKED: CODE, "scale/roi": CODE},
+            "outcomes": dict.fromkeys((MASKED, "scale/roi"), ACCEPTED),
+        },
+        {"releases": {"counts": CODE}, "outcomes": {"counts": ACCEPTED}},
+    ],
+    ids=["reservation-named", "refused", "beside-a-release", "counts"],
+)
+def test_a_receipt_for_a_masked_sum_says_no_more_than_that_it_counted(changes: dict[str, object]) -> None:
+    """Catches a receipt for a sum that looks like one for releases, or takes the place of one that must name what paid."""
+    with pytest.raises(WireError):
+        replace(MASKED_SUM, **changes)  # type: ignore[arg-type]
+
+
+def test_a_receipt_for_a_masked_sum_is_for_the_bytes_that_were_paid_for(north: Hospital) -> None:
+    """Catches a coordinator that acknowledges another vector, or releases as if they were a sum."""
+    coordinator = keys.generate(north.folder / "coordinator")
+    ledger = north.ledger()
+    ledger.spend(ledger.reserve(PLAN, POLICY, CODE), {MASKED: b"words"})
+    right = replace(MASKED_SUM, releases={MASKED: canonical.digest(b"words")})
+    for wrong in (
+        MASKED_SUM,
+        replace(right, plan_hash=CODE),
+        replace(right, hospital="south"),
+        receipt(ledger),
+    ):
+        with pytest.raises(LedgerError):
+            ledger.receipt(wrong.sign(coordinator), coordinator.public)
+    for _ in range(2):
+        ledger.receipt(right.sign(coordinator), coordinator.public)
+    assert kinds(ledger)[-2:] == ["spend", "receipt"]
 
 
 def record(name: str, data: bytes, epsilon: float = 1.5) -> EgressRecord:

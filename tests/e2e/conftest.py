@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -30,6 +32,14 @@ class Running:
         wait_for_agent(home, self.agents[name])
 
 
+def until(happened: Callable[[], bool], what: str, seconds: float = 300) -> None:
+    """Wait until it has happened; fails, saying `what` never did."""
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.02)
+
+
 @pytest.fixture(scope="session")
 def database() -> Iterator[postgresql.Server]:
     """The PostgreSQL of north's database team."""
@@ -52,6 +62,20 @@ def running(tmp_path_factory: pytest.TempPathFactory, database: postgresql.Serve
         without={"south": "detection"},
         ledgers={"north": database.create("north")},
     )
+    with started(federation) as programs:
+        yield programs
+
+
+@pytest.fixture(scope="module")
+def sharing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """Three hospitals that offer distributed trust and know each other's keys, all started."""
+    with started(build(tmp_path_factory.mktemp("sharing"), sharing=True)) as programs:
+        yield programs
+
+
+@contextmanager
+def started(federation: Federation) -> Iterator[Running]:
+    """Every agent, the SuperLink and every courier."""
     homes = federation.hospitals
     with Processes(federation.folder / "logs") as processes:
         agents = {name: start_agent(processes, home) for name, home in homes.items()}

@@ -16,7 +16,7 @@ from client.model.experts import attach
 from demo.cohort import MANIFEST, SITES, Cohort, write_cohort
 from demo.enrol import enrol
 from demo.processes import ROOT
-from privacy import tensors
+from privacy import keys, tensors
 from privacy.expert_folder import state_file
 from privacy.experts import EXPERTS, same_form
 from server.home import Home as Consortium
@@ -70,6 +70,34 @@ max_answer_tokens = 8
 mechanism = {{ clip_norm = 1.0, noise_multiplier = 1.0, sampling_rate = 0.5, steps = 2, samples_per_patient = 1 }}
 """
 
+SUMS = """\
+name = "{name}"
+seed = {seed}
+base_hash = "{base}"
+expert_rank = {rank}
+expert_alpha = {alpha}
+initial = "initial"
+quorum = {quorum}
+round_deadline_s = 300.0
+evaluate = "never"
+
+[[stage]]
+kind = "sft"
+rounds = {rounds}
+experts = ["router", "scale/roi", "scale/wsi"]
+learning_rate = 0.01
+mechanism = {{ clip_norm = 1.0, noise_multiplier = 1.0, sampling_rate = 0.5, steps = 1, samples_per_patient = 2 }}
+
+[stage.distributed]
+grid_step = 0.0009765625
+most_patients = 100
+honest = 2
+colluding = 1
+
+[patients]
+{patients}
+"""
+
 NOISED = """
 [noised_evaluation]
 noise_multiplier = 2.0
@@ -106,6 +134,22 @@ class Federation:
         path.write_text(CAMPAIGN.format(**values | changes) + (NOISED if noised else ""))
         return path
 
+    def sums(self, name: str, rounds: int) -> Path:
+        """Write a campaign of rounds of which only the sum over all hospitals is seen."""
+        path = self.folder / f"{name}.toml"
+        text = SUMS.format(
+            name=name,
+            seed=SEED,
+            rank=RANK,
+            alpha=ALPHA,
+            base=self.base_hash,
+            quorum=len(self.hospitals),
+            rounds=rounds,
+            patients="\n".join(f"{hospital} = 20" for hospital in self.hospitals),
+        )
+        path.write_text(text)
+        return path
+
     def command(self, *arguments: str, of: str = "server.cli") -> subprocess.CompletedProcess[str]:
         """Run `fedpath-consortium`, or another of the project's command lines."""
         code = f"from {of} import app; app()"
@@ -130,8 +174,10 @@ def build(
     patients: int = 5,
     without: dict[str, str] | None = None,
     ledgers: dict[str, str] | None = None,
+    sharing: bool = False,
 ) -> Federation:
-    """Two hospitals (and an evaluator) with slides, keys and policies.
+    """Two hospitals (and an evaluator) with slides, keys and policies; or, where `sharing`, three that offer distributed
+    trust, each of which has put the others' keys on record.
 
     `without` names a task that a hospital lacks, `ledgers` the database of one whose ledger is in PostgreSQL.
     """
@@ -143,7 +189,7 @@ def build(
         (folder / "initial" / state_file(name)).write_bytes(tensors.encode(experts.initial(name)))
     consortium = Consortium.create(folder / "consortium", "test", "127.0.0.1", free_port())
     homes = {}
-    for site in SITES[: 3 if evaluator else 2]:
+    for site in SITES[: 3 if evaluator or sharing else 2]:
         public = evaluator and site is SITES[2]
         data = folder / "data" / site.name
         write_cohort(Cohort(data, (site,), patients, 4, 1), 1, lambda done, of: None)
@@ -159,7 +205,14 @@ def build(
             "tasks": json.dumps(tasks),
             "public": str(public).lower(),
         }
-        (home.folder / "policy.toml").write_text(POLICY.format(**policy))
+        offered = "distributed_trust = true\n" if sharing else ""
+        (home.folder / "policy.toml").write_text(POLICY.format(**policy) + offered)
         enrol(consortium, home, evaluator=public)
         homes[site.name] = home
-    return Federation(folder, consortium, homes, base.hash)
+    federation = Federation(folder, consortium, homes, base.hash)
+    for home in homes.values() if sharing else ():
+        for name in homes.keys() - {home.settings.name}:
+            key = keys.public_path(homes[name].release_key)
+            done = federation.command("peer", "add", str(home.folder), name, str(key), of="client.cli")
+            assert f"{name}: {keys.load_public(key).fingerprint}" in done.stdout, done.stderr
+    return federation

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable
 
 import psutil
 import pytest
@@ -15,7 +13,7 @@ from demo.processes import status_of
 from privacy import keys
 from privacy.ledger.entries import Kind
 from privacy.ledger.store import Ledger
-from tests.e2e.conftest import Running
+from tests.e2e.conftest import Running, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("two hospitals")]
 
@@ -31,13 +29,6 @@ def _spent(home: Home, campaign: str) -> Counter[int]:
     )
 
 
-def _until(happened: Callable[[], bool], what: str, seconds: float = 300) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.02)
-
-
 def test_a_hospital_killed_in_mid_round_costs_no_double_spend(running: Running) -> None:
     """Catches a round that is lost with one hospital, and a hospital that pays twice for one round after a kill."""
     federation, north, south = (
@@ -50,7 +41,7 @@ def test_a_hospital_killed_in_mid_round_costs_no_double_spend(running: Running) 
     runner = threading.Thread(target=lambda: done.append(federation.run(campaign).returncode))
     runner.start()
     ledger = Ledger(north.ledger, keys.load(north.release_key))
-    _until(lambda: ledger.summary().reserved == 1, "north trained")
+    until(lambda: ledger.summary().reserved == 1, "north trained")
     running.agents["north"].kill()
     assert ledger.summary().reserved == 1, "the kill came between reservation and spend"
     running.restart_agent("north")
@@ -83,7 +74,7 @@ def test_a_server_killed_in_mid_round_goes_on_from_the_last_commit(running: Runn
     said: list[str] = []
     runner = threading.Thread(target=lambda: said.append(federation.run(campaign).stderr))
     runner.start()
-    _until(lambda: len(ledger.summary().events) == paid + 2, "north paid for the second round")
+    until(lambda: len(ledger.summary().events) == paid + 2, "north paid for the second round")
     if victim == "the ServerApp alone":
         children = psutil.Process(running.superlink.process.pid).children(recursive=True)
         (server_app,) = (child for child in children if "flwr-serverapp" in " ".join(child.cmdline()))

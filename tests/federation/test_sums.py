@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +12,19 @@ import pytest
 from numpy.typing import NDArray
 
 from client import peers
+from client.sum_states import SumStates
 from privacy import canonical, keys, tensors
-from privacy.audit import chain
-from privacy.audit.findings import Code
-from privacy.audit.journal import read_journal
-from privacy.audit.sources import read_source
-from privacy.audit.verify import Trusted, audit
 from privacy.egress_record import MASKED
-from privacy.ledger.export import write_export
 from privacy.mechanism import SHARED, Mechanism
+from privacy.secagg.hospital_state import Advertised
 from privacy.secagg.outgoing import STEPS
 from privacy.secagg.session import Session
 from privacy.secagg.terms import Distributed
-from privacy.second_accountant import epsilon as second_epsilon
-from server import journal
-from server.errors import CampaignError, RoundFailed
-from server.evidence import hand_over
+from server.campaign import Train
+from server.errors import CampaignError, RoundFailed, StoreError
 from server.runner import run_campaign
-from strategies import handed
+from server.sums import run_sum_round
 from strategies.definition import Aggregation, Stage
-from strategies.replay import Replayed, replay, strays
 from tests.federation.simulator import Faults, initial
 from tests.federation.test_rounds import CAMPAIGN, World, world
 
@@ -122,6 +115,23 @@ def test_rounds_go_on_from_the_moments_of_those_before(tmp_path: Path) -> None:
     assert all(len(hospital.ledger.summary().events) == 2 for hospital in here.hospitals.values())
 
 
+def test_a_lost_memory_of_the_optimiser_is_found_before_anybody_is_asked(tmp_path: Path) -> None:
+    """Catches a step that can't be taken and is found out once hospitals have paid for it, round after round."""
+    here = acquainted(tmp_path, *NAMES)
+    two = replace(SUMMING, stages=(replace(STAGE, rounds=2),))
+    here.store.begin(two, initial(), "1")
+    run_sum_round(here.house(), two, Train(1, 1, STAGE))
+    asked = {name: len(hospital.asked) for name, hospital in here.hospitals.items()}
+    (body,) = [entry.body for entry in here.store.journal() if entry.kind == "round"]
+    blob = next(tmp_path.rglob(f"{body['aggregates']['scale/roi']['memory']}*"))
+    blob.unlink()
+    with pytest.raises(StoreError):
+        here.run(two, "2")
+    for name, hospital in here.hospitals.items():
+        assert "sum" not in hospital.asked[asked[name] :]
+        assert len(hospital.ledger.summary().events) == 1
+
+
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("told", ["", ", told"], ids=["silent", "answer-lost"])
 def test_one_hospital_lost_at_any_step_costs_its_own_part_at_most(
@@ -174,6 +184,99 @@ def test_a_round_that_fails_after_the_masks_is_over_and_the_next_is_drawn_anew(
     assert summed(here)["hospitals"] == ["east", "north", "south"]
     charged = {name: len(hospital.ledger.summary().events) for name, hospital in here.hospitals.items()}
     assert charged == {"north": 2, "south": 2, "east": 1 if step == "mask" else 2}
+
+
+def test_every_contributor_of_a_sum_has_its_receipt(tmp_path: Path) -> None:
+    """Catches a hospital without proof that its masked sum counted, one that is owed for ever, and a receipt for a round
+    without a sum, or for a hospital that is not in it.
+    """
+    here = acquainted(tmp_path, *NAMES)
+    three = replace(SUMMING, stages=(replace(STAGE, rounds=3),), quorum=3)
+    house = here.house()
+    here.store.begin(three, initial(), "1")
+    run_sum_round(house, three, Train(1, 1, STAGE))
+    here.hospitals["west"].faults = Faults(lost_at="mask")
+    run_sum_round(house, three, Train(2, 2, STAGE))
+    here.hospitals["west"].faults = here.hospitals["south"].faults = Faults(lost_at="reveal")
+    with pytest.raises(RoundFailed, match="over without a sum"):
+        run_sum_round(house, three, Train(3, 3, STAGE))
+    here.hospitals["west"].faults = here.hospitals["south"].faults = Faults()
+    here.run(three, "2")
+    rounds = {e.body["number"]: e.body["sum"] for e in here.store.journal() if e.kind == "round"}
+    for name, hospital in here.hospitals.items():
+        entries = [entry.body["receipt"] for entry in hospital.ledger.entries() if entry.kind == "receipt"]
+        assert [receipt["round"] for receipt in entries] == ([1] if name == "west" else [1, 2])
+        for receipt in entries:
+            assert receipt["releases"] == {MASKED: rounds[receipt["round"]]["messages"][MASKED][name]}
+        first = hospital.asked.index("receipt")
+        assert hospital.asked[first + 1] == "sum", "it goes with the next round's first step"
+    assert here.store.owed() == {}
+
+
+@pytest.mark.parametrize(("names", "asked"), [(NAMES[:3], 4), (NAMES, 1)], ids=["needed", "not-needed"])
+@pytest.mark.parametrize("step", ["mask", "agree", "reveal"])
+def test_an_agent_that_is_started_again_once_hospitals_have_paid_is_waited_for_where_it_is_needed(
+    tmp_path: Path, step: str, names: tuple[str, ...], asked: int
+) -> None:
+    """Catches a round that all have paid for and that ends at once because one agent is down for a moment; and one that
+    waits for an agent that it can do without.
+    """
+    here = acquainted(tmp_path, *names)
+    east = here.hospitals[names[2]]
+    answer, steps = east.answer, list[bytes]()
+
+    def down(method: str, parts: dict[str, bytes]) -> dict[str, bytes]:
+        steps.append(parts.get("step", b""))
+        if steps[-1] == step.encode() and steps.count(steps[-1]) < 4:
+            return {"code": b"unreachable"}
+        return answer(method, parts)
+
+    east.answer = down  # type: ignore[method-assign]
+    here.run(replace(SUMMING, patients=dict.fromkeys(names, 50)))
+    assert summed(here)["hospitals"] == sorted(
+        set(names) - ({"east"} if (step, asked) == ("mask", 1) else set())
+    )
+    assert steps.count(step.encode()) == asked
+    assert len(east.ledger.summary().events) == ((step, asked) != ("mask", 1))
+
+
+@pytest.mark.parametrize("said", ["masked", "opening", "asked-to-mask"])
+def test_a_hospitals_word_does_not_pass_for_the_coordinators_own(tmp_path: Path, said: str) -> None:
+    """Catches a hospital that ends rounds by answering with what the coordinator notes of hospitals that may have paid."""
+    here = acquainted(tmp_path, "north", "south", "east")
+    few = replace(SUMMING, patients=dict.fromkeys(("north", "south", "east"), 50))
+    east = here.hospitals["east"]
+    answer = east.answer
+    east.answer = lambda method, parts: (  # type: ignore[method-assign]
+        {"code": said.encode()} if method == "sum" else answer(method, parts)
+    )
+    with pytest.raises(RoundFailed, match="refused: east"):
+        here.run(few)
+    east.answer = answer  # type: ignore[method-assign]
+    here.run(few, "2")
+    assert summed(here)["hospitals"] == ["east", "north", "south"]
+
+
+def test_a_hospital_that_deals_shares_of_a_false_secret_ends_one_round_and_no_other(tmp_path: Path) -> None:
+    """Catches a hostile hospital that has all others pay for nothing, round after round, as often as the campaign is run."""
+    here = acquainted(tmp_path, *NAMES)
+    two = replace(SUMMING, stages=(replace(STAGE, rounds=2),))
+    east = here.hospitals["east"]
+    answer, states = east.answer, SumStates(east.folder / "sums")
+
+    def false(method: str, parts: dict[str, bytes]) -> dict[str, bytes]:
+        said = answer(method, parts)
+        if parts.get("step") == b"advertise" and isinstance(state := states.read("spring"), Advertised):
+            states.keep(replace(state, seed=bytes(32)))
+        return said
+
+    east.answer = false  # type: ignore[method-assign]
+    with pytest.raises(RoundFailed, match=r"over without a sum.*east: bad-deal"):
+        here.run(two)
+    here.run(two, "2")
+    assert summed(here)["hospitals"] == ["north", "south", "west"]
+    charged = {name: len(hospital.ledger.summary().events) for name, hospital in here.hospitals.items()}
+    assert charged == {"north": 2, "south": 2, "west": 2, "east": 1}
 
 
 def test_a_coordinator_killed_after_the_masks_asks_for_no_second_input(tmp_path: Path) -> None:
@@ -238,82 +341,6 @@ def test_a_campaign_that_no_sum_can_serve_is_refused(changes: dict[str, object],
     """Catches settings that a sum would pass over in silence."""
     with pytest.raises(CampaignError, match=message):
         replace(SUMMING, **changes)  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True)
-class Books:
-    """Both sides' books of a campaign of two sums, one of them without a hospital that dropped out; and what was kept."""
-
-    here: World
-    journal: Path
-    kept: Path
-
-    def replayed(self) -> list[Replayed]:
-        """The rounds as an auditor recomputes them."""
-        source = read_source(self.journal)
-        book = read_journal(source, chain.check(source, (self.here.home.coordinator().public,)))
-        assert strays(book, self.kept) == []
-        return list(replay(book, self.kept))
-
-
-@pytest.fixture(scope="module")
-def books(tmp_path_factory: pytest.TempPathFactory) -> Books:
-    """The books; tests put back what they change."""
-    folder = tmp_path_factory.mktemp("books")
-    here = acquainted(folder, *NAMES)
-    here.run(SUMMING)
-    here.hospitals["west"].faults = Faults(lost_at="agree")
-    here.run(replace(SUMMING, name="autumn"), "2")
-    made = Books(here, folder / "journal.jsonl", folder / "kept")
-    journal.export(made.journal, here.store.journal(), here.home.coordinator(), here.clock.now())
-    assert list(hand_over(here.store, here.store.journal(), made.kept)) == []
-    return made
-
-
-def test_both_sides_books_are_in_order(books: Books, tmp_path: Path) -> None:
-    """Catches an audit that takes a sum for something that was not paid for, or its event for another; by both accountants."""
-    files = [books.journal]
-    for name, hospital in books.here.hospitals.items():
-        files.append(tmp_path / f"{name}.jsonl")
-        write_export(files[-1], hospital.ledger.entries(), hospital.key, "2031-01-01")
-    keys_ = tuple(hospital.key.public for hospital in books.here.hospitals.values())
-    trusted = Trusted(keys_, (books.here.home.coordinator().public,))
-    found = audit([read_source(file) for file in files], trusted, second_epsilon)
-    assert {item.code for item in found.findings} <= {
-        Code.OUT_OF_TIME
-    }  # hospitals' clocks are real, the grid's is not
-    totals = [total for figures in found.figures for total in figures.totals if total.scope == "in all"]
-    assert [(total.events, total.epsilon == pytest.approx(total.second)) for total in totals] == [
-        (2, True)
-    ] * 4
-
-
-def test_a_sum_is_recomputed_bit_for_bit_from_its_messages(books: Books) -> None:
-    """Catches a journal or an export that lacks what the sum needs, and an auditor who takes masks off otherwise."""
-    rounds = books.replayed()
-    assert [(done.same, done.differences, done.left_out) for done in rounds] == [
-        (STAGE.experts, (), None)
-    ] * 2
-
-
-@pytest.mark.parametrize("part", ["advert", "deal", MASKED, "survivors", "opening"])
-def test_a_message_that_is_missing_or_changed_is_named(books: Books, part: str) -> None:
-    """Catches a sum that is believed though one of its messages is not there, or is another."""
-    digest = summed(books.here)["messages"][part]["north"]
-    file = handed.place(books.kept, handed.RELEASES, digest)
-    right = file.read_bytes()
-    try:
-        for wrong, code in (
-            (None, Code.MISSING_FILE),
-            (right[:-1] + bytes([right[-1] ^ 1]), Code.CHANGED_FILE),
-        ):
-            file.unlink(missing_ok=True)
-            if wrong is not None:
-                file.write_bytes(wrong)
-            *_, last = books.replayed()
-            assert [(item.code, item.hospital) for item in last.differences] == [(code, "north")]
-    finally:
-        file.write_bytes(right)
 
 
 def test_pruning_removes_a_sums_messages(tmp_path: Path) -> None:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from client import peers
 from client.check import findings
 from client.errors import HomeError
+from client.findings import Finding
 from client.home import Home, Settings, create
+from privacy import keys
+from tests.enrolment_cases import enrol_alone
 from tests.unit.client.conftest import House
 
 MakeHouse = Callable[..., House]
@@ -27,13 +35,13 @@ def test_only_the_couriers_two_folders_are_open_to_it(house: MakeHouse) -> None:
         if home.courier in (path, *path.parents):
             continue
         mode, group = stat.S_IMODE(path.stat().st_mode), path.stat().st_gid
-        allowed = {home.folder: 0o711, home.socket.parent: 0o750}.get(path)
+        allowed = {home.folder: 0o711, home.socket.parent: 0o2750 if ROOT else 0o750}.get(path)
         if allowed is not None:
             assert mode == allowed, path
         elif path.is_dir():
             assert mode == 0o700, path
         else:
-            assert mode & 0o077 == 0 or path.suffix == ".pub", path
+            assert mode & 0o077 == 0 or path.suffix == ".pub" or path.name == "kit.json", path
         assert group == (home.courier_user if path == home.socket.parent and ROOT else os.getgid()), path
 
 
@@ -45,6 +53,49 @@ def test_under_root_the_courier_is_a_user_of_its_own(house: MakeHouse) -> None:
     assert user is not None
     assert 61184 <= user < 65520
     assert {path.stat().st_uid for path in home.courier.iterdir()} == {user}
+
+
+@pytest.mark.skipif(not ROOT, reason="only root makes homes for other users")
+def test_root_makes_a_home_for_an_agent_and_a_courier_that_are_not_root(
+    house: MakeHouse, tmp_path: Path
+) -> None:
+    """Catches a home that root sets up and its agent can't read, or whose agent's door the courier can't open."""
+    agent, courier, other = 10001, 10002, 10003
+    coordinator = house().coordinator
+    folder = Path(tempfile.mkdtemp(prefix="home-"))
+    try:
+        os.chown(folder, agent, agent)
+        (folder / "courier").mkdir(0o700)
+        os.chown(folder / "courier", courier, courier)
+        home = create(folder, Settings("north", Path("/slides"), Path("/m.csv"), Path("/base")))
+        before = os.umask(0o077)
+        enrol_alone(home, coordinator, tmp_path / "kit.json")
+        os.umask(before)
+        for name in ("kit.json", "coordinator.pub"):
+            assert stat.S_IMODE((home.trust / name).stat().st_mode) == 0o644, "mounted for the courier"
+        theirs = {path for path in folder.rglob("*") if home.courier not in path.parents} - {home.courier}
+        assert {path.stat().st_uid for path in (folder, *theirs)} == {agent}
+        assert {path.stat().st_uid for path in home.courier.iterdir()} == {courier}
+        listen = "s.bind(where); os.chmod(where, 0o660)"
+        assert _says(agent, listen, home.socket) == ""
+        assert "refused" in _says(courier, "s.connect(where)", home.socket), "it may; nobody listens any more"
+        assert "Permission denied" in _says(other, "s.connect(where)", home.socket)
+        assert "Permission denied" in _says(courier, "open(where)", home.release_key)
+        assert _says(agent, "open(where)", home.release_key) == ""
+    finally:
+        shutil.rmtree(folder)
+
+
+def _says(user: int, act: str, where: Path) -> str:
+    """How a program ends that does this as `user`."""
+    code = f"""
+import os, socket, sys
+where, s = sys.argv[1], socket.socket(socket.AF_UNIX)
+os.umask(0o077); os.setgroups([]); os.setresgid({user}, {user}, {user}); os.setresuid({user}, {user}, {user})
+{act}
+"""
+    command = [sys.executable, "-I", "-c", code, str(where)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60).stderr
 
 
 def test_a_home_is_never_made_twice(house: MakeHouse) -> None:
@@ -100,6 +151,38 @@ def test_check_names_everything_that_is_wrong_at_once(house: MakeHouse, tmp_path
     assert len(problems) == 4
     for word in ("release.key has mode", "supernode.key has mode", "coordinator.pub", "epsilon"):
         assert any(word in problem for problem in problems), word
+
+
+def _said_of_peers(home: Home) -> list[Finding]:
+    found = findings(home)
+    return [said for said in (*found.problems, *found.notes) if said.code == "peers"]
+
+
+def test_check_says_whether_distributed_trust_can_be_given(house: MakeHouse, tmp_path: Path) -> None:
+    """Catches a hospital that offers distributed trust, and is refused in every round without knowing why."""
+    home = house().home
+    (tmp_path / "keys").mkdir()
+    for name in ("south", "east", "west"):
+        keys.generate(tmp_path / "keys" / name)
+    assert _said_of_peers(home) == []
+    policy = home.folder / "policy.toml"
+    text = policy.read_text() + "distributed_trust = true\n"
+    policy.write_text(text)
+    for number, name in enumerate(("south", "east")):
+        (few,) = _said_of_peers(home)
+        assert (f"there are {number}" in few.what, few.grave) == (True, False)
+        assert "peer add" in few.advice
+        peers.add(home.peers, "north", name, keys.public_path(tmp_path / "keys" / name))
+    (enough,) = _said_of_peers(home)
+    assert (enough.what.startswith("2 other hospitals"), enough.grave) == (True, False)
+    policy.write_text(text + "colluding = 3\n")
+    (few,) = _said_of_peers(home)
+    assert "takes 3 other hospitals" in few.what
+    policy.write_text(text)
+    record = home.peers / "south.pub"
+    record.write_bytes(record.read_bytes()[:40])
+    (damaged,) = _said_of_peers(home)
+    assert (damaged.grave, "south.pub" in damaged.what, "peer add" in damaged.advice) == (True, True, True)
 
 
 def test_a_home_has_one_agent_at_a_time(house: MakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:

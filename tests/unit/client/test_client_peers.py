@@ -58,6 +58,15 @@ def test_a_file_that_is_no_key_is_named(tmp_path: Path) -> None:
         peers.known(folder)
 
 
+def test_what_a_death_left_of_an_addition_is_no_key(tmp_path: Path) -> None:
+    """Catches a hospital that takes part in nothing, and can add nobody, after a power cut in `peer add`."""
+    folder = tmp_path / "peers"
+    added = peers.add(folder, "north", "south", public(tmp_path, "south"))
+    (folder / "south.pub.0123456789abcdef.part").write_bytes(b"-----BEG")
+    assert peers.known(folder) == {"south": added}
+    peers.add(folder, "north", "east", public(tmp_path, "east"))
+
+
 def test_the_commands_show_fingerprints(tmp_path: Path) -> None:
     """Catches a list that can't be compared by telephone: this hospital's own fingerprint stands there too."""
     home = create(tmp_path / "home", Settings("north", tmp_path, tmp_path / "m.csv", tmp_path))

@@ -8,9 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from client.key_rotation import rotate_key
+from client.sum_states import MOST_CAMPAIGNS
 from client.training.cohort import cohort_of
 from client.training.round import clipped_sum
+from privacy.egress_record import MASKED
+from privacy.keys import Purpose
 from privacy.mechanism import SHARED
+from privacy.receipt import ACCEPTED, Receipt
 from privacy.secagg.clipped_share import share_of
 from privacy.secagg.layout import Layout
 from privacy.secagg.outgoing import STEPS
@@ -20,11 +25,12 @@ from tests.unit.client.sum_cases import TERMS, SumRound
 MakeHouse = Callable[..., House]
 
 
-def offering(house: MakeHouse, **changes: object) -> House:
-    """A hospital that offers distributed trust."""
+def offering(house: MakeHouse, any_campaign: bool = False, **changes: object) -> House:
+    """A hospital that offers distributed trust, in "spring" alone or in `any_campaign`."""
     made = house(**changes)
     policy = made.home.folder / "policy.toml"
-    policy.write_text(policy.read_text() + "distributed_trust = true\n")
+    text = policy.read_text().replace('["spring"]', '["*"]' if any_campaign else '["spring"]')
+    policy.write_text(text + "distributed_trust = true\n")
     return made
 
 
@@ -131,6 +137,25 @@ def test_a_death_between_state_and_spend_loses_the_input_and_never_sends_it(
     assert len(here.ledger().summary().events) == 2
 
 
+def test_a_receipt_ends_a_round(house: MakeHouse) -> None:
+    """Catches shares of other hospitals' secrets that stay on disk for good, a receipt that is not kept, and a second answer
+    to whoever asks once the state is gone.
+    """
+    here = offering(house)
+    agent, round_ = here.agent(), SumRound.of(here)
+    shown, _ = round_.through(agent, last="agree")
+    digest = [record.sha256 for _, record in here.ledger().egress() if record.name == MASKED]
+    receipt = Receipt("north", "spring", 1, round_.plan.hash, {MASKED: digest[0]}, {MASKED: ACCEPTED}, None)
+    for _ in range(2):
+        assert ask(agent, "receipt", {"receipt": receipt.sign(here.coordinator)}) == {}
+    assert list(here.home.sums.iterdir()) == []
+    assert here.ledger().summary().receipts == 1
+    for restarted in (agent, here.agent()):
+        assert round_.ask(restarted, "advertise") == b"refused: round-conflict"
+        assert round_.ask(restarted, "reveal", shown) == b"refused: conflict"
+    assert len(here.ledger().summary().events) == 1
+
+
 def test_another_set_of_survivors_is_not_signed_for(house: MakeHouse) -> None:
     """Catches an opening both ways: a server that asks twice, with other survivors, is refused."""
     here = offering(house)
@@ -174,6 +199,132 @@ def test_who_is_not_on_record_is_refused(house: MakeHouse) -> None:
     agent = here.agent()
     assert round_.ask(agent, "advertise") == b"refused: unknown-hospital"
     assert here.ledger().summary().refused == 1
+
+
+def test_hospitals_and_key_are_looked_at_in_each_step(house: MakeHouse) -> None:
+    """Catches a charge in a session with a hospital that was struck off the record since it began, or that this hospital's
+    new key could not sign for.
+    """
+    here = offering(house)
+    agent, round_ = here.agent(), SumRound.of(here)
+    shown, _ = round_.through(agent, last="deal")
+    record = here.home.peers / "south.pub"
+    key = record.read_bytes()
+    record.unlink()
+    assert round_.ask(agent, "mask", shown) == b"refused: unknown-hospital"
+    record.write_bytes(key)
+    rotate_key(here.home)
+    assert round_.ask(here.agent(), "mask", shown) == b"refused: unknown-key"
+    assert here.ledger().summary().events == ()
+
+
+def test_a_sum_that_no_reply_can_carry_is_not_paid_for(
+    house: MakeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a plan for so many numbers that the hospital pays for a masked sum that can't leave."""
+    here = offering(house)
+    round_ = SumRound.of(here)
+    words = round_.session.size * round_.session.bits // 8
+    monkeypatch.setattr("client.shared_round._MOST_BYTES", words - 1)
+    agent = here.agent()
+    assert round_.ask(agent, "advertise") == b"refused: wrong-shape"
+    monkeypatch.setattr("client.shared_round._MOST_BYTES", words)
+    assert not round_.ask(agent, "advertise").startswith(b"refused")
+
+
+LONG = bytes(100) + b"7" * (1 << 20)
+
+
+def test_whatever_is_shown_in_place_of_messages_costs_nothing(house: MakeHouse) -> None:
+    """Catches an oversized, repeated or foreign message that makes an agent fail otherwise than by a code, spoils the state
+    that it stands in, or is charged: each step is answered as it should be afterwards.
+    """
+    here = offering(house)
+    agent, round_ = here.agent(), SumRound.of(here)
+    shown: dict[str, bytes] = {}
+    for step in STEPS:
+        if step == "agree":
+            hostile = [{f"{n:0300}": b"" for n in range(400)}, {"north": b"", "nobody": b""}, {"south": b""}]
+        else:
+            hostile = [
+                {**shown, "south": LONG},
+                {f"{n}": LONG for n in range(20)},
+                {f"{n}": message for n, message in enumerate([*shown.values()] * 2)},
+            ]
+        for given in hostile if step != "advertise" else ():
+            answer = round_.ask(agent, step, given)
+            assert answer.startswith(b"refused: "), (step, answer)
+            assert answer != b"refused: internal", step
+        assert len(here.ledger().summary().events) == (STEPS.index(step) > STEPS.index("mask"))
+        answers = {"north": round_.ask(agent, step, shown)} | round_.messages(step, shown)
+        assert not answers["north"].startswith(b"refused"), step
+        shown = answers
+    terms = round_.session.to_bytes().replace(b'"attempt":1', b'"attempt":' + b"1" * (1 << 17))
+    request = round_.request("advertise") | {"session": terms}
+    request["session_signature"] = here.coordinator.sign(terms, Purpose.SESSION)
+    assert ask(agent, "sum", request) == {"code": b"malformed"}
+
+
+def test_sessions_that_nobody_ends_leave_a_bounded_number_of_states(house: MakeHouse) -> None:
+    """Catches a home that fills up with the states of campaigns that a coordinator makes up; and a masked sum that can be
+    had twice because its state had to go.
+    """
+    here = offering(house, any_campaign=True)
+    agent, first = here.agent(), SumRound.of(here)
+    shown, _ = first.through(agent, last="mask")
+    for number in range(MOST_CAMPAIGNS + 3):
+        plan = replace(first.plan, campaign=f"made-up-{number}")
+        session = replace(first.session, campaign=plan.campaign, plan_hash=plan.hash)
+        other = replace(first, plan=plan, session=session)
+        assert not other.ask(agent, "advertise").startswith(b"refused")
+    assert len(list(here.home.sums.iterdir())) == MOST_CAMPAIGNS
+    last = here.home.sums / f"made-up-{MOST_CAMPAIGNS + 2}.state"
+    assert last.exists()
+    assert first.ask(agent, "agree", dict.fromkeys(shown, b"")) == b"refused: conflict"
+    assert first.ask(agent, "mask", shown) == b"refused: conflict"
+    assert first.ask(agent, "advertise") == b"refused: round-conflict"
+    assert len(here.ledger().summary().events) == 1
+    (here.home.sums / "made-up-1.state.0123.part").write_bytes(b"{")
+    here.agent()
+    assert len(list(here.home.sums.iterdir())) == MOST_CAMPAIGNS
+
+
+def test_another_campaigns_plan_or_session_gets_nothing(house: MakeHouse) -> None:
+    """Catches a session that is carried on under another campaign's plan, or a plan under another campaign's session: each
+    campaign's round has its own state and charge.
+    """
+    here = offering(house, any_campaign=True)
+    agent, mine = here.agent(), SumRound.of(here)
+    plan = replace(mine.plan, campaign="other")
+    other = replace(
+        mine, plan=plan, session=replace(mine.session, campaign="other", plan_hash=plan.hash), states={}
+    )
+    shown, _ = mine.through(agent, last="deal")
+    for step in STEPS:
+        for mixed in (replace(mine, plan=plan), replace(mine, session=other.session)):
+            assert mixed.ask(agent, step, shown) == b"refused: wrong-session"
+        if step != "advertise":
+            assert other.ask(agent, step, shown) == b"refused: conflict"
+    assert here.ledger().summary().events == ()
+    assert not mine.ask(agent, "mask", shown).startswith(b"refused")
+
+
+def test_what_was_asked_before_a_restart_is_asked_in_vain_after_it(house: MakeHouse) -> None:
+    """Catches an agent that takes up an earlier step again once it has gone on: the same bytes, or nothing."""
+    here = offering(house)
+    round_ = SumRound.of(here)
+    agent, asked, shown = here.agent(), dict[str, dict[str, bytes]](), dict[str, bytes]()
+    answered: dict[str, bytes] = {}
+    for step in STEPS:
+        asked[step] = shown
+        answered[step] = round_.ask(agent, step, shown)
+        shown = {"north": answered[step]} | round_.messages(step, shown)
+    again = here.agent()
+    for step in STEPS:
+        answer = round_.ask(again, step, asked[step])
+        same = step in ("mask", "agree", "reveal")
+        assert answer == (answered[step] if same else b"refused: conflict"), step
+    assert len(here.ledger().summary().events) == 1
 
 
 def test_policy_and_kind_of_plan_decide_what_is_answered(house: MakeHouse) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from server import superlink
+from server.cli import app
 from server.errors import SuperLinkError
 from server.flower_cli import FlowerCli, checkout, stage
 from server.flower_cli import environment as environment_of
 from server.follow import follow
 from server.home import Home
+from server.loopback import free_port
 from server.store import Store
 from tests.federation.simulator import initial
 from tests.unit.server.test_server_store import CAMPAIGN
@@ -138,3 +142,13 @@ def test_the_bundle_holds_the_courier_and_the_server_and_no_training_code(tmp_pa
     assert not any(
         name.startswith(("client/model", "client/training", "demo", "tests", ".")) for name in names
     )
+
+
+def test_reach_tells_a_superlink_that_listens_from_none(tmp_path: Path) -> None:
+    """Catches a health check that calls a dead SuperLink well."""
+    home = Home.create(tmp_path / "home", "consortium", "127.0.0.1", free_port())
+    dead = CliRunner().invoke(app, ["reach", str(home.folder)])
+    assert dead.exit_code == 1
+    assert "fedpath-consortium start" in dead.output
+    with socket.create_server(("127.0.0.1", home.port)):
+        assert CliRunner().invoke(app, ["reach", str(home.folder)]).exit_code == 0
