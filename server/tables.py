@@ -193,7 +193,10 @@ class Database:
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+            # never one that is there: closing it would drop the locks that this process' other connections hold on it
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            pass
         except OSError as error:
             raise StoreError(f"{path}: {error.strerror}: check the folder and who runs this") from error
         url = sql.URL.create("sqlite", database=str(path.absolute()))

@@ -450,5 +450,5 @@ def test_a_rule_that_needs_more_hospitals_leaves_the_expert_as_it_was(tmp_path: 
     }
     assert here.shown()["experts"]["task/detection"] == tensors.digest(initial()["task/detection"])
     assert not (here.home.folder / "aside" / "spring").exists()
-    (_, rounds) = tables(status(here.home))
+    (_, _, rounds) = tables(status(here.home))
     assert "left as it was: task/detection" in str(list(rounds.columns[2].cells))
