@@ -21,6 +21,7 @@ class Refusal(StrEnum):
     POLICY_TRUST = (
         "policy-trust"  # distributed trust that bears fewer colluding hospitals than the policy asks for
     )
+    POLICY_RANK = "policy-rank"  # a sum of more columns than the policy lets train
     POLICY_SAMPLES = "policy-samples"  # more samples of a patient than allowed
     CAMPAIGN_NOT_ALLOWED = "campaign-not-allowed"
     BASE_MISMATCH = "base-mismatch"  # the hospital holds another base model
@@ -56,6 +57,7 @@ class ReleaseFault(StrEnum):
     WRONG_PARENT = "wrong-parent"
     WRONG_DTYPE = "wrong-dtype"
     WRONG_SHAPE = "wrong-shape"
+    LOWER_RANK = "lower-rank"  # of fewer columns than the expert has, where only whole changes can be counted
     NOT_FINITE = "not-finite"
     NORM_TOO_LARGE = "norm-too-large"
     NORM_TOO_SMALL = "norm-too-small"  # shorter than the noise that an honest hospital adds

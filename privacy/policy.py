@@ -27,6 +27,7 @@ _OPTIONAL = (
     "skip_bad_rows",
     "distributed_trust",
     "colluding",
+    "max_rank",
 )
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LEAST_DELTA = 1e-12
@@ -45,6 +46,7 @@ class Policy:
     `minimum_evaluation_noise` offers noised evaluations, of that noise multiplier at least; None offers none.
     `distributed_trust = true` offers rounds in which only the sum over hospitals is noised enough (docs/secagg.md);
     `colluding` is how many of the others may side with the server there, at least, without harm.
+    `max_rank` is the most columns of a LoRA expert's B that this hospital trains; None trains them all (docs/adr/0031).
     `skip_bad_rows = true` uses a manifest without its bad rows, and without all rows of patients and slides about which
     it contradicts itself; false uses it whole or not at all.  It stands here, and so in the ledger, because such a
     contradiction takes one patient's rows out for another's: an auditor should know that nobody resolved them.
@@ -68,6 +70,7 @@ class Policy:
     skip_bad_rows: bool = False
     distributed_trust: bool = False
     colluding: int = 1
+    max_rank: int | None = None
 
     def __post_init__(self) -> None:
         if not is_hospital(self.hospital):
@@ -77,6 +80,8 @@ class Policy:
                 object.__setattr__(self, name, _number(name, getattr(self, name), above, at_most))
         for name in ("nominal_patients", "maximum_steps", "maximum_samples_per_patient", "colluding"):
             _count(name, getattr(self, name))
+        if self.max_rank is not None:
+            _count("max_rank", self.max_rank)
         for name, known in (("tasks", tuple(TASKS)), ("scales", SCALES), ("campaigns", None)):
             object.__setattr__(self, name, _names(name, getattr(self, name), known))
         for name in ("public_data", "skip_bad_rows", "distributed_trust"):
@@ -106,6 +111,12 @@ class Policy:
     def kinds(self) -> frozenset[Kind]:
         """The kinds of question (scale, task) that this policy allows."""
         return frozenset((scale, task) for scale in self.scales for task in self.tasks)
+
+    def trains_whole(self, plan: Plan) -> bool:
+        """Whether this hospital trains every column of the plan's experts that it trains at all."""
+        trained = plan.restricted(self.experts)
+        ranks = [form.rank for name, form in plan.forms.items() if name in trained]
+        return self.max_rank is None or max(ranks, default=0) <= self.max_rank
 
     def expected_patients(self, mechanism: Mechanism) -> float:
         """The public number of patients that a step's sum is divided by."""
@@ -181,6 +192,10 @@ _FOR_A_PLAN: tuple[tuple[Refusal, Callable[[Policy, Plan], bool]], ...] = (
     (
         Refusal.POLICY_TRUST,
         lambda policy, plan: plan.distributed is None or plan.distributed.colluding >= policy.colluding,
+    ),
+    (
+        Refusal.POLICY_RANK,  # a sum needs everybody's columns
+        lambda policy, plan: plan.distributed is None or policy.trains_whole(plan),
     ),
     (
         Refusal.POLICY_SAMPLES,

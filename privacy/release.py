@@ -26,6 +26,7 @@ from privacy.ledger.account import Reservation
 from privacy.mechanism import Event
 from privacy.payload import Shape, norm_of, pack, unpack
 from privacy.plan import Plan
+from privacy.ranks import first_columns, lower_rank
 
 MAGIC = b"FPR2"
 PAYLOAD = len(MAGIC) + SIGNATURE_BYTES
@@ -106,10 +107,11 @@ class Release(Header):
 class Expectation:
     """What a release must match: made by the consortium for a round, by a hospital for its egress guard.
 
-    `hospitals` maps names to release keys; `shapes` gives the tensor shapes of each expert; `max_norm` bounds
-    the L2 norm of one expert's change (`math.inf` for no bound); `max_bytes` bounds one release; `code_hashes`
-    are the installations whose releases are taken (None for any); `taken` are the nonces of releases that were
-    taken before.
+    `hospitals` maps names to release keys; `shapes` gives the tensor shapes of each expert, of which a release may hold
+    the first columns only where `lower_ranks` (`privacy.ranks`); `max_norm` bounds the L2 norm of one expert's whole
+    change (`math.inf` for no bound), and that of n of its N values by sqrt(n / N) of it; `max_bytes` bounds one release;
+    `code_hashes` are the installations whose releases are taken (None for any); `taken` are the nonces of releases that
+    were taken before.
     """
 
     plan: Plan
@@ -119,13 +121,15 @@ class Expectation:
     max_norm: float
     code_hashes: frozenset[str] | None = None
     taken: Collection[str] = frozenset()
+    lower_ranks: bool = False
 
 
 def seal(delta: ExpertDelta, reservation: Reservation, plan: Plan, hospital: str, key: PrivateKey) -> bytes:
     """Quantise, bind and sign one expert's delta.
 
     Raises `SealError` unless the delta was made by exactly the steps of the plan's mechanism that the
-    reservation pays for, for an expert that the plan trains, with noise from a secure source.
+    reservation pays for, for an expert that the plan trains, with noise from a secure source, and of no more columns
+    than the policy let train when it was reserved.
     """
     _check_paid(delta, reservation, plan)
     header = Header(
@@ -176,7 +180,8 @@ def check(data: bytes, expected: Expectation) -> Release:
         raise _refused(ReleaseFault.BAD_SIGNATURE, str(error)) from None
     _check_binding(header, expected)
     values = unpack(payload, header.shapes, expected.max_bytes)
-    _check_norm(values, expected.max_norm)
+    held, whole = _size(header.shapes), _size(expected.shapes[header.expert])
+    _check_norm(values, expected.max_norm * math.sqrt(held / max(whole, 1)))
     return Release(**{field.name: getattr(header, field.name) for field in fields(Header)}, tensors=values)
 
 
@@ -191,6 +196,11 @@ def _check_paid(delta: ExpertDelta, reservation: Reservation, plan: Plan) -> Non
         )
     if delta.expert not in plan.experts:
         raise SealError(f"the plan does not train {delta.expert}")
+    shapes = {name: value.shape for name, value in delta.tensors.items()}
+    if shapes != first_columns(shapes, reservation.max_rank):
+        raise SealError(
+            f"{delta.expert}: the policy lets at most {reservation.max_rank} columns of a B train"
+        )
     if not delta.secure:
         raise SealError(
             f"{delta.expert}: some noise came from a seeded generator, and whoever knows the seed can take it "
@@ -226,10 +236,22 @@ def _check_binding(header: Header, expected: Expectation) -> None:
         raise _refused(ReleaseFault.UNKNOWN_EXPERT, f"this round does not train {header.expert!r}")
     if header.parent_hash != plan.experts_hash[header.expert]:
         raise _refused(ReleaseFault.WRONG_PARENT, f"it continues {header.parent_hash}, not the round's start")
-    if header.shapes != {name: tuple(shape) for name, shape in expected.shapes[header.expert].items()}:
-        raise _refused(ReleaseFault.WRONG_SHAPE, "its tensors are not the expert's")
+    whole = {name: tuple(shape) for name, shape in expected.shapes[header.expert].items()}
+    _check_shapes(header.shapes, whole, lower_ranks=expected.lower_ranks)
     if header.nonce in expected.taken:
         raise _refused(ReleaseFault.REPLAYED, f"the release {header.nonce} was taken before")
+
+
+def _check_shapes(found: Mapping[str, Shape], whole: Mapping[str, Shape], *, lower_ranks: bool) -> None:
+    if found == whole:
+        return
+    rank = lower_rank(found, whole)
+    if rank is None:
+        raise _refused(ReleaseFault.WRONG_SHAPE, "its tensors are not the expert's")
+    if not lower_ranks:
+        raise _refused(
+            ReleaseFault.LOWER_RANK, f"its B's have {rank} columns; only whole changes are counted here"
+        )
 
 
 def _check_norm(values: Mapping[str, NDArray[np.float32]], max_norm: float) -> None:
@@ -238,6 +260,10 @@ def _check_norm(values: Mapping[str, NDArray[np.float32]], max_norm: float) -> N
         raise _refused(ReleaseFault.NOT_FINITE, "it holds NaN or infinity")
     if norm > max_norm:
         raise _refused(ReleaseFault.NORM_TOO_LARGE, f"its norm {norm:.4g} is over {max_norm:.4g}")
+
+
+def _size(shapes: Mapping[str, Shape]) -> int:
+    return sum(math.prod(shape) for shape in shapes.values())
 
 
 def _is_shape(value: object) -> bool:

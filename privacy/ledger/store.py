@@ -24,7 +24,7 @@ from privacy.evaluation import NoisedEvaluation
 from privacy.handover import Handover
 from privacy.keys import PrivateKey, PublicKey
 from privacy.ledger import budget
-from privacy.ledger.account import Account, Reservation, Selftest
+from privacy.ledger.account import Account, Reservation, Selftest, Spend
 from privacy.ledger.database import Database, Transaction
 from privacy.ledger.entries import Entry, Kind, follow, moment, rotation
 from privacy.ledger.reading import Book, Summary, departures, read, summarise
@@ -170,16 +170,17 @@ class Ledger:
             )
         return releases
 
+    def paid(self, campaign: str, number: int) -> Reservation:
+        """What paid for a spent round. Raises `LedgerError` for a round that was not spent."""
+        return self._spend(campaign, number, TRAINING).reservation
+
     def release_key(self, campaign: str, number: int, purpose: str = TRAINING) -> PublicKey:
         """The key that sealed what answered a spent round (or evaluation): the one that held the ledger then.
 
         Raises `LedgerError` for a round that was not spent.
         """
-        account = self._read()
-        spend = account.spent.get((campaign, number, purpose))
-        if spend is None:
-            raise LedgerError(f"round {number} of {campaign} was not spent")
-        older = [old for sequence, old in account.rotations if sequence > spend.sequence]
+        spend = self._spend(campaign, number, purpose)
+        older = [old for sequence, old in self._read().rotations if sequence > spend.sequence]
         return PublicKey(bytes.fromhex(older[0])) if older else self._key.public
 
     def log_egress(self, records: Sequence[EgressRecord]) -> None:
@@ -309,6 +310,12 @@ class Ledger:
         """The account now; what is computed from it holds up no writer."""
         with self._current() as (_, account):
             return account
+
+    def _spend(self, campaign: str, number: int, purpose: str) -> Spend:
+        spend = self._read().spent.get((campaign, number, purpose))
+        if spend is None:
+            raise LedgerError(f"round {number} of {campaign} was not spent")
+        return spend
 
     def _check_key(self) -> None:
         if self._book.signer != self._key.public:

@@ -10,6 +10,7 @@ import pytest
 
 from privacy.codes import Refusal
 from privacy.errors import PolicyError
+from privacy.experts import ExpertForm
 from privacy.plan import Plan
 from privacy.policy import Policy, refusal
 from tests.privacy_cases import ASKED, BASE, CODE, DISTRIBUTED, MECHANISM, PLAN, POLICY
@@ -49,6 +50,17 @@ def test_limits_on_a_part_of_the_budget_are_read_and_may_be_left_out(tmp_path: P
     assert policy.hash != POLICY.hash
 
 
+def test_a_highest_rank_is_read_and_may_be_left_out(tmp_path: Path) -> None:
+    """Catches a bound that is lost on its way into the ledger, or that has a default; and policies of older ledgers."""
+    assert POLICY.max_rank is None
+    (tmp_path / "policy.toml").write_text(TEXT + "max_rank = 4\n")
+    policy = Policy.load(tmp_path / "policy.toml")
+    assert policy.max_rank == 4
+    assert Policy.from_dict(policy.to_dict()) == policy
+    older = {name: value for name, value in POLICY.to_dict().items() if name != "max_rank"}
+    assert Policy.from_dict(older) == POLICY
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -77,6 +89,9 @@ def test_limits_on_a_part_of_the_budget_are_read_and_may_be_left_out(tmp_path: P
         ("delta = 1e-5", "delta = 1e-5\nepsilon_per_day = 0", "epsilon_per_day = 0"),
         ("delta = 1e-5", 'delta = 1e-5\nepsilon_per_campaign = "4"', "epsilon_per_campaign = '4'"),
         ("delta = 1e-5", "delta = 1e-5\nminimum_evaluation_noise = 0", "minimum_evaluation_noise = 0"),
+        ("delta = 1e-5", "delta = 1e-5\nmax_rank = 0", "max_rank = 0: must be a whole number from 1"),
+        ("delta = 1e-5", "delta = 1e-5\nmax_rank = 4.0", "max_rank = 4.0"),
+        ("delta = 1e-5", "delta = 1e-5\nmax_rank = true", "max_rank = True"),
     ],
 )
 def test_a_wrong_policy_file_is_named_with_key_and_cure(
@@ -128,6 +143,17 @@ def with_mechanism(**changes: Any) -> Plan:
         (POLICY, DISTRIBUTED, BASE, Refusal.NOT_OFFERED),
         (replace(POLICY, distributed_trust=True), DISTRIBUTED, BASE, None),
         (replace(POLICY, distributed_trust=True), PLAN, BASE, None),
+        (replace(POLICY, max_rank=1), PLAN, BASE, None),
+        (replace(POLICY, distributed_trust=True, max_rank=3), DISTRIBUTED, BASE, Refusal.POLICY_RANK),
+        (replace(POLICY, distributed_trust=True, max_rank=4), DISTRIBUTED, BASE, None),
+        (
+            replace(POLICY, distributed_trust=True, max_rank=3, scales=("roi",)),
+            replace(
+                DISTRIBUTED, forms={**DISTRIBUTED.forms, "scale/roi": ExpertForm(3, 8.0)}
+            ),  # wsi's 4 are others'
+            BASE,
+            None,
+        ),
         (replace(POLICY, distributed_trust=True, colluding=2), DISTRIBUTED, BASE, Refusal.POLICY_TRUST),
         (
             replace(POLICY, distributed_trust=True, minimum_noise_multiplier=1.1),

@@ -175,6 +175,7 @@ ATTACKS = [
     Attack("expert-unheard-of", F.UNKNOWN_EXPERT, header={"expert": "scale/mri"}),
     Attack("other-parent", F.WRONG_PARENT, header={"parent_hash": OTHER}),
     Attack("taken-before", F.REPLAYED, header={"nonce": TAKEN}),
+    Attack("lower-rank", F.LOWER_RANK, header={"shapes": {"a.lora_B": [12, 2], "b.lora_B": [5, 2]}}),
     Attack("no-tensors", F.NOT_A_RELEASE, drop=ALL),
     Attack("no-tensors-and-says-so", F.WRONG_SHAPE, drop=ALL, header={"shapes": {}}),
     Attack("a-tensor-more", F.NOT_A_RELEASE, add={"q/x": np.ones((9, 4), np.int8), "s/x": SCALE}),
