@@ -65,6 +65,7 @@ from privacy.ledger.store import Ledger
 from privacy.plan import Plan
 from privacy.policy import refusal
 from privacy.randomness import RandomSource, SecureRandom
+from privacy.ranks import first_columns
 from privacy.receipt import Receipt
 from privacy.release import Expectation, seal
 from privacy.sealed_counts import CountsExpectation, seal_counts
@@ -211,7 +212,8 @@ class Agent:
             releases = self._reservations.paid_for(
                 plan, partial(self._judge, plan, parts), partial(self._sealed_round, plan, parts)
             )
-            shapes = {name: self._experts.attached(plan).shapes(name) for name in releases}
+            paid, whole = self._ledger.paid(plan.campaign, plan.round), self._experts.shapes(plan)
+            shapes = {name: first_columns(whole[name], paid.max_rank) for name in releases}
             expected = Expectation(plan, self._signer(plan), shapes, LIMIT, math.inf)
             return self._reply({RELEASE + name: data for name, data in releases.items()}, expected=expected)
 
@@ -284,12 +286,14 @@ class Agent:
 
     def _fitting(self, plan: Plan) -> Performance:
         """How much to compute at once on this device. Raises `PlanRefused` where the plan does not fit at all."""
-        trained = self._experts.attached(plan).trainable(plan.restricted(self._policy.experts))
+        names = plan.restricted(self._policy.experts)
+        trained = self._experts.attached(plan).trainable(names, self._policy.max_rank)
         try:
             performance, need = memory.fitting(
                 memory.Decoder.of(self._base),
                 memory.weights(self._base),
                 {name: tuple(value.shape) for name, value in trained.items()},
+                max(form.rank for form in plan.forms.values()),
                 memory.free_bytes(self._base.device) - self._set_aside,
                 plan.rollouts,
                 plan.longest_answer,
@@ -332,6 +336,7 @@ class Agent:
                 shared_sum=None
                 if self._team is None
                 else partial(self._team.clipped_sum, rewarded=curve.rewarded),
+                max_rank=reservation.max_rank,
             )
 
         deltas = self._while_readable(trained)

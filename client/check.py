@@ -26,6 +26,7 @@ from privacy.enrolment import node_key
 from privacy.enrolment.expiry import Level
 from privacy.errors import PrivacyError
 from privacy.ledger.store import Ledger
+from privacy.ranks import first_columns
 from privacy.secagg.terms import FEWEST
 
 RANK, ROLLOUTS, ANSWER_TOKENS = 16, 8, 256  # of the round that memory is reckoned for
@@ -129,7 +130,8 @@ def _memory(home: Home) -> Iterator[Finding]:
     _, need = memory.fitting(
         memory.Decoder.of(base),
         memory.resident(base.model.parameters()),
-        memory.expert_shapes(base, home.policy.experts, RANK),
+        first_columns(memory.expert_shapes(base, home.policy.experts, RANK), home.policy.max_rank),
+        RANK,
         free,
         ROLLOUTS,
         ANSWER_TOKENS,

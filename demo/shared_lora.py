@@ -35,9 +35,9 @@ class SharedLora(Experts):
         shared.names = (SHARED,)
         return shared
 
-    def trainable(self, names: Iterable[str]) -> dict[str, Tensor]:
+    def trainable(self, names: Iterable[str], max_rank: int | None = None) -> dict[str, Tensor]:
         """The parameters of the one LoRA, whichever experts are named."""
-        return super().trainable([SHARED] if list(names) else [])
+        return super().trainable([SHARED] if list(names) else [], max_rank)
 
     @contextmanager
     def gated(self, scale: str | None, gates: Gates) -> Iterator[None]:

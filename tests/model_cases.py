@@ -108,7 +108,9 @@ def draw_of(
     inputs: LoadInputs,
     asked: Plan | None = None,
     performance: Performance = DEFAULT,
+    max_rank: int | None = None,
 ) -> Draw:
     """A draw of these patients that trains these experts; without a plan, for losses, which ask for none."""
     asked = asked or plan(experts.base.hash, "sft", Mechanism(1.0, 0.0, 1.0, 1, 5), ["scale/roi"])
-    return Draw(experts, experts.trainable(names), samples, seeds, asked, inputs, performance)
+    trained = experts.trainable(names, max_rank)
+    return Draw(experts, trained, samples, seeds, asked, inputs, performance)

@@ -7,7 +7,7 @@ that however many are active the layer costs three products. Factors are float32
 base.
 
 While a `GradientTape` is attached, the backward pass leaves each row's gradient of the trained experts' B
-with the tape instead of summing it over the batch.
+with the tape instead of summing it over the batch; of a B of which the first columns train, theirs alone is computed.
 
 Shapes: N rows, T tokens, R the sum of the active experts' ranks.
 """
@@ -35,6 +35,9 @@ class Tape(Protocol):
 
     def records(self, key: str) -> bool:
         """Whether the parameter `key` is being trained."""
+
+    def columns(self, key: str) -> int:
+        """How many of its columns are: the first."""
 
     def add(self, key: str, per_row: Tensor, rows: Tensor) -> None:
         """Add per_row [N, ...], one gradient a row, to the gradients of the patients in rows [N]."""
@@ -153,9 +156,9 @@ class ExpertLinear(AdapterLinear):
             y = base(x) if self.whole is None else functional.linear(x, self.whole, base.bias)
             return y + functional.linear(u, stack.b)
         recorded = [
-            (columns, self.key(name))
+            (slice(columns.start, columns.start + self.tape.columns(key)), key)
             for name, columns in stack.layout.columns
-            if self.tape.records(self.key(name))
+            if self.tape.records(key := self.key(name))
         ]
         return _RecordedStack.apply(x, self.tape.anchor, self, stack.a, stack.b, gates, recorded, self.tape)
 
@@ -179,7 +182,7 @@ class RecordedLinear(nn.Linear):
 
 
 class _RecordedStack(torch.autograd.Function):
-    """x [N, T, in] -> y [N, T, out]; the gradient of each recorded B goes to the tape as [N, out, r]."""
+    """x [N, T, in] -> y [N, T, out]; the gradient of each recorded B's trained columns goes to the tape as [N, out, r]."""
 
     @staticmethod
     def forward(ctx, x, anchor, layer, a, b, gates, recorded, tape):  # type: ignore[no-untyped-def]

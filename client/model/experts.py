@@ -28,6 +28,7 @@ from client.model.prompt_tokens import PromptBuilder
 from client.tasks.prompt import thinking
 from client.tasks.sample import Sample
 from privacy.experts import EXPERTS, ROUTER, TASKS, ExpertForm
+from privacy.ranks import is_b
 
 WSI = "scale/wsi"
 
@@ -177,14 +178,17 @@ class Experts:
         prompts = self.prompts
         return prompts.text_tokens(thinking(sample)), len(prompts.answer(prompts.true_answer(sample)))
 
-    def trainable(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """`expert::tensor` -> the live parameter, for all tensors of these experts that train and travel."""
+    def trainable(self, names: Iterable[str], max_rank: int | None = None) -> dict[str, Tensor]:
+        """`expert::tensor` -> the live parameter, for all tensors of these experts that train and travel; of each B, a view
+        of its first `max_rank` columns at most (None: of all).
+        """
         found: dict[str, Tensor] = {}
         for name in sorted(names):
             self._known(name)
             for layer in self.layers:
                 if layer.holds(name):
-                    found[layer.key(name)] = layer.factors(name)[1]
+                    _, b = layer.factors(name)
+                    found[layer.key(name)] = b if max_rank is None else b[:, :max_rank]
             if name == WSI:
                 found[self._projector.out.key] = self._projector.out.weight
                 found[f"{WSI}::projector.out.bias"] = self._projector.out.bias
@@ -193,16 +197,18 @@ class Experts:
         return found
 
     @torch.no_grad()
-    def write(self, values: Mapping[str, Tensor]) -> None:
-        """Set live parameters from `expert::tensor` -> value; ExpertError on an unknown key or a wrong
-        shape.
+    def write(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Set live parameters from `expert::tensor` -> value, and return them; where a B's value has fewer columns, its
+        first are meant.
+
+        ExpertError, and nothing changed, on an unknown key or a wrong shape.
         """
-        parameters = self.trainable({key.split("::")[0] for key in values})
+        ranks = [value.shape[-1] for key, value in values.items() if is_b(key) and value.dim() == 2]
+        parameters = self.trainable({key.split("::")[0] for key in values}, max(ranks, default=None))
         for key, value in values.items():
             if key not in parameters or parameters[key].shape != value.shape:
                 raise ExpertError(f"{key} of shape {tuple(value.shape)} is no tensor of these experts")
-        for key, value in values.items():
-            parameters[key].copy_(value)
+        return {key: parameters[key].copy_(value) for key, value in values.items()}
 
     def export(self, name: str) -> dict[str, np.ndarray]:
         """The expert's tensors that travel, float32, a copy."""

@@ -48,6 +48,10 @@ class GradientTape:
         """Whether the parameter is being trained."""
         return key in self.gradients
 
+    def columns(self, key: str) -> int:
+        """How many of the parameter's columns are: the first."""
+        return self.gradients[key].shape[-1]
+
     def add(self, key: str, per_row: Tensor, rows: Tensor) -> None:
         """Add one gradient a row, per_row [N, ...], to the patients of rows [N]."""
         if len(per_row) != len(rows):

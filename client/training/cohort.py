@@ -53,11 +53,14 @@ def cohort_of(
     load_inputs: LoadInputs,
     plan: Plan,
     performance: Performance,
+    max_rank: int | None = None,
 ) -> Cohort:
-    """The patients of the samples that train any of the `trained` experts, and are not too long."""
+    """The patients of the samples that train any of the `trained` experts, and are not too long; `max_rank` columns at most
+    of each B train (None: all).
+    """
     fit = (sample for sample in samples if trains(sample, trained) and not too_long(experts, sample, plan))
     of_patients = by_kind(fit, lambda sample: sample.patient)
-    return Cohort(experts, experts.trainable(trained), of_patients, plan, load_inputs, performance)
+    return Cohort(experts, experts.trainable(trained, max_rank), of_patients, plan, load_inputs, performance)
 
 
 def trains(sample: Sample, trained: Collection[str]) -> bool:

@@ -61,9 +61,9 @@ class Begin:
 
 @dataclass(frozen=True)
 class Step:
-    """A step's draw, and the names of the parameters, whose values follow."""
+    """A step's draw, and the shapes of the parameters that train, by name, whose values follow in this order."""
 
-    parameters: tuple[str, ...]
+    parameters: Mapping[str, tuple[int, ...]]
     samples: Sequence[Sequence[Sample]]
     seeds: Sequence[int]
     performance: Performance
@@ -88,9 +88,9 @@ class Team:
         Raises the SlideError that any process met, so that the leader leaves that slide out; any other failure of
         another process is a `WorkerError`.
         """
-        names = tuple(sorted(draw.parameters))
-        self._tell(Step(names, draw.samples, draw.seeds, draw.performance))
-        for name in names:
+        shapes = {name: tuple(draw.parameters[name].shape) for name in sorted(draw.parameters)}
+        self._tell(Step(shapes, draw.samples, draw.seeds, draw.performance))
+        for name in shapes:
             value = draw.parameters[name].detach().to("cpu", torch.float32).contiguous()
             dist.broadcast(value, src=0, group=self.group)
         return self._share(draw, rewarded)
@@ -109,12 +109,10 @@ class Team:
                 continue
             assert held is not None, "a step before its round"
             plan, experts = held
-            parameters = experts.trainable({name.split("::")[0] for name in told.parameters})
-            values = {name: torch.empty(parameters[name].shape) for name in told.parameters}
+            values = {name: torch.empty(shape) for name, shape in told.parameters.items()}
             for value in values.values():
                 dist.broadcast(value, src=0, group=self.group)
-            experts.write(values)
-            trained = {name: parameters[name] for name in told.parameters}
+            trained = experts.write(values)
             draw = Draw(experts, trained, told.samples, told.seeds, plan, load_inputs, told.performance)
             try:
                 self._share(draw, lambda task, rewards: None)

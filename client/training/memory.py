@@ -154,16 +154,17 @@ def need(
     decoder: Decoder,
     weights: int,
     trained: Mapping[str, Sequence[int]],
+    rank: int,
     performance: Performance,
     rollouts: int,
     longest_answer: int,
 ) -> Need:
     """What training needs at most: `weights` bytes lie on the device, `trained` are the shapes of what trains.
 
-    `rollouts` and `longest_answer` are the plan's; in SFT there are no rollouts.
+    `rank` is the highest of the plan's experts, all of whose columns are in the forward pass, whatever trains; `rollouts`
+    and `longest_answer` are the plan's too, and in SFT there are no rollouts.
     """
     sizes = [math.prod(shape) for shape in trained.values()]
-    rank = max((shape[-1] for name, shape in trained.items() if name.endswith("lora_B")), default=0)
     answers = max(1, rollouts)
     answer = longest_answer if rollouts else longest_answer + THOUGHT_TOKENS + FORM_TOKENS
     prompt = decoder.visual + FRAME_TOKENS + PROMPT_TOKENS
@@ -241,6 +242,7 @@ def fitting(
     decoder: Decoder,
     weights: int,
     trained: Mapping[str, Sequence[int]],
+    rank: int,
     free: int,
     rollouts: int,
     longest_answer: int,
@@ -250,7 +252,7 @@ def fitting(
     Raises `DeviceMemoryError` where none does.
     """
     for performance in LADDER:
-        wanted = need(decoder, weights, trained, performance, rollouts, longest_answer)
+        wanted = need(decoder, weights, trained, rank, performance, rollouts, longest_answer)
         if wanted.more <= free:
             return performance, wanted
     raise DeviceMemoryError(

@@ -55,6 +55,7 @@ def train_round(
     resume: StepState | None = None,
     keep: Keep = lambda state: None,
     shared_sum: StepSum | None = None,
+    max_rank: int | None = None,
 ) -> dict[str, ExpertDelta]:
     """Train the `trained` experts (those of the plan that the hospital allows) by the plan's mechanism, from the
     weights that they hold.
@@ -63,10 +64,11 @@ def train_round(
     `sampling_rate * nominal_patients`. Samples that train none of the experts, or are too long, are left out. `progress(step,
     of)` is told of each step's end, after `keep` had the state; `resume` is such a state of this very round, whose
     steps are not taken again. `shared_sum` (`distributed.Team.clipped_sum`) takes the stage's gradients in several
-    processes, in place of `gradients` in this one. Afterwards the experts hold the trained weights.
+    processes, in place of `gradients` in this one. With `max_rank` the first columns of each B train, so many at most, and
+    the deltas hold these alone. Afterwards the experts hold the trained weights.
     """
     mechanism = plan.mechanism
-    cohort = cohort_of(experts, trained, samples, load_inputs, plan, performance)
+    cohort = cohort_of(experts, trained, samples, load_inputs, plan, performance, max_rank)
     descent = _descent(cohort.parameters, plan, resume)
     experts.write(descent.parameters)
     for step in range(descent.steps_taken, mechanism.steps):

@@ -25,6 +25,7 @@ from privacy.evaluation import Evaluation
 from privacy.experts import ExpertForm, same_form
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
+from privacy.ranks import is_b
 from privacy.receipt import ACCEPTED, Receipt
 from tests.unit.client.conftest import MECHANISM, SFT, Fixed, House, ask, spoilt
 
@@ -390,6 +391,53 @@ def test_a_round_from_before_a_key_rotation_is_sent_again_as_it_was(house: MakeH
                 new.verify(signature, payload, keys.Purpose.RELEASE)
         else:
             key.verify(signature, payload, keys.Purpose.RELEASE)
+
+
+def bounded(house: MakeHouse, max_rank: int) -> House:
+    """A hospital that trains so many columns at most, of the plan's two."""
+    place = house()
+    policy = place.home.folder / "policy.toml"
+    policy.write_text(policy.read_text() + f"max_rank = {max_rank}\n")
+    return place
+
+
+def test_what_leaves_has_the_columns_that_the_policy_lets_train(house: MakeHouse) -> None:
+    """Catches a bound that the agent reads and does not go by, or goes by after its policy has changed: a round that is
+    asked again is sent as it was.
+    """
+    place = bounded(house, 1)
+    first = ask(place.agent(), "train", place.request(place.plan()))
+    for name in SFT:
+        header = json.loads(tensors.read_metadata(first[f"release/{name}"][68:], 1 << 28))
+        whole = {key: list(value.shape) for key, value in tensors.decode(place.states[name], 1 << 28).items()}
+        assert {shape[-1] for key, shape in header["shapes"].items() if is_b(key)} == {1}
+        assert {key: shape for key, shape in header["shapes"].items() if not is_b(key)} == {
+            key: shape for key, shape in whole.items() if not is_b(key)
+        }
+        assert header["shapes"].keys() == whole.keys()
+    policy = place.home.folder / "policy.toml"
+    policy.write_text(policy.read_text().replace("max_rank = 1", "max_rank = 2"))
+    agent = place.agent()
+    assert ask(agent, "train", place.request(place.plan())) == first
+    assert len(ask(agent, "train", place.request(place.plan(2)))["release/scale/roi"]) > len(
+        first["release/scale/roi"]
+    )
+
+
+def test_more_columns_than_that_never_leave(house: MakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches training that passes the bound by: neither sealed nor sent, and what it cost stays charged."""
+    place = bounded(house, 1)
+    agent = place.agent()
+    train = agents.train_round
+
+    def unbound(*arguments: object, max_rank: int | None, **others: object) -> object:
+        assert max_rank == 1
+        return train(*arguments, **others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(agents, "train_round", unbound)
+    assert code(ask(agent, "train", place.request(place.plan()))) == Refusal.INTERNAL
+    summary = place.ledger().summary()
+    assert (summary.spent, summary.voided) == (0, 1)
 
 
 def test_an_agent_that_died_in_training_gives_the_round_back_at_its_next_start(house: MakeHouse) -> None:

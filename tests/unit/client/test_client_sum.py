@@ -327,6 +327,24 @@ def test_what_was_asked_before_a_restart_is_asked_in_vain_after_it(house: MakeHo
     assert len(here.ledger().summary().events) == 1
 
 
+@pytest.mark.parametrize(("max_rank", "answer"), [(1, b"refused: policy-rank"), (2, b"")])
+def test_a_hospital_of_a_lower_rank_takes_no_part_in_a_sum(
+    house: MakeHouse, max_rank: int, answer: bytes
+) -> None:
+    """Catches a share that lacks columns, and one that is paid for before that shows."""
+    here = offering(house)
+    policy = here.home.folder / "policy.toml"
+    policy.write_text(policy.read_text() + f"max_rank = {max_rank}\n")
+    round_, agent = SumRound.of(here), here.agent()
+    assert round_.plan.forms["scale/roi"].rank == 2
+    assert round_.ask(agent, "advertise").startswith(answer)
+    if answer:
+        assert round_.ask(agent, "mask") == answer
+        assert here.ledger().summary().events == ()
+    else:
+        assert not round_.ask(agent, "advertise").startswith(b"refused")
+
+
 def test_policy_and_kind_of_plan_decide_what_is_answered(house: MakeHouse) -> None:
     """Catches a sum where the policy offers none, releases under a plan that paid for a sum, and the other way round."""
     here = house()

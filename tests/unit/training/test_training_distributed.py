@@ -74,15 +74,21 @@ def asked(experts: Experts, stage: str, mechanism: Mechanism) -> Plan:
     return plan(experts.base.hash, stage, mechanism, SFT if stage == "sft" else GRPO, **extra)
 
 
-@pytest.mark.parametrize("who", ["abcde", "ab", "a", ""])
+@pytest.mark.parametrize(
+    ("who", "max_rank"), [("abcde", None), ("abcde", 2), ("ab", None), ("a", 1), ("", None)]
+)
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
-def test_the_clipped_sum_is_that_of_one_process(tiny_base: Path, team: Team, stage: str, who: str) -> None:
-    """Catches a patient lost, taken twice, given another's seed, or clipped after the shares were added."""
+def test_the_clipped_sum_is_that_of_one_process(
+    tiny_base: Path, team: Team, stage: str, who: str, max_rank: int | None
+) -> None:
+    """Catches a patient lost, taken twice, given another's seed, or clipped after the shares were added; and processes
+    that train other columns than the leader.
+    """
     experts = fresh(Base.load(tiny_base))
     told = asked(experts, stage, Mechanism(0.05, 1.0, 0.5, 1, 5))
     drawn, seeds = [samples_of(name) for name in who], [ord(name) for name in who]
     inputs, slowly = Failing(experts.base), Performance(patients=2)
-    given = draw_of(experts, told.experts, drawn, seeds, inputs, told, slowly)
+    given = draw_of(experts, told.experts, drawn, seeds, inputs, told, slowly, max_rank)
     team.begin(told, {})
     ours, theirs = team.clipped_sum(given), clipped_sum(given)
     assert ours.sensitivity == theirs.sensitivity

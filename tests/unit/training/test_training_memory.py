@@ -15,6 +15,7 @@ from client.training.batch import Performance
 from client.training.round import clipped_sum
 from privacy.experts import EXPERTS, same_form
 from privacy.mechanism import Mechanism
+from privacy.ranks import first_columns
 from tests.live_memory import LiveMemory
 from tests.model_cases import GRPO, SFT, Inputs, draw_of, plan, randomise, samples_of
 from tests.tiny_base import Size, write_tiny_base
@@ -43,15 +44,16 @@ def test_live_memory_counts_what_is_alive_once() -> None:
 
 @dataclass(frozen=True)
 class Case:
-    """A base's size, a stage, and how much is computed at once."""
+    """A base's size, a stage, how much is computed at once, and how many columns of rank 8 train (None: all)."""
 
     size: Size
     stage: str
     performance: Performance
+    max_rank: int | None = None
 
     def __str__(self) -> str:
         checkpointing = "checkpointed" if self.performance.checkpointing else "kept"
-        return f"{self.size.text}-{self.stage}-{self.performance.tokens}-{checkpointing}"
+        return f"{self.size.text}-{self.stage}-{self.performance.tokens}-{checkpointing}-{self.max_rank or 8}"
 
 
 CASES = [
@@ -62,7 +64,7 @@ CASES = [
     for size in (MID, GROUPED)
     for stage in ("sft", "grpo")
     for tokens, checkpointing in ((2048, False), (2048, True), (1024, True))
-]
+] + [Case(MID, "sft", Performance(PATIENTS, 2048, 2048), 2)]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -77,16 +79,19 @@ def test_the_peak_is_at_most_the_need_and_at_least_a_quarter(
     names = SFT if case.stage == "sft" else GRPO
     extra = {} if case.stage == "sft" else {"rollouts": 4, "kl_beta": 0.04, "max_answer_tokens": 24}
     asked = plan(base.hash, case.stage, Mechanism(1.0, 1.0, 0.5, 1, 5), names, **extra)
-    trained = experts.trainable(names)
+    trained = experts.trainable(names, case.max_rank)
     inputs = Inputs(base)
     drawn = [samples_of(f"{i}p") for i in range(PATIENTS)]
     inputs([sample for samples in drawn for sample in samples])
     with LiveMemory() as live:
-        clipped_sum(draw_of(experts, names, drawn, range(PATIENTS), inputs, asked, case.performance))
+        clipped_sum(
+            draw_of(experts, names, drawn, range(PATIENTS), inputs, asked, case.performance, case.max_rank)
+        )
     need = memory.need(
         memory.Decoder.of(base),
         0,
         {name: tuple(value.shape) for name, value in trained.items()},
+        8,
         case.performance,
         asked.rollouts,
         asked.longest_answer,
@@ -100,21 +105,35 @@ def test_checkpointing_and_smaller_budgets_need_less(tiny_base: Path) -> None:
     base = Base.load(tiny_base)
     shapes = memory.expert_shapes(base, GRPO, 16)
     decoder = memory.Decoder.of(base)
-    needs = [memory.need(decoder, 0, shapes, rung, 8, 256).more for rung in memory.LADDER]
+    needs = [memory.need(decoder, 0, shapes, 16, rung, 8, 256).more for rung in memory.LADDER]
     assert needs == sorted(needs, reverse=True)
     assert len(set(needs)) > 3
+
+
+def test_fewer_columns_need_fewer_gradients_and_as_much_of_all_else(tiny_base: Path) -> None:
+    """Catches a plan of rank 16 that is reckoned as of rank 4, or refused, where four columns of it train."""
+    base = Base.load(tiny_base)
+    shapes, decoder = memory.expert_shapes(base, GRPO, 16), memory.Decoder.of(base)
+    whole, lower = (
+        memory.need(decoder, 0, trained, 16, Performance(), 8, 256)
+        for trained in (shapes, first_columns(shapes, 4))
+    )
+    assert 4 * lower.gradients == whole.gradients
+    assert 4 * lower.descent == whole.descent
+    assert (lower.sampling, lower.logits) == (whole.sampling, whole.logits)
+    assert 0.5 * whole.activations < lower.activations < whole.activations
 
 
 def test_a_round_that_fits_nowhere_is_refused_and_says_what_to_do(tiny_base: Path) -> None:
     """Catches training that the kernel ends; and a machine with room that is set to crawl."""
     base = Base.load(tiny_base)
     shapes, decoder = memory.expert_shapes(base, GRPO, 16), memory.Decoder.of(base)
-    assert memory.fitting(decoder, 0, shapes, 1 << 40, 0, 256)[0] == Performance()
-    slow, need = memory.fitting(decoder, 0, shapes, 1 << 26, 0, 256)
+    assert memory.fitting(decoder, 0, shapes, 16, 1 << 40, 0, 256)[0] == Performance()
+    slow, need = memory.fitting(decoder, 0, shapes, 16, 1 << 26, 0, 256)
     assert slow != Performance()
     assert need.more <= 1 << 26
     with pytest.raises(memory.DeviceMemoryError, match="smaller base"):
-        memory.fitting(decoder, 0, shapes, 1 << 16, 0, 256)
+        memory.fitting(decoder, 0, shapes, 16, 1 << 16, 0, 256)
 
 
 def test_the_shapes_before_experts_are_attached_are_those_after(tiny_base: Path) -> None:
