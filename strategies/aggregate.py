@@ -2,6 +2,9 @@
 
     gathered releases --rule--> change --shrinkage--> change --optimiser--> step, added to the start
 
+Where hospitals have different ranks, all of it is done for each block of columns over those who train it; columns that
+nobody trains, or fewer than the rule needs, stay as they were, and so does what is remembered of them.
+
 Pure, and the same to the last bit whatever order releases came in. Memory: the new state and memory, one tensor in
 float64, and some blocks of all hospitals (`strategies.gathered.STACK_BYTES` each), however many hospitals there are.
 """
@@ -18,11 +21,11 @@ from numpy.typing import NDArray
 from privacy.plan import Plan
 from strategies import shrink
 from strategies.drift import Drift, DriftSums, drift
-from strategies.errors import RecipeError
-from strategies.gathered import Gathered, State
+from strategies.errors import AggregationError, RecipeError
+from strategies.gathered import Change, Columns, Gathered, State
 from strategies.noise import delta_noise, noise_norm
 from strategies.optimiser import Memory, Optimiser
-from strategies.rules import Mean, Median, MultiKrum, NormBound, Rule, TrimmedMean
+from strategies.rules import Mean, Median, MultiKrum, NormBound, Rule, TrimmedMean, Weights
 from strategies.weighting import EQUAL, WEIGHTINGS, Weighting
 
 MEAN, NORM_BOUND, MEDIAN, TRIMMED_MEAN, MULTI_KRUM = (
@@ -90,17 +93,22 @@ class Recipe:
 class Report:
     """What came of an expert's round, public: whose releases, `shares` of weight, and how far they agree.
 
-    `too_few` where the rule needs more releases than there were, so that the expert was left as it was.
+    `too_few` where the rule needs more releases than there were, so that the expert was left as it was. `ranks` of those
+    who trained the first columns only; then shares and agreement are of the columns that all trained.
     """
 
     hospitals: tuple[str, ...]
     too_few: bool
     shares: dict[str, float]
     drift: Drift
+    ranks: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {**asdict(self), "hospitals": list(self.hospitals)}
+        """As JSON values; `ranks` only where there are any."""
+        said = {**asdict(self), "hospitals": list(self.hospitals)}
+        if not self.ranks:
+            del said["ranks"]
+        return said
 
 
 @dataclass(frozen=True)
@@ -116,40 +124,72 @@ def aggregate(gathered: Gathered, recipe: Recipe, plan: Plan, memory: Memory | N
     """Aggregate one expert; `memory` is what the optimiser remembered after the expert's last round (None for no such).
 
     With fewer releases than the rule needs, state and memory stay as they are: the very same objects. Inputs are left
-    as they are. Raises `AggregationError` where a release can't be weighed.
+    as they are. Raises `AggregationError` where a release can't be weighed, or is of a lower rank than the rule takes.
     """
     memory = recipe.optimiser.begin(gathered.start) if memory is None else memory
-    rule, noise, sums = recipe.combining, delta_noise(plan), DriftSums(len(gathered.releases), gathered.size)
+    rule, noise = recipe.combining, delta_noise(plan)
+    sums = DriftSums(len(gathered.releases), gathered.common)
+    if gathered.ranks and not rule.by_columns:
+        raise AggregationError(f"{recipe.rule} takes no release of a lower rank: {', '.join(gathered.ranks)}")
+
+    def report(shares: dict[str, float], *, too_few: bool) -> Report:
+        agreement = drift(gathered.hospitals, sums, noise)
+        return Report(gathered.hospitals, too_few, shares, agreement, dict(gathered.ranks))
+
     if len(gathered.releases) < rule.least:
-        for rows in gathered.all():
+        for rows in gathered.shared():
             sums.add(rows)
-        return Aggregate(
-            gathered.start,
-            memory,
-            Report(gathered.hospitals, True, {}, drift(gathered.hospitals, sums, noise)),
-        )
-    weights = rule.weigh(gathered, noise_norm(plan, gathered.size))
+        return Aggregate(gathered.start, memory, report({}, too_few=True))
+    weights = rule.weigh(gathered, np.array([noise_norm(plan, size) for size in gathered.sizes]))
     state: dict[str, NDArray[np.float32]] = {}
     remembered: dict[str, NDArray[np.float32]] = {}
-    all_of_it = np.empty(gathered.size, np.float32)  # one piece of memory is had sooner than hundreds
+    # One piece of memory is had sooner than hundreds.
+    all_of_it = np.empty(sum(value.size for value in gathered.start.values()), np.float32)
     scratch = np.empty(max((value.size for value in gathered.start.values()), default=0), np.float32)
     first = 0
     for tensor, start in gathered.start.items():
-        flat = scratch[: start.size]
-        for block in gathered.blocks(tensor):
-            rows = gathered.read(block)
-            sums.add(rows)
-            rule.combine(rows, weights, flat[block.first : block.first + block.size])
-        change = shrink.shrunk(
-            flat.reshape(start.shape), noise.variance * weights.noise_share, recipe.shrinkage
-        )
-        step, new = recipe.optimiser.step(tensor, change, memory)
-        state[tensor] = all_of_it[first : first + start.size].reshape(start.shape)
-        np.add(start, step, out=state[tensor], casting="same_kind")
+        state[tensor] = new = all_of_it[first : first + start.size].reshape(start.shape)
         first += start.size
-        remembered |= new
+        parts = _combined(gathered, tensor, rule, weights, sums, scratch)
+        if parts[0].columns.where is not ...:  # some may be nobody's
+            new[...] = start
+        held = memory
+        for part in parts:
+            where, variance = part.columns.where, noise.variance * part.weights.noise_share
+            change = shrink.shrunk(part.change.reshape(part.columns.shape), variance, recipe.shrinkage)
+            step, held = recipe.optimiser.step(tensor, change, held, where)
+            np.add(start[where], step, out=new[where], casting="same_kind")
+        remembered |= held
     shares = [float(f"{share:.{_DIGITS}g}") for share in weights.each / weights.divisor]
     told = dict(zip(gathered.hospitals, shares, strict=True))
-    return Aggregate(
-        state, remembered, Report(gathered.hospitals, False, told, drift(gathered.hospitals, sums, noise))
-    )
+    return Aggregate(state, remembered, report(told, too_few=False))
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Columns of a tensor, the weights of those who train them, and what comes of their changes, flat."""
+
+    columns: Columns
+    weights: Weights
+    change: Change
+
+
+def _combined(
+    gathered: Gathered, tensor: str, rule: Rule, weights: Weights, sums: DriftSums, scratch: Change
+) -> list[_Part]:
+    """The changes of a tensor, in `scratch`, of the columns that enough hospitals train, those of all of them first."""
+    parts: list[_Part] = []
+    first = 0
+    for columns in gathered.columns(tensor):
+        if len(columns.places) >= rule.least:
+            part = _Part(columns, weights.of(columns.places), scratch[first : first + columns.size])
+            parts.append(part)
+            first += columns.size
+    for block in gathered.blocks(tensor):
+        rows = gathered.read(block)
+        for part in parts:
+            own, across = part.columns.of(rows, block), part.columns.across
+            if part is parts[0]:
+                sums.add(own)
+            rule.combine(own, part.weights, part.change[block.start * across : block.stop * across])
+    return parts

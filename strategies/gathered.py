@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from types import EllipsisType
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.ranks import lower_rank
 from strategies.errors import AggregationError
 
 State = Mapping[str, NDArray[np.float32]]
@@ -22,6 +25,7 @@ Rows = Sequence[
 ]  # one hospital's values of a block each; read-only, as they may be its own
 Change = NDArray[np.float32]  # what comes of them
 Values = NDArray[np.float64]
+Where = EllipsisType | tuple[EllipsisType, slice]  # an index into a tensor: all of it, or columns
 
 STACK_BYTES = 4 << 20  # of one block of all hospitals; a rule needs some such blocks at once, but no more
 _CACHED = 1 << 15  # values of a block at most: those of eight hospitals, 1 MiB, stay in the processor's cache
@@ -42,7 +46,7 @@ class Contribution(Protocol):
 
     @property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
-        """Of its tensors."""
+        """Of its tensors; of a lower rank, where each B has fewer columns than the expert's (`privacy.ranks`)."""
         ...
 
     @property
@@ -67,12 +71,44 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Columns:
+    """Columns of a tensor that the same hospitals train: `places` of theirs among the releases. `where` they lie in the
+    tensor: anywhere in it (`...`) where all train all of it.
+    """
+
+    places: tuple[int, ...]
+    where: Where
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Values."""
+        return math.prod(self.shape)
+
+    @property
+    def across(self) -> int:
+        """Values of a row."""
+        return math.prod(self.shape[1:])
+
+    def of(self, rows: Rows, block: Block) -> Rows:
+        """What the hospitals that train these columns change there, of what all of them change in the block."""
+        if self.where is ...:
+            return rows
+        count = block.stop - block.start
+        return [rows[place].reshape(count, -1)[self.where].reshape(-1) for place in self.places]
+
+
+@dataclass(frozen=True)
 class Gathered:
-    """Checked releases of one expert, one a hospital, in the order of the hospitals' names. Made by `gather`."""
+    """Checked releases of one expert, one a hospital, in the order of the hospitals' names. Made by `gather`.
+
+    `ranks` are of those hospitals that train the first columns of each B only.
+    """
 
     expert: str
     start: State
     releases: tuple[Contribution, ...]
+    ranks: Mapping[str, int]
 
     @property
     def hospitals(self) -> tuple[str, ...]:
@@ -80,9 +116,30 @@ class Gathered:
         return tuple(release.hospital for release in self.releases)
 
     @property
-    def size(self) -> int:
-        """Values of the expert."""
-        return sum(value.size for value in self.start.values())
+    def sizes(self) -> list[int]:
+        """Values of each release."""
+        return [sum(map(math.prod, release.shapes.values())) for release in self.releases]
+
+    @property
+    def common(self) -> int:
+        """Values that all releases have; those of the expert where there are none."""
+        return sum(self.columns(tensor)[0].size for tensor in self.start)
+
+    def columns(self, tensor: str) -> tuple[Columns, ...]:
+        """The tensor's columns by who trains them: first those that all do; columns that nobody does are left out."""
+        shape = self.start[tensor].shape
+        places = range(len(self.releases))
+        if all(release.shapes[tensor] == shape for release in self.releases):
+            return (Columns(tuple(places), ..., shape),)
+        held = [release.shapes[tensor][-1] for release in self.releases]
+        return tuple(
+            Columns(
+                tuple(place for place in places if held[place] >= last),
+                (..., slice(first, last)),
+                (*shape[:-1], last - first),
+            )
+            for first, last in pairwise((0, *sorted(set(held))))
+        )
 
     def blocks(self, tensor: str) -> Iterator[Block]:
         """The tensor in blocks of whole rows: as many as the budget and the processor's cache hold, one at least."""
@@ -106,25 +163,36 @@ class Gathered:
             for block in self.blocks(tensor):
                 yield self.read(block)
 
+    def shared(self) -> Iterator[Rows]:
+        """As `all`, of the columns that all releases have."""
+        for tensor in self.start if self.releases else ():
+            columns = self.columns(tensor)[0]
+            for block in self.blocks(tensor):
+                yield columns.of(self.read(block), block)
+
 
 def gather(expert: str, start: State, releases: Iterable[Contribution]) -> Gathered:
     """Put releases in order.
 
-    Raises `AggregationError` where one is another expert's, has other tensors or shapes, or is a hospital's second:
-    such a release must be refused, by name, before it comes here.
+    Raises `AggregationError` where one is another expert's, has other tensors or shapes (but for B's of a lower rank), or
+    is a hospital's second: such a release must be refused, by name, before it comes here.
     """
     found = tuple(sorted(releases, key=lambda release: release.hospital))
     wanted = {name: value.shape for name, value in start.items()}
+    ranks: dict[str, int] = {}
     for before, release in zip((None, *found), found, strict=False):
         if release.expert != expert:
             raise AggregationError(f"a release of {release.expert} was added to {expert}")
         if before is not None and before.hospital == release.hospital:
             raise AggregationError(f"{release.hospital} released {expert} twice")
-        if dict(release.shapes) != wanted:
+        if dict(release.shapes) == wanted:
+            continue
+        if (rank := lower_rank(release.shapes, wanted)) is None:
             raise AggregationError(
                 f"{release.hospital}'s {expert} has other tensors or shapes: check it first"
             )
-    return Gathered(expert, start, found)
+        ranks[release.hospital] = rank
+    return Gathered(expert, start, found, ranks)
 
 
 def squared_norms(gathered: Gathered) -> Values:

@@ -151,6 +151,7 @@ class Intake:
             max_norm=norm_bound(self._terms.plan, shapes),
             code_hashes=self._terms.code_hashes,
             taken=self._taken,
+            lower_ranks=self._terms.recipes[expert].combining.by_columns,
         )
 
     def _check_noise(self, release: Release) -> None:

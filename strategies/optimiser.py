@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from privacy import tensors
 from privacy.errors import WireError
 from strategies.errors import AggregationError, RecipeError
-from strategies.gathered import Change, State, Values
+from strategies.gathered import Change, State, Values, Where
 
 NONE, MOMENTUM, ADAM, YOGI = "none", "momentum", "adam", "yogi"
 OPTIMISERS = (NONE, MOMENTUM, ADAM, YOGI)
@@ -87,19 +87,28 @@ class Optimiser:
             for name, value in start.items()
         }
 
-    def step(self, tensor: str, change: Change | Values, memory: Memory) -> tuple[Change | Values, Memory]:
-        """What to add to the tensor, and what is remembered of it afterwards; inputs are left as they are."""
+    def step(
+        self, tensor: str, change: Change | Values, memory: Memory, where: Where = ...
+    ) -> tuple[Change | Values, Memory]:
+        """What to add to the tensor `where` the change is, and what is remembered of all of it afterwards; inputs are left as
+        they are.
+        """
         if self.kind == NONE:
             return change, {}
-        change, first = change.astype(np.float64), memory[f"first/{tensor}"].astype(np.float64)
+        change, all_first = change.astype(np.float64), memory[f"first/{tensor}"]
+        first = all_first[where].astype(np.float64)
         if self.kind == MOMENTUM:
             first = self.beta1 * first + change
-            return self.learning_rate * first, {f"first/{tensor}": first.astype(np.float32)}
-        second, square = memory[f"second/{tensor}"].astype(np.float64), np.square(change)
+            return self.learning_rate * first, {f"first/{tensor}": _with(all_first, where, first)}
+        all_second = memory[f"second/{tensor}"]
+        second, square = all_second[where].astype(np.float64), np.square(change)
         first = self.beta1 * first + (1 - self.beta1) * change
         towards = square - second if self.kind == ADAM else np.sign(square - second) * square
         second = second + (1 - self.beta2) * towards
-        new = {f"first/{tensor}": first.astype(np.float32), f"second/{tensor}": second.astype(np.float32)}
+        new = {
+            f"first/{tensor}": _with(all_first, where, first),
+            f"second/{tensor}": _with(all_second, where, second),
+        }
         return self.learning_rate * first / (np.sqrt(second) + self.tau), new
 
     def load(self, data: bytes, start: State, limit: int) -> Memory:
@@ -121,3 +130,11 @@ def load(data: bytes, begun: Memory, limit: int) -> Memory:
 def save(memory: Memory) -> bytes:
     """An optimiser's memory as bytes; equal memories give equal bytes."""
     return tensors.encode(memory)
+
+
+def _with(before: NDArray[np.float32], where: Where, values: Values) -> NDArray[np.float32]:
+    if where is ...:
+        return values.astype(np.float32)
+    new = before.copy()
+    new[where] = values
+    return new

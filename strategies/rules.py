@@ -10,12 +10,16 @@ A rule first weighs each hospital's change as a whole, then combines the changes
 | `TrimmedMean`  | 2 f + 1     | f, value by value (Yin et al., arXiv 1803.01498)                                          |
 | `MultiKrum`    | 2 f + 3     | f, as wholes (Blanchard et al., NeurIPS 2017)                                             |
 
-With fewer releases than a rule needs, the expert is left as it was.
+With fewer releases than a rule needs, the expert is left as it was. Where hospitals have different ranks, a rule combines
+each block of columns over those who train it (`Gathered.columns`), and leaves one that fewer train than it needs.
+`MultiKrum` compares changes as wholes, and takes none of a lower rank.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -28,13 +32,25 @@ _TOGETHER = 8  # hospitals
 
 @dataclass(frozen=True)
 class Weights:
-    """`each` hospital's weight, in the order of the releases, and what their weighted sum is divided by.
+    """`each` hospital's weight, in the order of the releases, and what each adds to the `divisor` of their weighted sum.
 
     Weights that sum to less than the divisor shorten the change; a weight of 0 leaves a hospital out.
     """
 
     each: Values
-    divisor: float
+    counted: Values
+
+    @cached_property
+    def divisor(self) -> float:
+        """Added in the order of the releases."""
+        total: float = sum(self.counted.tolist())
+        return total
+
+    def of(self, places: Sequence[int]) -> Weights:
+        """Those of the releases at these places."""
+        if len(places) == len(self.each):
+            return self
+        return Weights(self.each[list(places)], self.counted[list(places)])
 
     @property
     def noise_share(self) -> float:
@@ -50,8 +66,15 @@ class Rule(Protocol):
         """So many releases it needs."""
         ...
 
-    def weigh(self, gathered: Gathered, noise_norm: float) -> Weights:
-        """Weights of `least` releases or more; `noise_norm` is the norm of an honest change that is noise alone."""
+    @property
+    def by_columns(self) -> bool:
+        """Whether it takes releases of a lower rank."""
+        ...
+
+    def weigh(self, gathered: Gathered, noise_norms: Values) -> Weights:
+        """Weights of `least` releases or more; `noise_norms` are those of honest changes that are noise alone, of as many
+        values as each release has.
+        """
         ...
 
     def combine(self, rows: Rows, weights: Weights, out: Change) -> None:
@@ -65,11 +88,12 @@ class Mean:
 
     weighting: Weighting
     least = 1
+    by_columns = True
 
-    def weigh(self, gathered: Gathered, noise_norm: float) -> Weights:
+    def weigh(self, gathered: Gathered, noise_norms: Values) -> Weights:
         """As the weighting says."""
-        each = [self.weighting.of(release) for release in gathered.releases]
-        return Weights(np.array(each), sum(each))
+        each = np.array([self.weighting.of(release) for release in gathered.releases])
+        return Weights(each, each)
 
     def combine(self, rows: Rows, weights: Weights, out: Change) -> None:
         """Weighted sum over divisor, added in the order of the hospitals."""
@@ -87,12 +111,13 @@ class NormBound:
 
     weighting: Weighting
     least = 1
+    by_columns = True
 
-    def weigh(self, gathered: Gathered, noise_norm: float) -> Weights:
+    def weigh(self, gathered: Gathered, noise_norms: Values) -> Weights:
         """The weighting's, times how much each change is shortened."""
-        weights = Mean(self.weighting).weigh(gathered, noise_norm)
+        weights = Mean(self.weighting).weigh(gathered, noise_norms)
         norms = np.sqrt(squared_norms(gathered))
-        return Weights(weights.each * (noise_norm / np.maximum(norms, noise_norm)), weights.divisor)
+        return Weights(weights.each * (noise_norms / np.maximum(norms, noise_norms)), weights.counted)
 
     def combine(self, rows: Rows, weights: Weights, out: Change) -> None:
         """The weighted mean."""
@@ -104,8 +129,9 @@ class Median:
     """The median of each value; the mean of the middle two of an even number."""
 
     least = 1
+    by_columns = True
 
-    def weigh(self, gathered: Gathered, noise_norm: float) -> Weights:
+    def weigh(self, gathered: Gathered, noise_norms: Values) -> Weights:
         """Equal."""
         return _equal(gathered)
 
@@ -123,13 +149,14 @@ class TrimmedMean:
     """The mean of each value without its `hostile` smallest and largest."""
 
     hostile: int
+    by_columns = True
 
     @property
     def least(self) -> int:
         """One is left."""
         return 2 * self.hostile + 1
 
-    def weigh(self, gathered: Gathered, noise_norm: float) -> Weights:
+    def weigh(self, gathered: Gathered, noise_norms: Values) -> Weights:
         """Equal."""
         return _equal(gathered)
 
@@ -150,20 +177,21 @@ class MultiKrum:
     """
 
     hostile: int
+    by_columns = False
 
     @property
     def least(self) -> int:
         """As the theorem needs."""
         return 2 * self.hostile + 3
 
-    def weigh(self, gathered: Gathered, noise_norm: float) -> Weights:
+    def weigh(self, gathered: Gathered, noise_norms: Values) -> Weights:
         """1 for the chosen, 0 for the others; of equals the first by name."""
         kept = len(gathered.releases) - self.hostile - 2
         distances = np.sort(squared_distances(gathered), axis=1)[:, 1 : kept + 1]  # without one's own
         chosen = np.argsort(distances.sum(axis=1), kind="stable")[:kept]
         each = np.zeros(len(gathered.releases))
         each[chosen] = 1.0
-        return Weights(each, float(kept))
+        return Weights(each, each)
 
     def combine(self, rows: Rows, weights: Weights, out: Change) -> None:
         """The mean of the chosen."""
@@ -208,4 +236,4 @@ def squared_distances(gathered: Gathered) -> Values:
 
 def _equal(gathered: Gathered) -> Weights:
     count = len(gathered.releases)
-    return Weights(np.ones(count), float(count))
+    return Weights(np.ones(count), np.ones(count))

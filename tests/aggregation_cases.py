@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from privacy.ranks import is_b
 from strategies import shrink
 from strategies.aggregate import MEDIAN, MULTI_KRUM, NORM_BOUND, TRIMMED_MEAN, Recipe
 from strategies.noise import delta_noise, noise_norm
@@ -24,8 +26,9 @@ SHAPES: Mapping[str, tuple[int, ...]] = {
     "flat": (7,),
     "cube": (2, 3, 5),
     "one": (),
+    "x.lora_B": (30, 8),
+    "y.lora_B": (5, 8),
 }
-SIZE = sum(math.prod(shape) for shape in SHAPES.values())
 NAMES = ("east", "north", "north-2", "south", "west", "a", "z9")
 
 Values = dict[str, NDArray[np.float64]]
@@ -47,6 +50,12 @@ class Told:
     def rows(self, tensor: str, start: int, stop: int) -> NDArray[np.float32]:
         value = self.tensors[tensor]
         return (value.reshape(1) if value.ndim == 0 else value)[start:stop].reshape(-1)
+
+    def of_rank(self, rank: int) -> Told:
+        """The same of its first columns alone."""
+        return replace(
+            self, tensors={n: fixed(v[:, :rank]) if is_b(n) else v for n, v in self.tensors.items()}
+        )
 
 
 def start(seed: int = 0) -> dict[str, NDArray[np.float32]]:
@@ -87,11 +96,11 @@ def _wide(change: Told) -> Values:
 
 
 def _stacked(changes: Changes) -> dict[str, NDArray[np.float64]]:
-    return {name: np.stack([_wide(change)[name] for change in changes]) for name in SHAPES}
+    return {name: np.stack([_wide(change)[name] for change in changes]) for name in changes[0].tensors}
 
 
 def _flat(change: Told) -> NDArray[np.float64]:
-    return np.concatenate([_wide(change)[name].ravel() for name in SHAPES])
+    return np.concatenate([value.ravel() for value in _wide(change).values()])
 
 
 def mean_by(weight: Callable[[Told], float]) -> Reference:
@@ -99,19 +108,25 @@ def mean_by(weight: Callable[[Told], float]) -> Reference:
         total = sum(weight(change) for change in changes)
         return {
             name: np.asarray(sum(weight(change) * _wide(change)[name] for change in changes)) / total
-            for name in SHAPES
+            for name in changes[0].tensors
         }
 
     return mean
 
 
-def _norm_bound(changes: Changes) -> Values:
-    most = noise_norm(PLAN, SIZE)
-    short = [
-        replace(c, tensors={n: v * min(1.0, most / np.linalg.norm(_flat(c))) for n, v in _wide(c).items()})
-        for c in changes
-    ]
-    return mean_by(lambda change: 1.0)(short)
+def _as_they_are(changes: Changes) -> Changes:
+    return changes
+
+
+def _shortened(changes: Changes) -> Changes:
+    """Each to the norm of noise alone in as many values as it has."""
+    found = []
+    for change in changes:
+        flat = _flat(change)
+        kept = min(1.0, noise_norm(PLAN, flat.size) / float(np.linalg.norm(flat)))
+        short: Any = {name: value * kept for name, value in _wide(change).items()}
+        found.append(replace(change, tensors=short))
+    return found
 
 
 def _median(changes: Changes) -> Values:
@@ -122,7 +137,7 @@ def _trimmed(changes: Changes) -> Values:
     return {name: np.sort(values, axis=0)[1:-1].mean(axis=0) for name, values in _stacked(changes).items()}
 
 
-def _krum(changes: Changes) -> Values:
+def _chosen(changes: Changes) -> Changes:
     """f = 1: the n - 3 changes with the least sum of squared distances to their n - 3 nearest."""
     kept = len(changes) - 3
     scores = []
@@ -132,7 +147,7 @@ def _krum(changes: Changes) -> Values:
         )
         scores.append(sum(away[:kept]))
     chosen = [change for _, change in sorted(zip(scores, changes, strict=True), key=lambda pair: pair[0])]
-    return mean_by(lambda change: 1.0)(chosen[:kept])
+    return chosen[:kept]
 
 
 def _shrunk(by: str) -> Reference:
@@ -156,13 +171,15 @@ def _shrunk(by: str) -> Reference:
 @dataclass(frozen=True)
 class Case:
     """A recipe; what the change of a round must be; and what becomes of an expert that one hospital alone trained:
-    "its" (the change is that hospital's), "kept" (the rule needs more), or "other".
+    "its" (the change is that hospital's), "kept" (the rule needs more), or "other". `before` is done to a round's
+    changes, as wholes, before they are combined.
     """
 
     name: str
     recipe: Recipe
     change: Reference
     alone: str
+    before: Callable[[Changes], Changes] = _as_they_are
 
 
 WEIGHTS = {name: 1.0 + index / 3 for index, name in enumerate(NAMES)}
@@ -187,10 +204,10 @@ CASES = (
         mean_by(lambda c: c.noise_variance**-0.5),
         "its",
     ),
-    Case("norm-bound", Recipe(rule=NORM_BOUND), _norm_bound, "its"),
+    Case("norm-bound", Recipe(rule=NORM_BOUND), _equal, "its", _shortened),
     Case("median", Recipe(rule=MEDIAN), _median, "its"),
     Case("trimmed-mean", Recipe(rule=TRIMMED_MEAN, hostile=1), _trimmed, "kept"),
-    Case("multi-krum", Recipe(rule=MULTI_KRUM, hostile=1), _krum, "kept"),
+    Case("multi-krum", Recipe(rule=MULTI_KRUM, hostile=1), _equal, "kept", _chosen),
     Case("shrunk by tensor", Recipe(shrinkage=shrink.BY_TENSOR), _shrunk(shrink.BY_TENSOR), "other"),
     Case("shrunk by row", Recipe(shrinkage=shrink.BY_ROW), _shrunk(shrink.BY_ROW), "other"),
     Case("momentum", Recipe(optimiser=Optimiser(MOMENTUM, 0.5, 0.8)), _equal, "other"),
@@ -201,29 +218,52 @@ CASES = (
 
 
 def campaign(case: Case, rounds: Sequence[Changes]) -> Values:
-    """The state after these rounds, by the book: Reddi et al.'s algorithm 2 over the changes of the case."""
+    """The state after these rounds, by the book: Reddi et al.'s algorithm 2 over the changes of the case.
+
+    Columns of a B that the same hospitals train are taken for a tensor of their own, which these alone train.
+    """
     how = case.recipe.optimiser
-    state = {name: value.astype(np.float64) for name, value in start().items()}
+    state = {name: np.array(value, np.float64) for name, value in start().items()}
     first = {name: np.zeros(shape) for name, shape in SHAPES.items()}
     second = {name: np.full(shape, how.tau**2) for name, shape in SHAPES.items()}
     for changes in rounds:
-        if len(changes) < case.recipe.combining.least:
-            continue
-        for name, change in case.change(changes).items():
+        for name, where, change in _changed(case, changes):
             if how.kind == MOMENTUM:
-                first[name] = how.beta1 * first[name] + change
-                state[name] = state[name] + how.learning_rate * first[name]
+                first[name][where] = how.beta1 * first[name][where] + change
+                state[name][where] += how.learning_rate * first[name][where]
             elif how.kind in (ADAM, YOGI):
-                first[name] = how.beta1 * first[name] + (1 - how.beta1) * change
-                square = change**2
-                second[name] = (
-                    how.beta2 * second[name] + (1 - how.beta2) * square
+                first[name][where] = how.beta1 * first[name][where] + (1 - how.beta1) * change
+                square, before = change**2, second[name][where]
+                second[name][where] = (
+                    how.beta2 * before + (1 - how.beta2) * square
                     if how.kind == ADAM
-                    else second[name] - (1 - how.beta2) * square * np.sign(second[name] - square)
+                    else before - (1 - how.beta2) * square * np.sign(before - square)
                 )
-                state[name] = state[name] + how.learning_rate * first[name] / (
-                    np.sqrt(second[name]) + how.tau
-                )
+                root = np.sqrt(second[name][where]) + how.tau
+                state[name][where] += how.learning_rate * first[name][where] / root
             else:
-                state[name] = state[name] + change
+                state[name][where] += change
     return state
+
+
+def _changed(case: Case, changes: Changes) -> Iterator[tuple[str, Any, NDArray[np.float64]]]:
+    """What of each tensor changes, and by how much; nothing of what fewer hospitals train than the rule needs.
+
+    Columns that the same hospitals train are one group of values to a shrinkage.
+    """
+    least = case.recipe.combining.least
+    ready = case.before(changes) if len(changes) >= least else []
+    for name in SHAPES:
+        columns = {change.hospital: change.tensors[name].shape[-1] if is_b(name) else 0 for change in changes}
+        ends = sorted(set(columns.values()))
+        parts: list[tuple[int, Any]] = [(0, ...)]
+        if is_b(name):
+            parts = [(high, (..., slice(low, high))) for low, high in pairwise([0, *ends])]
+        for high, where in parts:
+            own = [
+                replace(change, tensors={name: change.tensors[name][where]})
+                for change in ready
+                if columns[change.hospital] >= high
+            ]
+            if own and sum(held >= high for held in columns.values()) >= least:
+                yield name, where, case.change(own)[name]
