@@ -214,17 +214,33 @@ def _noised_table(evaluations: list[dict[str, Any]]) -> Table:
 
 
 def _answers(row: dict[str, Any]) -> str:
-    """Who answered what in the last attempt; where many were asked, how many, and by name only where few did."""
-    last = [ask for ask in row["asks"] if ask["attempt"] == row["attempts"]]
+    """Who answered what in the last attempt, and at which rank if below the plan's; where many were asked, how many, and by
+    name only where few did.
+    """
+    ranks = {name: f" of rank {rank}" for name, rank in _ranks(row).items()}
+    last = [
+        (ask["hospital"], (ask["answer"] or "at work") + ranks.get(ask["hospital"], ""))
+        for ask in row["asks"]
+        if ask["attempt"] == row["attempts"]
+    ]
     if len(last) <= _NAMED:
-        return ", ".join(f"{ask['hospital']}: {ask['answer'] or 'at work'}" for ask in last)
+        return ", ".join(f"{name}: {answer}" for name, answer in last)
     by_answer: dict[str, list[str]] = {}
-    for ask in last:
-        by_answer.setdefault(ask["answer"] or "at work", []).append(ask["hospital"])
+    for name, answer in last:
+        by_answer.setdefault(answer, []).append(name)
     return "; ".join(
         f"{answer}: {', '.join(names) if len(names) <= _NAMED else f'{len(names)} hospitals'}"
         for answer, names in by_answer.items()
     )
+
+
+def _ranks(row: dict[str, Any]) -> dict[str, int]:
+    """Of the hospitals that trained fewer columns of an expert than it has: the most that they trained of any such."""
+    found: dict[str, int] = {}
+    for report in row["aggregates"].values():
+        for name, rank in report.get("ranks", {}).items():
+            found[name] = max(rank, found.get(name, 0))
+    return found
 
 
 def _committed(row: dict[str, Any]) -> str:

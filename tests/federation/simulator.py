@@ -39,6 +39,7 @@ from privacy.noised_counts import Scores, noised_counts
 from privacy.plan import Plan
 from privacy.policy import Policy, refusal
 from privacy.randomness import SecureRandom
+from privacy.ranks import first_columns
 from privacy.release import seal
 from privacy.sealed_counts import seal_counts
 from tests.federation.sum_steps import SumSteps
@@ -255,7 +256,8 @@ class SimulatedHospital:
     def _release(self, plan: Plan) -> dict[str, bytes]:
         reservation = self.ledger.reserve(plan, self.policy, CODE)
         key = keys.generate(self.folder / f"other-{plan.round}.key") if self.faults.forged else self.key
-        deltas = noise_deltas(plan, plan.restricted(self.policy.experts), self.shapes)
+        shapes = first_columns(self.shapes, reservation.max_rank)
+        deltas = noise_deltas(plan, plan.restricted(self.policy.experts), shapes)
         sealed = {name: seal(delta, reservation, plan, self.name, key) for name, delta in deltas.items()}
         self.ledger.spend(reservation, sealed)
         return sealed
