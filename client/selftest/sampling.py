@@ -39,7 +39,7 @@ WHERE = f"{PATIENTS} patients, {STEPS} steps at rate {RATE}"
 class Places:
     """Stands in for `Experts` in the training loop: one tensor, zero, with a place for each patient."""
 
-    def trainable(self, names: Sequence[str]) -> dict[str, Tensor]:
+    def trainable(self, names: Sequence[str], max_rank: int | None = None) -> dict[str, Tensor]:
         """See `Experts.trainable`."""
         return {f"{name}::{TENSOR}": torch.zeros(PATIENTS) for name in names}
 
