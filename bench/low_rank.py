@@ -5,16 +5,26 @@
 Eight hospitals, one layer of 1024 x 1024, rank 8. Each moves A and B from a shared start (B = 0) by a common step and
 one of its own, equally long. Noise: Gaussian, on what is trained, ten times as long as a step: on A and B, or on B alone
 (FFA-LoRA). Told is the Frobenius error over the norm of the mean of the noiseless products; for FFA-LoRA, of those that
-it would have without noise, A being frozen. The last row is hospitals of ranks 4, 8 and 16 in one expert.
+it would have without noise, A being frozen. The last rows are nine hospitals of ranks 4, 8 and 16 in one expert: with A
+trained, refactored; and with A frozen, by the campaigns' own mean of each column over those who train it (docs/adr/0031).
+That mean is told twice: beside the exact mean of the products that are sent, to which who does not train a column adds
+nothing, and beside the one that there would be if everybody trained all columns. Then what a release of the layer weighs.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 
 from bench import command
+from bench.aggregation_round import header, new_key
+from bench.weighting import EXPERT, PLAN, Change
+from privacy.payload import pack
+from privacy.release import PAYLOAD
+from strategies.aggregate import Recipe, aggregate
+from strategies.gathered import gather
 from strategies.low_rank import (
     Factors,
     exact_mean,
@@ -28,6 +38,7 @@ from strategies.low_rank import (
 HOSPITALS, LAYER, RANK = 8, 1024, 8
 NOISE = 10.0
 MIXED = (4, 8, 16) * 3
+B = "layer.lora_B"
 
 
 def hospitals(ranks: tuple[int, ...], noise: float, *, frozen: bool) -> list[Factors]:
@@ -57,6 +68,8 @@ def table() -> dict[str, dict[str, float]]:
         ffa = factor_mean(hospitals(same, noise, frozen=True), weights)
         mixed, mixed_weights = hospitals(MIXED, noise, frozen=False), [1.0] * len(MIXED)
         mixed_truth = exact_mean(hospitals(MIXED, 0.0, frozen=False), mixed_weights)
+        all_columns = hospitals((max(MIXED),) * len(MIXED), 0.0, frozen=True)
+        by_column = column_mean(first_columns(hospitals((max(MIXED),) * len(MIXED), noise, frozen=True)))
         ways = {
             "factor mean": relative_error(mean, truth),
             "product, refactored to rank 8": relative_error(refactored_mean(sent, weights, RANK), truth),
@@ -68,9 +81,42 @@ def table() -> dict[str, dict[str, float]]:
             "ranks 4, 8, 16: refactored to 16": relative_error(
                 refactored_mean(mixed, mixed_weights, 16), mixed_truth
             ),
+            "A frozen, by column: to what is sent": relative_error(
+                by_column, exact_mean(first_columns(all_columns), mixed_weights)
+            ),
+            "A frozen, by column: to all columns": relative_error(
+                by_column, exact_mean(all_columns, mixed_weights)
+            ),
         }
         for name, error in ways.items():
             found.setdefault(name, {})[told] = error
+    return found
+
+
+def first_columns(factors: Sequence[Factors]) -> list[Factors]:
+    """What hospitals of `MIXED` ranks send of these."""
+    return [Factors(one.b[:, :rank], one.a[:rank]) for one, rank in zip(factors, MIXED, strict=True)]
+
+
+def column_mean(factors: Sequence[Factors]) -> Factors:
+    """As a campaign averages them, A being frozen."""
+    changes = [
+        Change(f"h{number}", {B: one.b.astype(np.float32)}, 0.01) for number, one in enumerate(factors)
+    ]
+    widest = max(factors, key=lambda one: one.rank)
+    start = {B: np.zeros(widest.b.shape, np.float32)}
+    state = aggregate(gather(EXPERT, start, changes), Recipe(), PLAN).state
+    return Factors(state[B].astype(np.float64), widest.a)
+
+
+def sizes() -> dict[str, int]:
+    """Bytes of a release of the layer, by rank."""
+    found = {}
+    for rank in sorted(set(MIXED)):
+        (one,) = hospitals((rank,), NOISE, frozen=True)
+        told = header({B: one.b.shape}, "h0", new_key().public, 0.01)
+        payload = pack({B: one.b.astype(np.float32)}, told.to_bytes().decode(), told.nonce)
+        found[f"rank {rank}"] = PAYLOAD + len(payload)
     return found
 
 
@@ -81,12 +127,13 @@ def _sum(one: Factors, other: Factors) -> Factors:
 def main() -> None:
     """Print the table."""
     asked = command.options(__doc__).parse_args()
-    found = table()
+    found, weigh = table(), sizes()
     if asked.json:
-        print(json.dumps(found))
+        print(json.dumps({**found, "bytes of a release": weigh}))
         return
     for name, row in found.items():
-        print(f"{name:36}" + "".join(f"{told} {error:9.2e}   " for told, error in row.items()))
+        print(f"{name:38}" + "".join(f"{told} {error:9.2e}   " for told, error in row.items()))
+    print(f"{'bytes of a release':38}" + "   ".join(f"{rank}: {size:,}" for rank, size in weigh.items()))
 
 
 if __name__ == "__main__":
