@@ -127,8 +127,8 @@ def aggregate(gathered: Gathered, recipe: Recipe, plan: Plan, memory: Memory | N
     as they are. Raises `AggregationError` where a release can't be weighed, or is of a lower rank than the rule takes.
     """
     memory = recipe.optimiser.begin(gathered.start) if memory is None else memory
-    rule, noise = recipe.combining, delta_noise(plan)
-    sums = DriftSums(len(gathered.releases), gathered.common)
+    rule, noise, sizes = recipe.combining, delta_noise(plan), gathered.sizes
+    sums = DriftSums(len(sizes), min(sizes, default=0))
     if gathered.ranks and not rule.by_columns:
         raise AggregationError(f"{recipe.rule} takes no release of a lower rank: {', '.join(gathered.ranks)}")
 
@@ -140,7 +140,7 @@ def aggregate(gathered: Gathered, recipe: Recipe, plan: Plan, memory: Memory | N
         for rows in gathered.shared():
             sums.add(rows)
         return Aggregate(gathered.start, memory, report({}, too_few=True))
-    weights = rule.weigh(gathered, np.array([noise_norm(plan, size) for size in gathered.sizes]))
+    weights = rule.weigh(gathered, np.array([noise_norm(plan, size) for size in sizes]))
     state: dict[str, NDArray[np.float32]] = {}
     remembered: dict[str, NDArray[np.float32]] = {}
     # One piece of memory is had sooner than hundreds.

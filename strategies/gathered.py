@@ -16,7 +16,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.ranks import lower_rank
+from privacy.ranks import is_b, lower_rank
 from strategies.errors import AggregationError
 
 State = Mapping[str, NDArray[np.float32]]
@@ -117,21 +117,16 @@ class Gathered:
 
     @property
     def sizes(self) -> list[int]:
-        """Values of each release."""
+        """Values of each release; the fewest are those that all have."""
         return [sum(map(math.prod, release.shapes.values())) for release in self.releases]
-
-    @property
-    def common(self) -> int:
-        """Values that all releases have; those of the expert where there are none."""
-        return sum(self.columns(tensor)[0].size for tensor in self.start)
 
     def columns(self, tensor: str) -> tuple[Columns, ...]:
         """The tensor's columns by who trains them: first those that all do; columns that nobody does are left out."""
         shape = self.start[tensor].shape
         places = range(len(self.releases))
-        if all(release.shapes[tensor] == shape for release in self.releases):
+        if not self.ranks or not is_b(tensor):
             return (Columns(tuple(places), ..., shape),)
-        held = [release.shapes[tensor][-1] for release in self.releases]
+        held = [min(shape[-1], self.ranks.get(hospital, shape[-1])) for hospital in self.hospitals]
         return tuple(
             Columns(
                 tuple(place for place in places if held[place] >= last),
