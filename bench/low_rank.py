@@ -6,7 +6,7 @@ Eight hospitals, one layer of 1024 x 1024, rank 8. Each moves A and B from a sha
 one of its own, equally long. Noise: Gaussian, on what is trained, ten times as long as a step: on A and B, or on B alone
 (FFA-LoRA). Told is the Frobenius error over the norm of the mean of the noiseless products; for FFA-LoRA, of those that
 it would have without noise, A being frozen. The last rows are nine hospitals of ranks 4, 8 and 16 in one expert: with A
-trained, refactored; and with A frozen, by the campaigns' own mean of each column over those who train it (docs/adr/0031).
+trained, refactored; and with A frozen, by the campaigns' own mean of each column over those who train it (docs/adr/0033).
 That mean is told twice: beside the exact mean of the products that are sent, to which who does not train a column adds
 nothing, and beside the one that there would be if everybody trained all columns. Then what a release of the layer weighs.
 """

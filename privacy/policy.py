@@ -46,7 +46,7 @@ class Policy:
     `minimum_evaluation_noise` offers noised evaluations, of that noise multiplier at least; None offers none.
     `distributed_trust = true` offers rounds in which only the sum over hospitals is noised enough (docs/secagg.md);
     `colluding` is how many of the others may side with the server there, at least, without harm.
-    `max_rank` is the most columns of a LoRA expert's B that this hospital trains; None trains them all (docs/adr/0031).
+    `max_rank` is the most columns of a LoRA expert's B that this hospital trains; None trains them all (docs/adr/0033).
     `skip_bad_rows = true` uses a manifest without its bad rows, and without all rows of patients and slides about which
     it contradicts itself; false uses it whole or not at all.  It stands here, and so in the ledger, because such a
     contradiction takes one patient's rows out for another's: an auditor should know that nobody resolved them.

@@ -1,4 +1,4 @@
-"""Hospitals of different ranks in one expert: who trains the first columns only (docs/adr/0031).
+"""Hospitals of different ranks in one expert: who trains the first columns only (docs/adr/0033).
 
 A LoRA expert adds B A x to a layer, and trains B [out, rank]. A hospital of a lower rank trains the first columns of every
 B, and leaves the others as they were sent. What is no B, the slide projector and the router, trains whole.
