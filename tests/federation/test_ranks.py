@@ -78,7 +78,7 @@ def test_a_campaign_of_mixed_ranks_is_committed_told_and_recomputed(
         assert {v["fault"] for v in row["verdicts"]} == {None}
         assert {v["hospital"] for v in row["verdicts"]} == set(RANKS)
         assert row["aggregates"]["scale/roi"]["ranks"] == {"east": 4, "north": 8}
-    (_, rounds) = tables(status(here.home))
+    (_, _, rounds) = tables(status(here.home))
     (cell, _) = rounds.columns[-1].cells
     assert cell == ("east: releases of rank 4, north: releases of rank 8, south: releases, west: releases")
     code, found = hand_over(here, tmp_path / "handed").replayed()

@@ -121,7 +121,7 @@ def test_committed_state_is_the_mean_of_the_releases(tmp_path: Path) -> None:
 
     for expert in SFT.experts:
         start = tensors.decode(initial()[expert], 10**6)
-        total = {name: np.zeros(value.shape) for name, value in start.items()}
+        total = {name: np.zeros(value.shape, np.float32) for name, value in start.items()}  # as it is summed
         for name, hospital in sorted(here.hospitals.items()):
             (data,) = [d for part, d in hospital._last.items() if part == f"release/{expert}"]
             shapes = {expert: {key: value.shape for key, value in start.items()}}
