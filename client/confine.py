@@ -135,7 +135,13 @@ def _enter_namespaces(view: View) -> Path:
     unshare(_NEWNS | _NEWPID | _NEWIPC)
     _mount("none", "/", None, _MS_REC | _MS_PRIVATE)
     root = Path(tempfile.gettempdir()).resolve()  # covered in this namespace only
-    _build_root(view, root)
+    kept = os.umask(
+        0o022
+    )  # the folders that lead to what may be seen must open for `view.user`, whatever the umask
+    try:
+        _build_root(view, root)
+    finally:
+        os.umask(kept)
     return root
 
 

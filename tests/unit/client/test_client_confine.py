@@ -45,14 +45,14 @@ sys.exit(run(view, command, {"ONLY": "this"}, say))
 """
 
 
-def _confined(tmp_path: Path, user: int, as_user: int = 0) -> tuple[dict[str, object], str]:
+def _confined(tmp_path: Path, user: int, umask: int = 0o022) -> tuple[dict[str, object], str]:
     home = tmp_path / "home"
     (home / "keys").mkdir(parents=True, exist_ok=True)
     (home / "courier").mkdir(exist_ok=True)
     (home / "keys" / "release.key").write_text("secret")
     os.chown(home / "courier", user or os.getuid(), -1)
     arguments = [sys.executable, "-c", DRIVE, str(home), str(user), str(tmp_path / "report"), LOOK]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=120, umask=umask)
     report = (tmp_path / "report").read_text()
     if not report.startswith("own file system"):
         pytest.skip(f"no namespaces here, and it says so: {report}")
@@ -61,9 +61,14 @@ def _confined(tmp_path: Path, user: int, as_user: int = 0) -> tuple[dict[str, ob
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_a_confined_process_sees_its_own_folder_and_nothing_else_of_the_home(tmp_path: Path) -> None:
-    """Catches a wall with a hole: the home's other folders, the installation, other processes, root's rights."""
-    seen, report = _confined(tmp_path, 61200)
+@pytest.mark.parametrize("umask", [0o022, 0o077], ids=["open", "closed"])
+def test_a_confined_process_sees_its_own_folder_and_nothing_else_of_the_home(
+    tmp_path: Path, umask: int
+) -> None:
+    """Catches a wall with a hole: the home's other folders, the installation, other processes, root's rights; and
+    one that a strict umask shuts before the courier's own user.
+    """
+    seen, report = _confined(tmp_path, 61200, umask)
     assert report == "own file system, own processes, user 61200"
     assert seen == {
         "secret": False,

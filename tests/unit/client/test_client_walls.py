@@ -73,6 +73,7 @@ def three() -> Iterator[Path]:
     folder.chmod(0o755)
     for name in ("courier", "socket", "trust"):
         (folder / name).mkdir()
+        (folder / name).chmod(0o755)
     for name in ("kit.json", "coordinator.pub"):
         (folder / "trust" / name).touch()
     yield folder
