@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import torch
 
-from client import peers
+from client import check_machine, peers
 from client.check_data import data_findings
 from client.errors import ClientError
 from client.findings import Finding
@@ -34,10 +34,13 @@ RANK, ROLLOUTS, ANSWER_TOKENS = 16, 8, 256  # of the round that memory is reckon
 
 @dataclass(frozen=True)
 class Findings:
-    """Problems that keep the hospital from taking part, and notes on what will be left out."""
+    """Problems that keep the hospital from taking part, notes on what will be left out or is good to know, and the codes of
+    looks that found nothing to say.
+    """
 
     problems: tuple[Finding, ...]
     notes: tuple[Finding, ...]
+    fine: tuple[str, ...]
 
 
 def findings(home: Home, looking: Looking | None = None) -> Findings:
@@ -47,6 +50,11 @@ def findings(home: Home, looking: Looking | None = None) -> Findings:
         ("release-key", lambda: _said(keys.load(home.release_key))),
         ("node-key", lambda: _said(node_key.load(home.node_key))),
         ("kit", lambda: _kit(home)),
+        ("clock", lambda: check_machine.clock(home)),
+        ("ledger", lambda: check_machine.ledger(home)),
+        ("superlink", lambda: check_machine.superlink(home)),
+        ("disk", lambda: check_machine.disk(home)),
+        ("gpu", lambda: check_machine.gpu(home)),
         ("selftest", lambda: _selftest(home)),
         ("withdrawn", lambda: _withdrawn(home)),
         ("peers", lambda: _peers(home)),
@@ -55,20 +63,24 @@ def findings(home: Home, looking: Looking | None = None) -> Findings:
         ("data", lambda: data_findings(home, looking or Looking())),
     )
     found: list[Finding] = []
+    fine: list[str] = []
     for code, look in looks:
         try:
-            found.extend(look())
+            said = list(look())
         except (ClientError, PrivacyError, ModelError) as error:
-            found.append(Finding(code, str(error), grave=True))
+            said = [Finding(code, str(error), grave=True)]
+        found += said
+        fine += [] if said else [code]
     problems: dict[tuple[str, str], Finding] = {}  # one cause may stop several looks
     for finding in found:
         if finding.grave:
             problems.setdefault((finding.where, finding.what), finding)
-    return Findings(tuple(problems.values()), tuple(finding for finding in found if not finding.grave))
+    notes = tuple(finding for finding in found if not finding.grave)
+    return Findings(tuple(problems.values()), notes, tuple(fine))
 
 
 def _said(what: object) -> Iterable[Finding]:
-    """Nothing is said of what could be read."""
+    """Nothing is said of what could be read: it is fine."""
     return ()
 
 

@@ -16,7 +16,7 @@ def check(
     home: Annotated[Path, typer.Argument(help="the hospital's home folder")],
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object, with all of it")] = False,
 ) -> None:
-    """Name everything that is wrong with settings, policy, keys, base, slides and manifest.
+    """Look at policy, keys, kit, clock, ledger, SuperLink, disk, GPU, memory, base, slides and manifest: a verdict on each.
 
     Exit status 1 where anything keeps the hospital from taking part.
     """
@@ -29,8 +29,10 @@ def check(
         found = findings(Home(home.absolute()), Looking(tell=tell))
     if as_json:
         kinds = {"problems": found.problems, "notes": found.notes}
-        typer.echo(json.dumps({kind: [f.to_dict() for f in said] for kind, said in kinds.items()}))
+        said = {kind: [finding.to_dict() for finding in each] for kind, each in kinds.items()}
+        typer.echo(json.dumps({**said, "fine": found.fine}))
     else:
+        typer.echo(f"fine: {', '.join(found.fine) or 'nothing'}")
         for note in in_short(found.notes):
             typer.echo(f"note: {plain(note)}")
         for problem in in_short(found.problems):

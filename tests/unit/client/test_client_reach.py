@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from client import check_machine
 from client.cli import app
+from client.findings import Finding
 from client.home import Home
 from client.reach import unreached
 from client.rpc import serve
@@ -35,6 +37,13 @@ def home(tmp_path: Path) -> Home:
     joined = kit("north", coordinator.public, superlink=f"127.0.0.1:{free_port()}")
     (tmp_path / "trust" / "kit.json").write_bytes(joined.seal(coordinator))
     return Home(tmp_path)
+
+
+def trust_another(home: Home) -> None:
+    """Give the courier the certificate of another authority than the SuperLink's."""
+    (home.folder / "other" / "keys").mkdir(parents=True)
+    make_authority(home.folder / "other", "127.0.0.1", datetime.now(UTC))
+    (home.folder / "other" / CA_CERTIFICATE).replace(home.courier / "ca.crt")
 
 
 @contextmanager
@@ -93,9 +102,22 @@ def test_what_is_missing_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -
 
 def test_another_authoritys_certificate_is_named(home: Home) -> None:
     """Catches a hospital whose proxy opens TLS, and who looks for the fault everywhere else."""
-    (home.folder / "other" / "keys").mkdir(parents=True)
-    make_authority(home.folder / "other", "127.0.0.1", datetime.now(UTC))
-    (home.folder / "other" / CA_CERTIFICATE).replace(home.courier / "ca.crt")
+    trust_another(home)
     with agent(home, []), superlink(home):
         (missing,) = unreached(home)
     assert "not the consortium's certificate" in missing
+
+
+def test_check_calls_only_an_impostor_grave(home: Home) -> None:
+    """Catches a check that passes another's certificate, and one that keeps a hospital out because the SuperLink is down."""
+    (down,) = check_machine.superlink(home)
+    assert "not reached from here" in down.what
+    assert not down.grave
+    with superlink(home):
+        (up,) = check_machine.superlink(home)
+    assert up == Finding("superlink", f"{home.kit.superlink} has the consortium's certificate")
+    trust_another(home)
+    with superlink(home):
+        (other,) = check_machine.superlink(home)
+    assert other.grave
+    assert "not the consortium's certificate" in other.what
