@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,7 +36,6 @@ PointOption = Annotated[
         help='"base", a stage (its end) or a number of rounds; without it, the last committed round'
     ),
 ]
-_WATCH_S = 2.0
 
 
 @app.command()
@@ -69,38 +66,20 @@ def init(
 def start(home: HomeArgument) -> None:
     """Run the SuperLink in the foreground; it knows the nodes of all that are enrolled, and forgets those of the revoked."""
     from privacy.keys import read_private
-    from server import superlink
-    from server.flower_cli import environment
     from server.home import Home
-    from server.loopback import accepts
+    from server.keeper import keep, started
     from server.provision.authority import SERVER_KEY
 
     with _told_plainly():
         place = Home.open(home)
         store = place.store()
         read_private(place.folder / SERVER_KEY)
-        if accepts(place.port):
-            raise SuperLinkError(f"port {place.port} is taken: is a SuperLink running already?")
         os.umask(0o077)
-        link = subprocess.Popen(
-            superlink.superlink_command(place), env=environment(place.folder / "flower" / "superlink")
-        )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: link.terminate())
-        known: set[bytes] = set()  # node keys
-        forgotten: set[bytes] = set()
-        while link.poll() is None:
-            new = [h for h in store.hospitals().values() if h.supernode_key not in known]
-            gone = store.revoked_nodes() - forgotten
-            if (new or gone) and accepts(place.port):
-                superlink.unregister_all(place, gone)
-                superlink.register_all(place, new)
-                known |= {hospital.supernode_key for hospital in new}
-                forgotten |= gone
-                names = sorted(h.name for h in store.hospitals().values() if h.supernode_key in known)
-                typer.echo(f"known to the SuperLink: {', '.join(names) or 'nobody'}")
-            time.sleep(_WATCH_S if known or forgotten else 0.2)
-    raise typer.Exit(max(link.returncode, 0))
+        with started(place) as link:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: link.terminate())
+            status = keep(place, store, link, typer.echo)
+    raise typer.Exit(max(status, 0))
 
 
 @app.command()
