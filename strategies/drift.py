@@ -6,7 +6,7 @@ where the signal stands out of the noise at all. The noise is taken to be that o
 not, the noise is smaller and the true cosine a little lower than what is told.
 
 Of an expert with more than `MEASURED` values, about as many are measured: one block in so many, all over the expert. That
-tells a cosine of the whole to 0.001 where its tensors are alike; where they are not, it is told of those that were measured.
+tells a cosine of the whole to 0.002 where its tensors are alike; where they are not, it is told of those that were measured.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from strategies.gathered import Rows, Values
 from strategies.noise import DeltaNoise
 
-MEASURED = 1 << 20  # values of an expert
+MEASURED = 1 << 18  # values of an expert
 _STANDS_OUT = 4.0  # deviations of the noise's power that a signal's must reach to be told
 _DIGITS = 4
 _PIECE = 1 << 13  # values

@@ -210,15 +210,29 @@ def weighted_mean(rows: Rows, weights: Weights, out: Change) -> None:
     scaled = np.empty(0 if plain else len(out), np.float32)
     wide = np.zeros(len(out) if len(counted) > _TOGETHER else 0)
     for begin in range(0, len(counted), _TOGETHER):
-        for place, (row, weight) in enumerate(counted[begin : begin + _TOGETHER]):
-            share = np.float32(1.0 if plain else weight / weights.divisor)
-            if place == 0:
-                np.multiply(row, share, out=out)
-            else:
-                out += row if plain else np.multiply(row, share, out=scaled)
+        together = counted[begin : begin + _TOGETHER]
+        if plain:
+            _sum([row for row, _ in together], out)
+        else:
+            for place, (row, weight) in enumerate(together):
+                share = np.float32(weight / weights.divisor)
+                if place == 0:
+                    np.multiply(row, share, out=out)
+                else:
+                    out += np.multiply(row, share, out=scaled)
         if len(wide):
             wide += out
     np.multiply(wide if len(wide) else out, last, out=out, casting="same_kind")
+
+
+def _sum(rows: Rows, out: Change) -> None:
+    """Write the sum, added in the order of the rows; the first two at once, so that none is copied first."""
+    if len(rows) == 1:
+        out[...] = rows[0]
+        return
+    np.add(rows[0], rows[1], out=out)
+    for row in rows[2:]:
+        out += row
 
 
 def squared_distances(gathered: Gathered) -> Values:
