@@ -1,0 +1,89 @@
+"""The how-tos for a hospital's own eyes, done as they say: every command line, on a home with slides and experts.
+
+What a page shows after a `$` ran on public slides: tests/e2e/test_e2e_real_slides.py goes that way where they are.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from client.cli import app
+from client.home import Home
+from client.reward_curve import RewardCurve
+from demo.processes import ROOT
+from privacy import tensors
+from privacy.evaluation import Evaluation
+from privacy.expert_folder import write_experts
+from privacy.experts import EXPERTS, same_form
+from tests.aperio import picture
+from tests.unit.client.conftest import House
+
+PAGES = {
+    name: (ROOT / "docs" / "howto" / name).read_text("utf-8")
+    for name in ("evaluate.md", "look-at-slides.md", "index-slides.md")
+}
+LINES = [
+    line
+    for page in PAGES.values()
+    for line in re.findall(r"^    fedpath-hospital (\S.*)$", page, re.MULTILINE)
+]
+SHOWN = {"ask", "curve", "evaluate", "features", "index", "slide"}
+
+
+@pytest.fixture(scope="module")
+def home(shared_house: Callable[..., House]) -> Home:
+    """A home that has received experts, and has a step's rewards."""
+    place = shared_house()
+    which = Evaluation(
+        "sft",
+        place.base_hash,
+        {name: tensors.digest(place.states[name]) for name in EXPERTS},
+        same_form(EXPERTS, 2, 4.0),
+        3,
+    )
+    write_experts(place.home.experts, which, place.states)
+    curve = RewardCurve(place.home.rewards, "spring", 1)
+    curve.rewarded("vqa", [0.5, 1.5])
+    curve.step(1)
+    return place.home
+
+
+def test_every_command_is_looked_at() -> None:
+    """Catches a pattern that finds no line to do."""
+    assert {line.split()[0] for line in LINES} == SHOWN
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_line_does_what_the_page_says(
+    line: str, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a page that tells of a command, option or argument that is not so."""
+    monkeypatch.chdir(tmp_path)
+    slides = sorted(home.settings.slides.iterdir())
+    names = {
+        "n-0017a.svs": slides[0].name,
+        "/data/other.svs": str(slides[1]),
+        "DIR": str(home.settings.slides),
+        "1200,800,512,512": "0,0,128,128",  # of the page's slide, and of a drawn one
+        "HOME": str(home.folder),
+        "model/": str(home.experts),
+    }
+    shutil.copy(home.settings.manifest, "labels.csv")
+    Image.fromarray(picture(200, 100)).save("photo.png")
+    arguments = [names.get(word, word) for word in shlex.split(line, comments=True)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, f"{line}: {done.output}"
+    if "--json" in arguments:
+        json.loads(done.stdout)
+    for option in ("--out", "--draw"):
+        if option in arguments:
+            assert Path(arguments[arguments.index(option) + 1]).exists()
