@@ -19,6 +19,7 @@
     experts/               the experts that were received last, for local evaluation
     evaluation/            what `evaluate` wrote, unless it was told another folder
     rewards.jsonl          mean reward by round, step and task: the learning curve
+    details.log            what agent and (details-1.log) workers say in free words: privacy/details.py; it goes nowhere else
     agent.lock             held by the one agent that runs
     meeting                where the processes of an agent with several GPUs find each other
     status.sock            the agent's door for local IT
@@ -224,6 +225,10 @@ class Home:
     def rewards(self) -> Path:
         """Mean reward by round, step and task."""
         return self.folder / "rewards.jsonl"
+
+    def details(self, rank: int = 0) -> Path:
+        """Where the agent, or one of its workers, says in free words what its log must not."""
+        return self.folder / ("details.log" if rank == 0 else f"details-{rank}.log")
 
     @property
     def status_socket(self) -> Path:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from client.events import Phase
+from privacy.codes import Refusal, SecaggFault
 from privacy.egress_record import RELEASE, EgressRecord
 
 
@@ -20,10 +23,11 @@ class Progress:
         self._now: dict[str, Any] = {}
         self._releases = self._bytes = 0
         self.epsilon = 0.0
-        self.begin("idle")
+        self._refused: Counter[str] = Counter()
+        self.begin(Phase.IDLE)
 
-    def begin(self, phase: str, **about: str | int) -> None:
-        """Enter a phase: "idle", "training", "evaluating"."""
+    def begin(self, phase: Phase, **about: str | int) -> None:
+        """Enter a phase."""
         with self._lock:
             self._now = {"phase": phase, "since": time.time(), "step": 0, "of": 0, **about}
 
@@ -36,6 +40,11 @@ class Progress:
         """A slide serves no more."""
         with self._lock:
             self._skipped[slide] = reason
+
+    def refused(self, code: Refusal | SecaggFault) -> None:
+        """A request was answered by a code."""
+        with self._lock:
+            self._refused[code] += 1
 
     def left(self, records: Sequence[EgressRecord]) -> None:
         """Something passed the egress guard."""

@@ -68,8 +68,13 @@ def init(
 @app.command()
 def start(home: HomeArgument) -> None:
     """Run the SuperLink in the foreground; it knows the nodes of all that are enrolled, and forgets those of the revoked."""
+    from privacy.details import keep_details, start_told
+    from privacy.errors import PrivacyError
+    from privacy.events import Name, Ordinal, Status, tell
     from privacy.keys import read_private
     from server import superlink
+    from server.errors import ServerError
+    from server.events import NodeKnown, NodesForgotten, SuperlinkEnded, SuperlinkStarting
     from server.flower_cli import environment
     from server.home import Home
     from server.loopback import accepts
@@ -77,11 +82,14 @@ def start(home: HomeArgument) -> None:
 
     with _told_plainly():
         place = Home.open(home)
+        os.umask(0o077)
+        keep_details(place.details)
+    with start_told(ServerError, PrivacyError, OSError):
         store = place.store()
         read_private(place.folder / SERVER_KEY)
         if accepts(place.port):
             raise SuperLinkError(f"port {place.port} is taken: is a SuperLink running already?")
-        os.umask(0o077)
+        tell(SuperlinkStarting(Ordinal(place.port)))
         link = subprocess.Popen(
             superlink.superlink_command(place), env=environment(place.folder / "flower" / "superlink")
         )
@@ -97,9 +105,12 @@ def start(home: HomeArgument) -> None:
                 superlink.register_all(place, new)
                 known |= {hospital.supernode_key for hospital in new}
                 forgotten |= gone
-                names = sorted(h.name for h in store.hospitals().values() if h.supernode_key in known)
-                typer.echo(f"known to the SuperLink: {', '.join(names) or 'nobody'}")
+                for hospital in new:
+                    tell(NodeKnown(Name(hospital.name)))
+                if gone:
+                    tell(NodesForgotten(Ordinal(len(gone))))
             time.sleep(_WATCH_S if known or forgotten else 0.2)
+    tell(SuperlinkEnded(Status(link.returncode)))
     raise typer.Exit(max(link.returncode, 0))
 
 
@@ -244,12 +255,13 @@ def _checked(store: Store, campaign: Path) -> str:
 
 
 def _follow(place: Home, store: Store, cli: FlowerCli, campaign: str, run_id: str) -> None:
+    from privacy.events import Name, Ordinal, tell
+    from server.events import CampaignFollowed
     from server.follow import follow
 
-    typer.echo(f"run {run_id} of campaign {campaign}")
     failure = None
     for state in follow(place, store, cli, campaign, run_id):
-        typer.echo(f"{state.committed} of {state.rounds} rounds committed; {state.doing}")
+        tell(CampaignFollowed(Name(campaign), Ordinal(state.committed), Ordinal(state.rounds)))
         failure = state.failure
     if failure is not None:
         typer.echo(f"error: {failure}", err=True)
