@@ -10,14 +10,17 @@ from __future__ import annotations
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
 import torch
 
+from client import metrics
 from client.data import open_data
 from client.errors import SlideError
 from client.evaluation.answers import Asking
@@ -70,7 +73,7 @@ from privacy.description import Description
 from privacy.egress_record import COUNTS, RELEASE
 from privacy.errors import LedgerError, PlanRefused, SignatureInvalid, WireError
 from privacy.evaluation import Evaluation, NoisedEvaluation
-from privacy.events import Bytes, Digest, Name, Ordinal, Percent, incident, tell
+from privacy.events import Bytes, Digest, Name, Ordinal, incident, tell
 from privacy.ledger.account import Reservation
 from privacy.ledger.store import Ledger
 from privacy.plan import Plan
@@ -88,7 +91,7 @@ from privacy.secagg.shared_noise import Share, SharedNoise
 _LOG = logging.getLogger("fedpath.agent")
 
 _T = TypeVar("_T")
-_TOLD_EVERY = 10  # percent
+_ALIVE_S = 30.0  # between two signs of life while slides are opened
 
 
 class Agent:
@@ -173,7 +176,17 @@ class Agent:
     @property
     def local_methods(self) -> dict[str, Callable[[bytes], bytes]]:
         """What local IT's socket serves; nothing of it ever reaches the courier."""
-        return {"status": lambda request: canonical.encode(self._status())}
+        return {
+            "status": lambda request: canonical.encode(self._status()),
+            "metrics": lambda request: self.figures(),
+            "health": lambda request: b"ready",
+        }
+
+    def figures(self, up: bool = True) -> bytes:
+        """What monitoring is told: `client.metrics`."""
+        device = self._base.device
+        memory = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
+        return metrics.text(self.progress.figures(up=up, memory=memory), self._home, datetime.now(UTC))
 
     def _status(self) -> dict[str, object]:
         tested = self._ledger.last_selftest(self._code_hash)
@@ -323,6 +336,7 @@ class Agent:
         except memory.DeviceMemoryError as error:
             raise PlanRefused(Refusal.DEVICE_MEMORY, str(error)) from error
         _LOG.info("memory: at most %s; %s", need, performance)
+        self.progress.memory_planned = need.total
         return performance
 
     def _take_in(self, asked: Asked, parts: Parts) -> Experts:
@@ -473,13 +487,18 @@ class Agent:
 
 
 def _told() -> Tell:
-    """So that a first start over many slides shows that it goes on: by tenths, for how many there are is private."""
-    last: dict[str, int] = {}
+    """So that a first start over many slides shows that it goes on. How many there are is private, and a share of few
+    tells: the log has a sign of life by the clock, the details have the numbers.
+    """
+    last = {"log": -math.inf, "details": -math.inf}
 
-    def tell_share(what: str, done: int, of: int) -> None:
-        share = done * 100 // max(of, 1) // _TOLD_EVERY * _TOLD_EVERY
-        if last.get(what) != share:
-            last[what] = share
-            tell(AgentOpening(Percent(share)))
+    def tell_of(what: str, done: int, of: int) -> None:
+        now = time.monotonic()
+        if now - last["log"] >= _ALIVE_S:
+            last["log"] = now
+            tell(AgentOpening())
+        if now - last["details"] >= _ALIVE_S or done in (0, of):
+            last["details"] = now
+            _LOG.info("%s: %d of %d", what, done, of)
 
-    return tell_share
+    return tell_of

@@ -27,14 +27,17 @@ from client.cli_index import index
 from client.cli_peer import peer
 from client.cli_selftest import selftest
 from client.cli_slide import slide
+from client.cli_watch import health, metrics
 
 app = typer.Typer(help="Run a hospital of a FedPath consortium.", no_args_is_help=True, add_completion=False)
 
-for command in (index, init, request, join, check, selftest, features, evaluate, ask, curve):
+for command in (index, init, request, join, check, selftest, features, evaluate, ask, curve, health, metrics):
     app.command()(command)
 app.add_typer(imports, name="import")
 app.add_typer(slide, name="slide")
 app.add_typer(peer, name="peer")
+
+_LAST_FIGURES_S = 5.0
 
 HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
@@ -66,6 +69,7 @@ def agent(
     from privacy.details import keep_details, start_told
     from privacy.errors import PrivacyError
     from privacy.events import Ordinal, tell
+    from privacy.supervisor import tell_ready
 
     place = Home(home.absolute())
     with _told_plainly():
@@ -74,6 +78,7 @@ def agent(
     tell(AgentStarting(network.cut, Ordinal(gpus)))
 
     from client.agent import Agent
+    from client.metrics import keep_written
     from client.rpc import serve
     from client.team import team_of
 
@@ -96,11 +101,14 @@ def agent(
         servers = [serve(place.socket, opened.courier_methods)]
         place.open_socket()
         servers.append(serve(place.status_socket, opened.local_methods))  # last: who sees it finds all ready
+        written = keep_written(place, opened.figures, ended)
         tell(AgentReady())
+        tell_ready()
         ended.wait()
         for server in servers:
             server.stop(grace=1).wait()
         tell(AgentEnding(lost.is_set()))
+        written.join(_LAST_FIGURES_S)
         os._exit(
             1 if lost.is_set() else 0
         )  # a training under way ends here too, unsent; asked again, it goes on from its last step

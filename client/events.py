@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from privacy.codes import Refusal, SecaggFault
-from privacy.events import Bytes, Digest, Event, Level, Name, Ordinal, Percent, Seconds, Status
+from privacy.events import Bytes, Digest, Event, Level, Name, Ordinal, Seconds, Status
 
 
 class Phase(StrEnum):
@@ -28,9 +28,7 @@ class AgentStarting(Event):
 
 @dataclass(frozen=True)
 class AgentOpening(Event):
-    """How far it is with opening its slides; never how many those are."""
-
-    done: Percent
+    """It goes on opening its slides: a sign of life, which says neither how many there are nor what share is done."""
 
 
 @dataclass(frozen=True)

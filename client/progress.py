@@ -9,8 +9,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from client.events import Phase
+from client.metrics import Figures, coarse
 from privacy.codes import Refusal, SecaggFault
-from privacy.egress_record import RELEASE, EgressRecord
+from privacy.egress_record import COUNTS, MASKED, RELEASE, EgressRecord
+
+# Of a reply's parts, those that are worth a count: the first step of their names.
+_WORDS = {RELEASE.rstrip("/"): "releases", COUNTS: "counts", MASKED: "masked"}
 
 
 class Progress:
@@ -23,12 +27,16 @@ class Progress:
         self._now: dict[str, Any] = {}
         self._releases = self._bytes = 0
         self.epsilon = 0.0
-        self._refused: Counter[str] = Counter()
+        self._answers: Counter[str] = Counter()
+        self._seconds: Counter[str] = Counter()
+        self.memory_planned: int | None = None
         self.begin(Phase.IDLE)
 
     def begin(self, phase: Phase, **about: str | int) -> None:
         """Enter a phase."""
         with self._lock:
+            if self._now and self._now["phase"] != Phase.IDLE:
+                self._seconds[self._now["phase"]] += coarse(time.time() - self._now["since"])
             self._now = {"phase": phase, "since": time.time(), "step": 0, "of": 0, **about}
 
     def step(self, done: int, of: int) -> None:
@@ -44,13 +52,30 @@ class Progress:
     def refused(self, code: Refusal | SecaggFault) -> None:
         """A request was answered by a code."""
         with self._lock:
-            self._refused[code] += 1
+            self._answers[code] += 1
 
     def left(self, records: Sequence[EgressRecord]) -> None:
         """Something passed the egress guard."""
         with self._lock:
             self._releases += sum(record.name.startswith(RELEASE) for record in records)
             self._bytes += sum(record.bytes for record in records)
+            self._answers.update(
+                {_WORDS[name] for record in records if (name := record.name.split("/")[0]) in _WORDS}
+            )
+
+    def figures(self, *, up: bool, memory: int | None) -> Figures:
+        """What of all this monitoring may be told."""
+        with self._lock:
+            return Figures(
+                up=up,
+                epsilon=self.epsilon,
+                epsilon_budget=self._facts["epsilon_budget"],
+                answers=dict(self._answers),
+                bytes_sent=self._bytes,
+                seconds=dict(self._seconds),
+                memory_planned=self.memory_planned,
+                memory=memory,
+            )
 
     def snapshot(self) -> dict[str, Any]:
         """Facts, phase, and sums since the agent's start, as JSON values."""

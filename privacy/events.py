@@ -25,7 +25,6 @@ from typing import ClassVar, NewType
 ENVIRONMENT = "FEDPATH_LOG"
 
 Ordinal = NewType("Ordinal", int)  # of a round or an attempt; the plan's numbers of rounds, GPUs
-Percent = NewType("Percent", int)
 Bytes = NewType("Bytes", int)
 Seconds = NewType("Seconds", float)
 Status = NewType("Status", int)  # a process' exit status
@@ -103,7 +102,7 @@ class StartRefused(Event):
 
 def allowed(kind: object) -> bool:
     """Whether a field of an event may be of this type."""
-    closed = {Name, Digest, Ordinal, Percent, Bytes, Seconds, Status, bool}
+    closed = {Name, Digest, Ordinal, Bytes, Seconds, Status, bool}
     return kind in closed or (isinstance(kind, type) and issubclass(kind, StrEnum))
 
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from privacy.printable import printable
 from server.cli_enrolment import approve, enroll, renew, revoke, rotate
 from server.cli_errors import told_plainly as _told_plainly
+from server.cli_watch import metrics
 from server.errors import SuperLinkError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Coordinate a FedPath consortium.", no_args_is_help=True, add_completion=False)
 
-for command in (enroll, approve, revoke, renew, rotate):
+for command in (enroll, approve, revoke, renew, rotate, metrics):
     app.command()(command)
 
 HomeArgument = Annotated[Path, typer.Argument(help="the consortium's home folder")]
@@ -66,18 +67,29 @@ def init(
 
 
 @app.command()
-def start(home: HomeArgument) -> None:
+def start(
+    home: HomeArgument,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(help="a port of loopback for /metrics, /live and /ready; without it there is none"),
+    ] = None,
+) -> None:
     """Run the SuperLink in the foreground; it knows the nodes of all that are enrolled, and forgets those of the revoked."""
+    from datetime import UTC, datetime
+
     from privacy.details import keep_details, start_told
     from privacy.errors import PrivacyError
     from privacy.events import Name, Ordinal, Status, tell
     from privacy.keys import read_private
+    from privacy.supervisor import tell_ready
     from server import superlink
     from server.errors import ServerError
     from server.events import NodeKnown, NodesForgotten, SuperlinkEnded, SuperlinkStarting
     from server.flower_cli import environment
     from server.home import Home
     from server.loopback import accepts
+    from server.metrics import text
+    from server.monitor import Monitor
     from server.provision.authority import SERVER_KEY
 
     with _told_plainly():
@@ -89,17 +101,22 @@ def start(home: HomeArgument) -> None:
         read_private(place.folder / SERVER_KEY)
         if accepts(place.port):
             raise SuperLinkError(f"port {place.port} is taken: is a SuperLink running already?")
+        if metrics_port is not None:
+            Monitor(metrics_port, lambda: text(place, store, datetime.now(UTC)), lambda: accepts(place.port))
         tell(SuperlinkStarting(Ordinal(place.port)))
         link = subprocess.Popen(
             superlink.superlink_command(place), env=environment(place.folder / "flower" / "superlink")
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: link.terminate())
+        ready = False
         known: set[bytes] = set()  # node keys
         forgotten: set[bytes] = set()
         while link.poll() is None:
             new = [h for h in store.hospitals().values() if h.supernode_key not in known]
             gone = store.revoked_nodes() - forgotten
+            if not ready and (ready := accepts(place.port)):
+                tell_ready()
             if (new or gone) and accepts(place.port):
                 superlink.unregister_all(place, gone)
                 superlink.register_all(place, new)
@@ -115,14 +132,23 @@ def start(home: HomeArgument) -> None:
 
 
 @app.command()
-def reach(home: HomeArgument) -> None:
-    """Say whether this home's SuperLink accepts connections on this machine; exit status 1 where it does not."""
+def reach(
+    home: HomeArgument,
+    campaign: Annotated[
+        Path | None, typer.Option(help="a campaign file: ask also whether its ServerApp lives, or it is done")
+    ] = None,
+) -> None:
+    """Say whether this home's SuperLink answers on this machine, with its certificate; exit status 1 where it does not."""
+    from server.campaign_file import load_campaign
     from server.home import Home
+    from server.reach import require_runner, require_superlink
 
     with _told_plainly():
         place = Home.open(home)
-        _require_superlink(place)
-    typer.echo(f"the SuperLink listens on port {place.port}")
+        require_superlink(place)
+        if campaign is not None:
+            require_runner(place, place.store(), load_campaign(campaign).name)
+    typer.echo(f"the SuperLink answers on port {place.port}")
 
 
 @app.command()
@@ -131,12 +157,13 @@ def run(home: HomeArgument, campaign: CampaignArgument) -> None:
     from server import superlink
     from server.flower_cli import checkout
     from server.home import Home
+    from server.reach import require_superlink
 
     with _told_plainly():
         place = Home.open(home)
         store = place.store()
         name = _checked(store, campaign)
-        _require_superlink(place)
+        require_superlink(place)
         cli = superlink.flower(place)
         config = {"home": str(place.folder), "campaign": str(campaign.absolute())}
         _follow(place, store, cli, name, cli.submit(checkout() / "pyproject.toml", config))
@@ -156,6 +183,7 @@ def evaluate(
     from server.follow import await_evaluation
     from server.home import Home
     from server.points import request_at
+    from server.reach import require_superlink
     from server.runner import begun_point
 
     with _told_plainly():
@@ -169,7 +197,7 @@ def evaluate(
                 raise CampaignBusy(
                     f"campaign {asked.name!r} is at work: ask when it has ended, or was stopped"
                 )
-            _require_superlink(place)
+            require_superlink(place)
             cli = superlink.flower(place)
             config = {"home": str(place.folder), "campaign": str(campaign.absolute()), "evaluate": where.name}
             run_id = cli.submit(checkout() / "pyproject.toml", config)
@@ -232,15 +260,6 @@ def simulate(
         name = _checked(store, campaign)
         with simulation.engine(place) as cli:
             _follow(place, store, cli, name, simulation.submit(cli, place, campaign, hospitals, workers))
-
-
-def _require_superlink(place: Home) -> None:
-    from server.loopback import accepts
-
-    if not accepts(place.port):
-        raise SuperLinkError(
-            f"nothing listens on port {place.port}: run `fedpath-consortium start {place.folder}` first"
-        )
 
 
 def _checked(store: Store, campaign: Path) -> str:

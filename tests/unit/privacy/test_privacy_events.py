@@ -71,7 +71,9 @@ def test_a_field_that_could_hold_anything_is_found() -> None:
         Planted(Path("DOE.svs"), "DOE", 3, Ordinal(1), None)  # where no type checker looked
 
 
-@pytest.mark.parametrize("text", ["/srv/slides/a", "DOE^JANE", "Erika Mustermann", "", "a" * 65, "a\nb", "a/b"])
+@pytest.mark.parametrize(
+    "text", ["/srv/slides/a", "DOE^JANE", "Erika Mustermann", "", "a" * 65, "a\nb", "a/b"]
+)
 def test_what_is_no_name_and_no_hash_is_refused(text: str) -> None:
     """Catches a path, a patient's name or a second line in a field for names."""
     for kind in (Name, Digest):
