@@ -21,7 +21,7 @@ from prometheus_client.metrics_core import Metric
 from client.home import Home
 from privacy import exposition
 from privacy.errors import PrivacyError
-from privacy.exposition import counter, gauge
+from privacy.exposition import Values, counter, gauge
 
 EVERY_S = 15.0  # by the clock, whatever the agent does
 COARSE_S = 10.0
@@ -64,12 +64,12 @@ def _families(figures: Figures, home: Home, now: datetime) -> Iterator[Metric]:
     )
     yield gauge("epsilon_spent", "of all that was released or reserved", figures.epsilon)
     yield gauge("epsilon_left", "of the policy's budget", left)
-    answers = {(word,): float(count) for word, count in figures.answers.items()}
+    answers: Values = {(word,): float(count) for word, count in figures.answers.items()}
     yield counter(
         "answers", "requests answered, by releases, counts, a masked sum, or a code", answers, "answer"
     )
     yield counter("sent_bytes", "that passed the egress guard", {(): float(figures.bytes_sent)})
-    seconds = {(phase,): value for phase, value in figures.seconds.items()}
+    seconds: Values = {(phase,): value for phase, value in figures.seconds.items()}
     yield counter("work_seconds", f"of whole requests, each up to the next {COARSE_S:g} s", seconds, "phase")
     yield gauge(
         "disk_free_bytes",
@@ -84,7 +84,7 @@ def _families(figures: Figures, home: Home, now: datetime) -> Iterator[Metric]:
         yield gauge("memory_planned_bytes", "that the last plan may need at most", figures.memory_planned)
 
 
-def _days_left(home: Home, now: datetime) -> dict[tuple[str, ...], float]:
+def _days_left(home: Home, now: datetime) -> Values:
     try:
         kit, *roots = home.kit.expiries(now)
     except PrivacyError:  # `check` and `status` say what is wrong with it

@@ -13,7 +13,7 @@ from datetime import datetime
 import sqlalchemy as sql
 from prometheus_client.metrics_core import Metric
 
-from privacy.exposition import counter, exposition, gauge
+from privacy.exposition import Values, counter, exposition, gauge
 from server import tables as db
 from server.events import closed
 from server.home import Home
@@ -47,9 +47,9 @@ def text(home: Home, store: Store, now: datetime) -> bytes:
 
 def _campaigns(home: Home, store: Store) -> Iterator[Metric]:
     rows = store.read(sql.select(db.campaigns.c.name, db.campaigns.c.state, db.campaigns.c.rounds))
-    states = {(row["name"], state): float(row["state"] == state) for row in rows for state in _STATES}
+    states: Values = {(row["name"], state): float(row["state"] == state) for row in rows for state in _STATES}
     yield gauge("campaign_state", "1 for the state that it is in", states, "campaign", "state")
-    alive = {(row["name"],): float(home.is_running(row["name"])) for row in rows}
+    alive: Values = {(row["name"],): float(home.is_running(row["name"])) for row in rows}
     yield gauge("campaign_alive", "1 where a process runs it", alive, "campaign")
     yield gauge(
         "rounds_planned", "of the campaign", {(row["name"],): row["rounds"] for row in rows}, "campaign"
@@ -80,9 +80,9 @@ def _hospitals(store: Store) -> Iterator[Metric]:
         sql.func.sum(table.c.bytes).label("bytes"),
     ).group_by(table.c.hospital)
     rows = [row for row in store.read(query) if row["last"] is not None]
-    last = {(row["hospital"],): datetime.fromisoformat(row["last"]).timestamp() for row in rows}
+    last: Values = {(row["hospital"],): datetime.fromisoformat(row["last"]).timestamp() for row in rows}
     yield gauge("hospital_last_answer_timestamp_seconds", "of any answer in a round", last, "hospital")
-    received = {(row["hospital"],): float(row["bytes"] or 0) for row in rows}
+    received: Values = {(row["hospital"],): float(row["bytes"] or 0) for row in rows}
     yield counter("received_bytes", "in answers to rounds", received, "hospital")
     refused: Counter[tuple[str, ...]] = Counter()
     verdicts = db.verdicts
@@ -94,7 +94,7 @@ def _hospitals(store: Store) -> Iterator[Metric]:
     yield counter("refused", "parts of answers that did not count, by why", refused, "hospital", "fault")
 
 
-def _days_left(home: Home, store: Store, now: datetime) -> dict[tuple[str, ...], float]:
+def _days_left(home: Home, store: Store, now: datetime) -> Values:
     server, *roots = expiries(home, now)
     kits = {f"kit of {name}": kit_expiry(home, name, now) for name in store.hospitals()}
     return {
