@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft7Validator
-from referencing import Registry, Resource
+from referencing import Registry
 from referencing.jsonschema import DRAFT7
 
 from demo.processes import ROOT
@@ -19,22 +19,19 @@ from release import sbom
 from release.audit import found
 from release.lock import HASHES, LOCK, hashes, pins
 
+_BASE = "http://cyclonedx.org/schema/"
+
 
 def validator() -> Draft7Validator:
     """CycloneDX' own JSON schema, as its library ships it."""
     folder = Path(str(distribution("cyclonedx-python-lib").locate_file("cyclonedx/schema/_res")))
     schemas = {
-        path.name.replace(".SNAPSHOT", ""): json.loads(path.read_text("utf-8"))
+        path.name: DRAFT7.create_resource(json.loads(path.read_text("utf-8")))
         for path in folder.glob("*.schema.json")
     }
-    resources = [
-        (f"http://cyclonedx.org/schema/{name}", DRAFT7.create_resource(body))
-        for name, body in schemas.items()
-    ]
-    named = [(name, Resource(body, DRAFT7)) for name, body in schemas.items()]
-    return Draft7Validator(
-        schemas["bom-1.6.schema.json"], registry=Registry().with_resources(resources + named)
-    )
+    named = [(f"{base}{name}", body) for name, body in schemas.items() for base in ("", _BASE)]
+    bom = schemas["bom-1.6.SNAPSHOT.schema.json"].contents
+    return Draft7Validator(bom, registry=Registry().with_resources(named))
 
 
 def test_every_locked_package_has_hashes_and_no_other() -> None:
