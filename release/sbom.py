@@ -73,10 +73,10 @@ def _licence(name: str) -> str | None:
         about = metadata.metadata(name)
     except metadata.PackageNotFoundError:
         return None
-    said = about.get("License-Expression") or about.get("License") or ""
+    said = next((about[key] for key in ("License-Expression", "License") if key in about), "")
     if not 0 < len(said) <= _LONGEST or "\n" in said:
         known = [
-            line.split(" :: ")[-1] for line in about.get_all("Classifier", []) if line.startswith("License")
+            line.split(" :: ")[-1] for line in about.get_all("Classifier") or [] if line.startswith("License")
         ]
         said = ", ".join(known)
     return said or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from demo.processes import ROOT
 from release import sbom
 from release.audit import found
 from release.lock import HASHES, LOCK, hashes, pins
+from release.wheels import strangers
 
 _BASE = "http://cyclonedx.org/schema/"
 
@@ -117,3 +119,14 @@ def test_the_bill_has_a_package_that_is_not_installed() -> None:
     (part,) = sbom.bill("1", {"no-such-package": "7"}, {"no-such-package": ["ab" * 32]})["components"]
     assert part["purl"] == "pkg:pypi/no-such-package@7"
     assert "licenses" not in part
+
+
+def test_a_wheel_that_is_not_the_locked_one_is_named(tmp_path: Path) -> None:
+    """Catches a wheel that was exchanged on its way to where images are built."""
+    good = hashlib.sha256(b"good").hexdigest()
+    for name in ("ruamel_yaml-1-py3-none-any.whl", "torch-2+cpu-cp311.whl", "click-8.tar.gz"):
+        (tmp_path / name).write_bytes(b"good" if name[0] != "c" else b"other")
+    found = dict(strangers(tmp_path, {"ruamel-yaml": (good,), "click": (good,)}))
+    assert set(found) == {"click-8.tar.gz", "torch-2+cpu-cp311.whl"}
+    assert "another file" in found["click-8.tar.gz"]
+    assert "not in the lock" in found["torch-2+cpu-cp311.whl"]
