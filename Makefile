@@ -1,6 +1,7 @@
 # make demo   the main job on the embedded default: three hospitals, one model, real slides, real federation
 # make test   the whole test suite
 # Each does its own set-up: a virtual environment, locked dependencies, CPU torch unless a GPU is there.
+# make audit  known vulnerabilities of the locked set; make sbom  its bill of materials (build/sbom.json)
 
 PYTHON ?= python3.11
 VENV   := .venv
@@ -11,7 +12,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: demo test nightly lint study study-attacks study-trust study-real bench base clean
+.PHONY: demo test nightly lint study study-attacks study-trust study-real bench base lock audit sbom clean
 
 demo: $(READY)
 	$(BIN)/python -m demo
@@ -63,16 +64,30 @@ bench: $(READY)
 base: $(READY)
 	$(BIN)/python -m demo.pretrain
 
+# After a change of requirements.lock: the hashes of all files that its packages may come as.
+lock: $(READY)
+	$(BIN)/uv pip compile --quiet --generate-hashes --no-deps --no-header --no-annotate \
+	    --python-version 3.11 --output-file requirements.hashes requirements.lock
+
+audit: $(READY)
+	$(BIN)/python -m release.audit
+
+sbom: $(READY)
+	mkdir -p build
+	$(BIN)/python -m release.sbom > build/sbom.json
+
 clean:
 	rm -rf build $(VENV)
 
-# torch first: a GPU gets the default build; without one the smaller CPU build is taken where an index offers it.
-$(READY): requirements.lock pyproject.toml
+# The CPU build of torch comes first, where an index offers it and there is no GPU: it satisfies the lock's torch, and is on
+# no index that has hashes. All else is taken by its hash. At last, for a GPU, what torch itself names: CUDA's packages.
+$(READY): requirements.lock requirements.hashes pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	@torch=$$(grep '^torch==' requirements.lock); \
-	nvidia-smi >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet "$$torch+cpu" 2>/dev/null \
-	|| $(BIN)/python -m pip install --quiet "$$torch"
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	nvidia-smi >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet --no-deps "$$torch+cpu" 2>/dev/null || true
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes --requirement requirements.hashes
+	@torch=$$(grep '^torch==' requirements.lock); $(BIN)/python -m pip install --quiet "$$torch"
+	$(BIN)/python -m pip check
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@

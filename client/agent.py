@@ -2,7 +2,7 @@
 
 What comes in is hostile data, judged in this order: signature, form, answered before, policy, experts,
 budget. What goes out passes `privacy.egress` and is logged. A failure crosses as a code from a closed set;
-what it was stands in this process' own log.
+what it was stands among the details, which stay in the home (`privacy.details`): what is written by `logging` goes there.
 """
 
 from __future__ import annotations
@@ -10,17 +10,30 @@ from __future__ import annotations
 import logging
 import math
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
 import torch
 
+from client import metrics
 from client.data import open_data
 from client.errors import SlideError
 from client.evaluation.answers import Asking
+from client.events import (
+    AgentOpening,
+    PartLeft,
+    Phase,
+    ReceiptKept,
+    RequestFailed,
+    RequestRefused,
+    WorkBegan,
+    WorkEnded,
+)
 from client.expert_states import Asked, ExpertStates
 from client.home import Home
 from client.incoming import Parts, Refused, part, signed, signed_session, sum_step
@@ -39,7 +52,7 @@ from client.reward_curve import RewardCurve
 from client.rpc import LIMIT
 from client.selftest_word import selftest_word
 from client.shared_round import SharedRounds
-from client.slides.index import Looking
+from client.slides.index import Looking, Tell
 from client.step_checkpoints import StepCheckpoints
 from client.succession import follow
 from client.sum_states import SumStates
@@ -54,12 +67,13 @@ from client.withdrawn import read_withdrawn, staying
 from privacy import canonical, egress, envelope, keys, succession
 from privacy.clip import Clipped
 from privacy.code_hash import code_hash
-from privacy.codes import Refusal
+from privacy.codes import Refusal, SecaggFault
 from privacy.delta import ExpertDelta
 from privacy.description import Description
 from privacy.egress_record import COUNTS, RELEASE
 from privacy.errors import LedgerError, PlanRefused, SignatureInvalid, WireError
 from privacy.evaluation import Evaluation, NoisedEvaluation
+from privacy.events import Bytes, Digest, Name, Ordinal, incident, tell
 from privacy.ledger.account import Reservation
 from privacy.ledger.store import Ledger
 from privacy.plan import Plan
@@ -77,7 +91,7 @@ from privacy.secagg.shared_noise import Share, SharedNoise
 _LOG = logging.getLogger("fedpath.agent")
 
 _T = TypeVar("_T")
-_TOLD_EVERY = 500  # slides
+_ALIVE_S = 30.0  # between two signs of life while slides are opened
 
 
 class Agent:
@@ -96,7 +110,7 @@ class Agent:
         self._code_hash = code_hash()
         self._description = Description.of(self._policy, self._code_hash).to_bytes()
         self._random: RandomSource = random or SecureRandom()
-        data = open_data(home, Looking(tell=_said_in_the_log))
+        data = open_data(home, Looking(tell=_told()))
         index, manifest = data.index, data.manifest
         self._index = index
         self._samples = manifest.samples
@@ -162,7 +176,17 @@ class Agent:
     @property
     def local_methods(self) -> dict[str, Callable[[bytes], bytes]]:
         """What local IT's socket serves; nothing of it ever reaches the courier."""
-        return {"status": lambda request: canonical.encode(self._status())}
+        return {
+            "status": lambda request: canonical.encode(self._status()),
+            "metrics": lambda request: self.figures(),
+            "health": lambda request: b"ready",
+        }
+
+    def figures(self, up: bool = True) -> bytes:
+        """What monitoring is told: `client.metrics`."""
+        device = self._base.device
+        memory = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
+        return metrics.text(self.progress.figures(up=up, memory=memory), self._home, datetime.now(UTC))
 
     def _status(self) -> dict[str, object]:
         tested = self._ledger.last_selftest(self._code_hash)
@@ -172,14 +196,24 @@ class Agent:
         try:
             return method(envelope.unpack(request, LIMIT))
         except Refused as error:
-            _LOG.warning("refused: %s", error)
-            return self._reply({egress.CODE: error.code.encode()})
+            return self._refused(error.code, error)
         except WireError as error:
-            _LOG.warning("bad request: %s", error)
-            return self._reply({egress.CODE: Refusal.BAD_REQUEST.encode()})
+            return self._refused(Refusal.BAD_REQUEST, error)
         except Exception:
-            _LOG.exception("this request failed")
-            return self._reply({egress.CODE: Refusal.INTERNAL.encode()})
+            number = incident()
+            _LOG.exception("%s: this request failed", number)
+            tell(RequestFailed(number))
+            return self._code(Refusal.INTERNAL)
+
+    def _refused(self, code: Refusal | SecaggFault, why: Exception) -> bytes:
+        number = incident()
+        _LOG.warning("%s: refused: %s", number, why)
+        tell(RequestRefused(code, number))
+        return self._code(code)
+
+    def _code(self, code: Refusal | SecaggFault) -> bytes:
+        self.progress.refused(code)
+        return self._reply({egress.CODE: code.encode()})
 
     def _describe(self, parts: Parts) -> bytes:
         return self._reply({egress.DESCRIPTION: self._description}, description=self._description)
@@ -200,6 +234,7 @@ class Agent:
             self._ledger.receipt(data, self._coordinator)
             receipt = Receipt.open(data, self._coordinator)
             self._sums.forget(receipt.campaign, receipt.round)
+            tell(ReceiptKept(Name(receipt.campaign), Ordinal(receipt.round)))
         except (SignatureInvalid, LedgerError) as error:
             raise Refused(Refusal.BAD_REQUEST, str(error)) from error
         return envelope.pack({})
@@ -208,7 +243,7 @@ class Agent:
         plan = signed(Plan, parts, "plan", self._coordinator)
         if plan.distributed is not None:
             raise Refused(Refusal.PLAN_INVALID, "the plan asks for a share of a sum, not for releases")
-        with self._working("training", campaign=plan.campaign, round=plan.round):
+        with self._working(Phase.TRAINING, plan):
             releases = self._reservations.paid_for(
                 plan, partial(self._judge, plan, parts), partial(self._sealed_round, plan, parts)
             )
@@ -221,7 +256,7 @@ class Agent:
         """One step of a round under distributed trust."""
         plan = signed(Plan, parts, "plan", self._coordinator)
         session, step = signed_session(parts, self._coordinator), sum_step(parts)
-        with self._working("summing", campaign=plan.campaign, round=plan.round):
+        with self._working(Phase.SUMMING, plan):
             message = self._shared.answer(
                 plan,
                 session,
@@ -262,7 +297,7 @@ class Agent:
 
     def _evaluate_noised(self, parts: Parts) -> bytes:
         asked = signed(NoisedEvaluation, parts, "request", self._coordinator)
-        with self._working("evaluating", campaign=asked.campaign, round=asked.round):
+        with self._working(Phase.EVALUATING, asked):
             counts = self._reservations.paid_for(
                 asked, partial(self._judge, asked, parts), partial(self._sealed_counts, asked)
             )
@@ -301,6 +336,7 @@ class Agent:
         except memory.DeviceMemoryError as error:
             raise PlanRefused(Refusal.DEVICE_MEMORY, str(error)) from error
         _LOG.info("memory: at most %s; %s", need, performance)
+        self.progress.memory_planned = need.total
         return performance
 
     def _take_in(self, asked: Asked, parts: Parts) -> Experts:
@@ -388,7 +424,7 @@ class Agent:
         asked = Evaluation.from_bytes(part(parts, "request"))
         if asked.base_hash != self._base.hash:
             raise Refused(Refusal.BASE_MISMATCH, f"the request is for base {asked.base_hash}")
-        with self._working("evaluating"):
+        with self._working(Phase.EVALUATING):
             self._leave_out_withdrawn()
             try:
                 experts = self._take_in(asked, parts)
@@ -407,14 +443,20 @@ class Agent:
             return self._reply({egress.METRICS: canonical.encode([asdict(score) for score in scores])})
 
     @contextmanager
-    def _working(self, phase: str, **about: str | int) -> Iterator[None]:
+    def _working(self, phase: Phase, asked: Plan | NoisedEvaluation | None = None) -> Iterator[None]:
         if not self._busy.acquire(blocking=False):
             raise Refused(Refusal.BUSY, f"{phase} was asked for while at work")
         try:
-            self.progress.begin(phase, **about)
+            if asked is None:
+                self.progress.begin(phase)
+                tell(WorkBegan(phase))
+            else:
+                self.progress.begin(phase, campaign=asked.campaign, round=asked.round)
+                tell(WorkBegan(phase, Name(asked.campaign), Ordinal(asked.round)))
             yield
         finally:
-            self.progress.begin("idle")
+            self.progress.begin(Phase.IDLE)
+            tell(WorkEnded(phase))
             self._busy.release()
 
     def _reply(
@@ -436,13 +478,27 @@ class Agent:
         )
         self._ledger.log_egress(records)
         self.progress.left(records)
+        for record in records:
+            tell(PartLeft(Digest(record.sha256), Bytes(record.bytes)))
         return envelope.pack(parts)
 
     def _count(self) -> None:
         self.progress.epsilon = self._ledger.epsilon(self._policy.delta)
 
 
-def _said_in_the_log(what: str, done: int, of: int) -> None:
-    """So that a first start over many slides shows that it goes on."""
-    if done in (0, of) or done % _TOLD_EVERY == 0:
-        _LOG.info("%s: %d of %d", what, done, of)
+def _told() -> Tell:
+    """So that a first start over many slides shows that it goes on. How many there are is private, and a share of few
+    tells: the log has a sign of life by the clock, the details have the numbers.
+    """
+    last = {"log": -math.inf, "details": -math.inf}
+
+    def tell_of(what: str, done: int, of: int) -> None:
+        now = time.monotonic()
+        if now - last["log"] >= _ALIVE_S:
+            last["log"] = now
+            tell(AgentOpening())
+        if now - last["details"] >= _ALIVE_S or done in (0, of):
+            last["details"] = now
+            _LOG.info("%s: %d of %d", what, done, of)
+
+    return tell_of

@@ -6,7 +6,6 @@ Imports stand inside the commands: the agent must cut its network before anythin
 from __future__ import annotations
 
 import json
-import logging
 import os
 import signal
 import threading
@@ -28,14 +27,17 @@ from client.cli_index import index
 from client.cli_peer import peer
 from client.cli_selftest import selftest
 from client.cli_slide import slide
+from client.cli_watch import health, metrics
 
 app = typer.Typer(help="Run a hospital of a FedPath consortium.", no_args_is_help=True, add_completion=False)
 
-for command in (index, init, request, join, check, selftest, features, evaluate, ask, curve):
+for command in (index, init, request, join, check, selftest, features, evaluate, ask, curve, health, metrics):
     app.command()(command)
 app.add_typer(imports, name="import")
 app.add_typer(slide, name="slide")
 app.add_typer(peer, name="peer")
+
+_LAST_FIGURES_S = 5.0
 
 HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
@@ -59,11 +61,24 @@ def agent(
 
     network = cut_network()  # before any import that starts threads
     os.umask(0o077)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    logging.getLogger("fedpath").info("network: %s", network.words)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its words about what came in are free words
+
+    from client.errors import ClientError
+    from client.events import AgentEnding, AgentReady, AgentStarting
+    from client.home import Home
+    from privacy.details import keep_details, start_told
+    from privacy.errors import PrivacyError
+    from privacy.events import Ordinal, tell
+    from privacy.supervisor import tell_ready
+
+    place = Home(home.absolute())
+    with _told_plainly():
+        place.settings  # noqa: B018 - says what to do where there is no home
+        keep_details(place.details())
+    tell(AgentStarting(network.cut, Ordinal(gpus)))
 
     from client.agent import Agent
-    from client.home import Home
+    from client.metrics import keep_written
     from client.rpc import serve
     from client.team import team_of
 
@@ -78,19 +93,22 @@ def agent(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     with (
-        _told_plainly(),
-        (place := Home(home.absolute())).only_agent(),
+        start_told(ClientError, PrivacyError, OSError),
+        place.only_agent(),
         team_of(place, gpus, worker_lost) as team,
     ):
         opened = Agent(place, network, team=team)
         servers = [serve(place.socket, opened.courier_methods)]
         place.open_socket()
         servers.append(serve(place.status_socket, opened.local_methods))  # last: who sees it finds all ready
-        logging.getLogger("fedpath").info("serving %s", place.socket)
+        written = keep_written(place, opened.figures, ended)
+        tell(AgentReady())
+        tell_ready()
         ended.wait()
         for server in servers:
             server.stop(grace=1).wait()
-        logging.shutdown()
+        tell(AgentEnding(lost.is_set()))
+        written.join(_LAST_FIGURES_S)
         os._exit(
             1 if lost.is_set() else 0
         )  # a training under way ends here too, unsent; asked again, it goes on from its last step
@@ -110,10 +128,13 @@ def courier(
 ) -> None:
     """Run the courier: Flower's SuperNode in a file system of its own."""
     from client import courier as couriers
+    from client.events import CourierStarting
     from client.home import Home
+    from privacy.events import tell
 
     with _told_plainly():
         place = Home(home.absolute())
+        tell(CourierStarting(contained))
         if contained:
             couriers.contained_courier(place)
         couriers.courier(place)

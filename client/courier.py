@@ -19,9 +19,11 @@ from typing import NoReturn
 
 from client.confine import View, run
 from client.errors import HomeError
+from client.events import SupernodeEnded
 from client.home import Home
 from client.walls import gaps, look_around
 from privacy.enrolment import node_key
+from privacy.events import Seconds, Status, tell
 
 PAUSE_SECONDS = 5.0
 
@@ -47,8 +49,9 @@ def courier(home: Home, pause: Callable[[float], None] = time.sleep) -> None:
 
         while not ended:
             report.truncate(0)
-            run(view, _command(home, superlink), _environment(home), say, ended.append)
+            status = run(view, _command(home, superlink), _environment(home), say, ended.append)
             if not ended:
+                tell(SupernodeEnded(Status(status), Seconds(PAUSE_SECONDS)))
                 pause(PAUSE_SECONDS)
 
 

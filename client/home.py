@@ -19,6 +19,8 @@
     experts/               the experts that were received last, for local evaluation
     evaluation/            what `evaluate` wrote, unless it was told another folder
     rewards.jsonl          mean reward by round, step and task: the learning curve
+    details.log            what agent and (details-1.log) workers say in free words: privacy/details.py; it goes nowhere else
+    metrics/               figures for the hospital's monitoring, for whom IT lets in: client/metrics.py
     agent.lock             held by the one agent that runs
     meeting                where the processes of an agent with several GPUs find each other
     status.sock            the agent's door for local IT
@@ -226,6 +228,15 @@ class Home:
         return self.folder / "rewards.jsonl"
 
     @property
+    def metrics(self) -> Path:
+        """Figures for the hospital's monitoring."""
+        return self.folder / "metrics" / "fedpath-hospital.prom"
+
+    def details(self, rank: int = 0) -> Path:
+        """Where the agent, or one of its workers, says in free words what its log must not."""
+        return self.folder / ("details.log" if rank == 0 else f"details-{rank}.log")
+
+    @property
     def status_socket(self) -> Path:
         """The agent's door for local IT."""
         return self.folder / "status.sock"
@@ -266,6 +277,11 @@ class Home:
                     raise HomeError(f"{self.folder}: another agent runs on this home: stop it first")
                 time.sleep(0.1)
             yield
+
+    def is_held(self) -> bool:
+        """Whether some living process is this hospital's agent. (One that starts at this instant waits for an instant.)"""
+        with (self.folder / "agent.lock").open("ab") as file:
+            return not _locked(file)
 
     def open_socket(self) -> None:
         """Let the courier's group connect to the agent's socket."""

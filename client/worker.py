@@ -6,7 +6,6 @@ neither ledger nor keys nor manifest nor a door of its own.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from pathlib import Path
@@ -21,6 +20,7 @@ from client.model.inputs import InputLoader
 from client.model.slide_features import SlideFeatures
 from client.tasks.segmenter import use_segmenter
 from client.training.distributed import joined
+from privacy.details import keep_details
 
 
 def main(home: Home, rank: int, size: int) -> None:
@@ -35,5 +35,6 @@ def main(home: Home, rank: int, size: int) -> None:
 
 if __name__ == "__main__":
     os.umask(0o077)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s worker %(levelname)s %(message)s")
-    main(Home(Path(sys.argv[1])), int(sys.argv[2]), int(sys.argv[3]))
+    place, own_rank = Home(Path(sys.argv[1])), int(sys.argv[2])
+    keep_details(place.details(own_rank))
+    main(place, own_rank, int(sys.argv[3]))

@@ -15,7 +15,7 @@ from rich.console import Console
 from privacy.printable import printable
 from server.cli_enrolment import approve, enroll, renew, revoke, rotate
 from server.cli_errors import told_plainly as _told_plainly
-from server.errors import SuperLinkError
+from server.cli_watch import metrics
 
 if TYPE_CHECKING:
     from server.flower_cli import FlowerCli
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Coordinate a FedPath consortium.", no_args_is_help=True, add_completion=False)
 
-for command in (enroll, approve, revoke, renew, rotate):
+for command in (enroll, approve, revoke, renew, rotate, metrics):
     app.command()(command)
 
 HomeArgument = Annotated[Path, typer.Argument(help="the consortium's home folder")]
@@ -63,34 +63,66 @@ def init(
 
 
 @app.command()
-def start(home: HomeArgument) -> None:
+def start(
+    home: HomeArgument,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(help="a port of loopback for /metrics, /live and /ready; without it there is none"),
+    ] = None,
+) -> None:
     """Run the SuperLink in the foreground; it knows the nodes of all that are enrolled, and forgets those of the revoked."""
+    from datetime import UTC, datetime
+
+    from privacy.details import keep_details, start_told
+    from privacy.errors import PrivacyError
+    from privacy.events import Ordinal, Status, tell
     from privacy.keys import read_private
+    from privacy.supervisor import tell_ready
+    from server.errors import ServerError
+    from server.events import SuperlinkEnded, SuperlinkStarting
     from server.home import Home
     from server.keeper import keep, started
+    from server.loopback import accepts
+    from server.metrics import text
+    from server.monitor import Monitor
     from server.provision.authority import SERVER_KEY
 
     with _told_plainly():
         place = Home.open(home)
+        os.umask(0o077)
+        keep_details(place.details)
+    with start_told(ServerError, PrivacyError, OSError):
         store = place.store()
         read_private(place.folder / SERVER_KEY)
-        os.umask(0o077)
+        if metrics_port is not None:
+            Monitor(metrics_port, lambda: text(place, store, datetime.now(UTC)), lambda: accepts(place.port))
+        tell(SuperlinkStarting(Ordinal(place.port)))
         with started(place) as link:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: link.terminate())
-            status = keep(place, store, link, typer.echo)
-    raise typer.Exit(max(status, 0))
+            keep(place, store, link, tell_ready)
+    tell(SuperlinkEnded(Status(link.returncode)))
+    raise typer.Exit(max(link.returncode, 0))
 
 
 @app.command()
-def reach(home: HomeArgument) -> None:
-    """Say whether this home's SuperLink accepts connections on this machine; exit status 1 where it does not."""
+def reach(
+    home: HomeArgument,
+    campaign: Annotated[
+        Path | None, typer.Option(help="a campaign file: ask also whether its ServerApp lives, or it is done")
+    ] = None,
+) -> None:
+    """Say whether this home's SuperLink answers on this machine, with its certificate; exit status 1 where it does not."""
+    from server.campaign_file import load_campaign
     from server.home import Home
+    from server.reach import require_runner, require_superlink
 
     with _told_plainly():
         place = Home.open(home)
-        _require_superlink(place)
-    typer.echo(f"the SuperLink listens on port {place.port}")
+        require_superlink(place)
+        if campaign is not None:
+            require_runner(place, place.store(), load_campaign(campaign).name)
+    typer.echo(f"the SuperLink answers on port {place.port}")
 
 
 @app.command()
@@ -99,12 +131,13 @@ def run(home: HomeArgument, campaign: CampaignArgument) -> None:
     from server import superlink
     from server.flower_cli import checkout
     from server.home import Home
+    from server.reach import require_superlink
 
     with _told_plainly():
         place = Home.open(home)
         store = place.store()
         name = _checked(store, campaign)
-        _require_superlink(place)
+        require_superlink(place)
         cli = superlink.flower(place)
         config = {"home": str(place.folder), "campaign": str(campaign.absolute())}
         _follow(place, store, cli, name, cli.submit(checkout() / "pyproject.toml", config))
@@ -124,6 +157,7 @@ def evaluate(
     from server.follow import await_evaluation
     from server.home import Home
     from server.points import request_at
+    from server.reach import require_superlink
     from server.runner import begun_point
 
     with _told_plainly():
@@ -137,7 +171,7 @@ def evaluate(
                 raise CampaignBusy(
                     f"campaign {asked.name!r} is at work: ask when it has ended, or was stopped"
                 )
-            _require_superlink(place)
+            require_superlink(place)
             cli = superlink.flower(place)
             config = {"home": str(place.folder), "campaign": str(campaign.absolute()), "evaluate": where.name}
             run_id = cli.submit(checkout() / "pyproject.toml", config)
@@ -202,15 +236,6 @@ def simulate(
             _follow(place, store, cli, name, simulation.submit(cli, place, campaign, hospitals, workers))
 
 
-def _require_superlink(place: Home) -> None:
-    from server.loopback import accepts
-
-    if not accepts(place.port):
-        raise SuperLinkError(
-            f"nothing listens on port {place.port}: run `fedpath-consortium start {place.folder}` first"
-        )
-
-
 def _checked(store: Store, campaign: Path) -> str:
     """The campaign's name; what is wrong with its file or its enrolment is said before anything starts."""
     from server.campaign_file import load_campaign, load_initial
@@ -223,12 +248,13 @@ def _checked(store: Store, campaign: Path) -> str:
 
 
 def _follow(place: Home, store: Store, cli: FlowerCli, campaign: str, run_id: str) -> None:
+    from privacy.events import Name, Ordinal, tell
+    from server.events import CampaignFollowed
     from server.follow import follow
 
-    typer.echo(f"run {run_id} of campaign {campaign}")
     failure = None
     for state in follow(place, store, cli, campaign, run_id):
-        typer.echo(f"{state.committed} of {state.rounds} rounds committed; {state.doing}")
+        tell(CampaignFollowed(Name(campaign), Ordinal(state.committed), Ordinal(state.rounds)))
         failure = state.failure
     if failure is not None:
         typer.echo(f"error: {failure}", err=True)

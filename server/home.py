@@ -5,6 +5,7 @@ keys/               CA, server and coordinator keys      experts/        expert 
 ca.crt server.crt   what others check us by              kits/           <name>.json: what each hospital gets
 ca-next.crt         a new CA before it is taken up       invitations/    <name>.json: secret, until it is answered
 policy.toml         where there is one: the limits that kits propose to hospitals
+details.log         what `start` says in free words: privacy/details.py
 flower/             FLWR_HOME of SuperLink and CLI, SuperLink's own database
 aside/<campaign>/   accepted releases of a round that is not committed yet
 releases/           those of committed rounds, by hash, where the campaign keeps them
@@ -110,6 +111,11 @@ class Home:
     def coordinator_key(self) -> Path:
         """The private key that signs plans, receipts and the journal."""
         return self.folder / "keys" / "coordinator.key"
+
+    @property
+    def details(self) -> Path:
+        """Where `start` says in free words what its log must not."""
+        return self.folder / "details.log"
 
     def coordinator(self) -> PrivateKey:
         """The coordinator's key. Raises `HomeError`."""

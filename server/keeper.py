@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from privacy.events import Name, Ordinal, incident, tell
 from server import superlink
 from server.errors import ServerError, SuperLinkError
+from server.events import NodeKnown, NodesForgotten, NodesNotBroughtUpToDate
 from server.flower_cli import environment
 from server.home import Home
 from server.loopback import accepts
 from server.store import Store
 
 _WATCH_S, _FIRST_WATCH_S = 2.0, 0.2
+_LOG = logging.getLogger("fedpath")
 _GRACE_S = 20.0  # as Flower's own processes end within
 
 
@@ -37,38 +41,40 @@ def started(home: Home) -> Iterator[subprocess.Popen[bytes]]:
             link.wait()
 
 
-def keep(home: Home, store: Store, link: subprocess.Popen[bytes], say: Callable[[str], None]) -> int:
-    """Make nodes known, and have them forgotten, as hospitals come and go, until the SuperLink ends: its exit status.
+def keep(home: Home, store: Store, link: subprocess.Popen[bytes], ready: Callable[[], None]) -> None:
+    """Make nodes known, and have them forgotten, as hospitals come and go, until the SuperLink ends; `ready` is called when it
+    listens.
 
-    What can't be done now is said, once, and tried again: it costs one hospital its connection, and must not cost all
+    What can't be done now is told once, and tried again: it costs one hospital its connection, and must not cost all
     others theirs.
     """
     known: set[bytes] = set()  # node keys
     forgotten: set[bytes] = set()
-    said = ""
+    listens, trouble = False, ""
     while link.poll() is None:
+        if not listens and (listens := accepts(home.port)):
+            ready()
         try:
-            told = _brought_up_to_date(home, store, known, forgotten)
-            if told or said:
-                say(told or "all is up to date again")
-            said = ""
+            if listens:
+                _bring_up_to_date(home, store, known, forgotten)
+            trouble = ""
         except ServerError as error:
-            if str(error) != said:
-                say(f"not up to date, and tried again: {error}")
-            said = str(error)
-        time.sleep(_WATCH_S if known or forgotten or said else _FIRST_WATCH_S)
-    return link.returncode
+            if str(error) != trouble:
+                number = incident()
+                _LOG.warning("%s: not up to date, and tried again: %s", number, error)
+                tell(NodesNotBroughtUpToDate(number))
+            trouble = str(error)
+        time.sleep(_WATCH_S if known or forgotten or trouble else _FIRST_WATCH_S)
 
 
-def _brought_up_to_date(home: Home, store: Store, known: set[bytes], forgotten: set[bytes]) -> str:
-    """Who is known now, where that changed; "" where it did not, or the SuperLink does not listen yet."""
-    new = [h for h in store.hospitals().values() if h.supernode_key not in known]
-    gone = store.revoked_nodes() - forgotten
-    if not (new or gone) or not accepts(home.port):
-        return ""
-    superlink.unregister_all(home, gone)
-    forgotten |= gone
-    superlink.register_all(home, new)
-    known |= {hospital.supernode_key for hospital in new}
-    names = sorted(h.name for h in store.hospitals().values() if h.supernode_key in known)
-    return f"known to the SuperLink: {', '.join(names) or 'nobody'}"
+def _bring_up_to_date(home: Home, store: Store, known: set[bytes], forgotten: set[bytes]) -> None:
+    new = [hospital for hospital in store.hospitals().values() if hospital.supernode_key not in known]
+    if gone := store.revoked_nodes() - forgotten:
+        superlink.unregister_all(home, gone)
+        forgotten |= gone
+        tell(NodesForgotten(Ordinal(len(gone))))
+    if new:
+        superlink.register_all(home, new)
+        known |= {hospital.supernode_key for hospital in new}
+        for hospital in new:
+            tell(NodeKnown(Name(hospital.name)))

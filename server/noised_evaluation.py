@@ -17,9 +17,10 @@ from privacy.evaluation import NoisedEvaluation
 from privacy.keys import PublicKey
 from privacy.sealed_counts import CountsExpectation, SealedCounts, open_counts
 from server.campaign import Campaign, EvaluateNoised, request_for
+from server.events import NO_ANSWER
 from server.exchange import exchange, is_busy, word
 from server.records import NoisedAnswer, OpenEvaluation
-from server.rounds import NO_ANSWER, Federation
+from server.rounds import Federation
 from strategies.flower import read_reply
 from strategies.intake import under_any_key
 

@@ -21,6 +21,7 @@ from privacy.keys import PrivateKey
 from server.campaign import Campaign, Train, plan_for
 from server.clock import Clock
 from server.errors import HospitalRevoked, RoundFailed
+from server.events import NO_ANSWER
 from server.exchange import exchange, is_busy, word
 from server.receipts import note_delivery, write_receipts
 from server.records import REVOKED, OpenRound, Owed
@@ -32,7 +33,6 @@ from strategies.intake import Verdict
 _T = TypeVar("_T")
 
 ATTEMPTS = 3
-NO_ANSWER = "no-answer"
 PAUSE_S = 5.0
 _MOST_VERDICTS = 2 * len(EXPERTS)  # of one hospital in one round: more is noise
 PASSING = (Refusal.BUSY, Refusal.UNREACHABLE, Refusal.INTERNAL)

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from flwr.serverapp import Grid
 
+from privacy.events import Name, tell
 from server.campaign import Campaign, Done, Evaluate, EvaluateNoised, next_action
 from server.campaign_file import load_campaign, load_initial
 from server.clock import Clock
 from server.errors import CampaignError
 from server.evaluation import evaluate
+from server.events import CampaignRunning
 from server.home import Home
 from server.noised_evaluation import evaluate_noised
 from server.points import Point, point_of
@@ -60,6 +62,7 @@ def run_campaign(house: Federation, campaign: Campaign, initial: Mapping[str, by
     store = house.store
     check_enrolled(campaign, store.hospitals())
     store.begin(campaign, initial, run_id)
+    tell(CampaignRunning(Name(campaign.name)))
     try:
         while not isinstance(action := next_action(campaign, store.progress(campaign.name)), Done):
             if isinstance(action, Evaluate):

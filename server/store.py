@@ -16,6 +16,7 @@ import sqlalchemy as sql
 
 from privacy import canonical
 from privacy.evaluation import NoisedEvaluation
+from privacy.events import Bytes, Name, Ordinal, Seconds, tell
 from privacy.handover import Handover
 from privacy.keys import PrivateKey
 from privacy.ledger.entries import Entry
@@ -26,6 +27,15 @@ from server.aside import Aside
 from server.blobs import Blobs
 from server.campaign import Campaign, Progress, definition_hash
 from server.errors import CampaignChanged, StoreError
+from server.events import (
+    CampaignDone,
+    CampaignFailed,
+    HospitalAnswered,
+    ReleaseRefused,
+    RoundCommitted,
+    RoundOpened,
+    closed,
+)
 from server.journal import MAX_BODY, Kind
 from server.kept import Kept
 from server.membership import Membership
@@ -97,10 +107,12 @@ class Store(Membership):
     def finished(self, campaign: str) -> None:
         """The campaign is done."""
         self._set(campaign, state="done", doing="done")
+        tell(CampaignDone(Name(campaign)))
 
     def failed(self, campaign: str, why: str) -> None:
         """This run of the campaign ended early; another may take it up."""
         self._set(campaign, state="failed", failure=why)
+        tell(CampaignFailed(Name(campaign)))
 
     def progress(self, campaign: str) -> Progress:
         """What is committed."""
@@ -205,6 +217,7 @@ class Store(Membership):
         row = {"campaign": plan.campaign, "number": plan.round, "attempt": opened.attempt, "asked_at": now}
         with self._database.transaction(lasting=False) as connection:
             connection.execute(tables.asks.insert(), [{**row, "hospital": name} for name in hospitals])
+        tell(RoundOpened(Name(plan.campaign), Ordinal(plan.round), Ordinal(opened.attempt)))
 
     def answered(
         self, opened: OpenRound, hospital: str, answer: str, size: int, *, lasting: bool = False
@@ -218,6 +231,8 @@ class Store(Membership):
         with self._database.transaction(lasting=lasting) as connection:
             values = {"answered_at": self._when(), "answer": answer, "bytes": size}
             connection.execute(table.update().where(this).values(**values))
+        where = Name(plan.campaign), Ordinal(plan.round)
+        tell(HospitalAnswered(*where, Name(hospital), closed(answer), Bytes(size)))
 
     def put_aside(self, campaign: str, data: bytes) -> Path:
         """Keep an accepted release of the campaign's open round on disk until the round is committed."""
@@ -308,6 +323,7 @@ class Store(Membership):
             }
             self._record(connection, Kind.ROUND, body)
         self._aside.clear(plan.campaign)
+        _told(plan, verdicts, seconds)
         return states
 
     def release(self, digest: str) -> bytes:
@@ -454,6 +470,16 @@ class Store(Membership):
             "doing": "starting",
             "failure": None,
         }
+
+
+def _told(plan: Plan, verdicts: Sequence[Verdict], seconds: Mapping[str, float]) -> None:
+    """A round that stands, in the log."""
+    where = Name(plan.campaign), Ordinal(plan.round)
+    for verdict in verdicts:
+        if verdict.fault is not None:
+            tell(ReleaseRefused(*where, Name(verdict.hospital), closed(verdict.fault)))
+    phases = (Seconds(round(seconds.get(phase, 0.0), 3)) for phase in ("gather", "wait", "aggregate"))
+    tell(RoundCommitted(*where, *phases))
 
 
 def _check_definition(name: str, begun: bytes, definition: Mapping[str, Any]) -> None:

@@ -29,10 +29,11 @@ from privacy.secagg.terms import Distributed
 from server import tables
 from server.campaign import Campaign, Train, plan_for
 from server.errors import HospitalRevoked, RoundFailed
+from server.events import NO_ANSWER
 from server.exchange import exchange, is_busy, word
 from server.receipts import enclosed, note_delivery, write_receipts
 from server.records import REVOKED, OpenRound, Owed
-from server.rounds import ATTEMPTS, NO_ANSWER, PASSING, PAUSE_S, Federation, Seconds, gather, timed
+from server.rounds import ATTEMPTS, PASSING, PAUSE_S, Federation, Seconds, gather, timed
 from server.store import Store
 from strategies.flower import read_reply
 from strategies.intake import Verdict

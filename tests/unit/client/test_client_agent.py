@@ -12,6 +12,7 @@ import pytest
 
 from client import agent as agents
 from client.agent import Agent
+from client.events import Phase
 from client.key_rotation import rotate_key
 from client.model import adapters
 from client.model.errors import PromptError
@@ -292,7 +293,7 @@ def test_one_training_at_a_time(house: MakeHouse) -> None:
     """Catches two plans in one model."""
     place = house()
     agent = place.agent()
-    with agent._working("training"):
+    with agent._working(Phase.TRAINING):
         assert code(ask(agent, "train", place.request(place.plan()))) == Refusal.BUSY
 
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from privacy import keys
+from privacy.events import Event, Name
 from server import keeper, superlink
 from server.errors import SuperLinkError
+from server.events import NodeKnown, NodesNotBroughtUpToDate
 from server.home import Home
 from server.loopback import accepts, free_port
 from server.records import Hospital
@@ -60,10 +62,10 @@ def test_a_taken_port_is_told(home: Home) -> None:
 
 
 def test_a_node_that_can_not_be_made_known_is_tried_again(
-    home: Home, monkeypatch: pytest.MonkeyPatch
+    home: Home, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Catches one hospital's trouble that ends the SuperLink for all, or that is said over and over, or never."""
-    said: list[str] = []
+    """Catches one hospital's trouble that ends the SuperLink for all, or that is told over and over, or never."""
+    told: list[Event] = []
     tried = 0
 
     def register(home: Home, hospitals: list[Hospital]) -> None:
@@ -75,13 +77,14 @@ def test_a_node_that_can_not_be_made_known_is_tried_again(
     monkeypatch.setattr(superlink, "register_all", register)
     with keeper.started(home) as link:
 
-        def say(words: str) -> None:
-            said.append(words)
-            if words.startswith("known"):
+        def tell(event: Event) -> None:
+            told.append(event)
+            if isinstance(event, NodeKnown):
                 link.terminate()
 
-        keeper.keep(home, home.store(), link, say)
-    assert said == [
-        "not up to date, and tried again: north's node could not be registered: busy",
-        "known to the SuperLink: north",
-    ]
+        monkeypatch.setattr(keeper, "tell", tell)
+        keeper.keep(home, home.store(), link, lambda: None)
+    trouble, known = told
+    assert isinstance(trouble, NodesNotBroughtUpToDate)
+    assert f"{trouble.incident}: not up to date, and tried again: north's node" in caplog.text
+    assert known == NodeKnown(Name("north"))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import socket
+import ssl
+import threading
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,8 @@ from server.flower_cli import environment as environment_of
 from server.follow import follow
 from server.home import Home
 from server.loopback import free_port
+from server.provision.authority import SERVER_CERTIFICATE, SERVER_KEY
+from server.reach import require_runner
 from server.store import Store
 from tests.federation.simulator import initial
 from tests.unit.server.test_server_store import CAMPAIGN
@@ -144,11 +149,47 @@ def test_the_bundle_holds_the_courier_and_the_server_and_no_training_code(tmp_pa
     )
 
 
-def test_reach_tells_a_superlink_that_listens_from_none(tmp_path: Path) -> None:
-    """Catches a health check that calls a dead SuperLink well."""
+def test_reach_tells_a_superlink_that_answers_from_none(tmp_path: Path) -> None:
+    """Catches a health check that calls a dead SuperLink well, or one that another program has taken the port of."""
     home = Home.create(tmp_path / "home", "consortium", "127.0.0.1", free_port())
     dead = CliRunner().invoke(app, ["reach", str(home.folder)])
     assert dead.exit_code == 1
     assert "fedpath-consortium start" in dead.output
-    with socket.create_server(("127.0.0.1", home.port)):
+    with _tls(home, home):
         assert CliRunner().invoke(app, ["reach", str(home.folder)]).exit_code == 0
+    other = Home.create(tmp_path / "other", "consortium", "127.0.0.1", home.port)
+    with _tls(home, other):
+        stranger = CliRunner().invoke(app, ["reach", str(home.folder)])
+    assert stranger.exit_code == 1
+    assert "has not this home's certificate" in stranger.output
+
+
+@contextmanager
+def _tls(home: Home, shown: Home) -> Iterator[None]:
+    """Something that speaks TLS on the home's port, with the certificate of `shown`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(shown.folder / SERVER_CERTIFICATE, shown.folder / SERVER_KEY)
+    with socket.create_server(("127.0.0.1", home.port)) as listener:
+
+        def greet() -> None:
+            with (
+                suppress(OSError),
+                listener.accept()[0] as plain,
+                context.wrap_socket(plain, server_side=True),
+            ):
+                pass
+
+        thread = threading.Thread(target=greet)
+        thread.start()
+        yield
+        thread.join(30)
+
+
+def test_reach_tells_whether_a_campaign_is_run(home: Home, store: Store) -> None:
+    """Catches a runner that was killed and passes for health, and a campaign that is done and does not."""
+    with pytest.raises(SuperLinkError, match="nothing runs campaign 'spring'"):
+        require_runner(home, store, "spring")
+    with home.only_runner("spring"):
+        require_runner(home, store, "spring")
+    store.finished("spring")
+    require_runner(home, store, "spring")

@@ -121,11 +121,11 @@ from pathlib import Path
 logging.basicConfig(level=logging.DEBUG)
 from client.data import open_data, open_slides
 from client.errors import ManifestError
-from client.agent import _said_in_the_log
+from client.agent import _told
 from client.home import Home
 from client.slides.index import Looking
 home = Home(Path(sys.argv[1]))
-index = open_slides(home, Looking(tell=_said_in_the_log))
+index = open_slides(home, Looking(tell=_told()))
 for error in index.skipped.values():
     print(error, file=sys.stderr)
 try:
@@ -146,5 +146,5 @@ def test_what_an_agent_writes_in_its_log_when_it_opens_its_data_holds_none(
     assert "skip_bad_rows" not in policy.read_text()
     done = subprocess.run([sys.executable, "-c", AGENT, str(home.folder)], capture_output=True, timeout=600)
     assert done.returncode == 0, done.stderr
-    assert b"opening slides" in done.stderr
+    assert b"agent-opening" in done.stderr
     search("the log", done.stdout + done.stderr, (*HIDDEN, *PATIENTS))

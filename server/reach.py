@@ -1,0 +1,44 @@
+"""Whether this home's SuperLink, or a campaign's runner, does its work on this machine."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+
+from server.errors import SuperLinkError
+from server.home import Home
+from server.provision.authority import CA_CERTIFICATE
+from server.store import Store
+
+_SECONDS = 10.0
+
+
+def require_superlink(home: Home) -> None:
+    """Raise `SuperLinkError` unless what listens on the home's port shows the home's certificate. Nothing is asked of it."""
+    context = ssl.create_default_context(cafile=home.folder / CA_CERTIFICATE)
+    try:
+        with (
+            socket.create_connection(("127.0.0.1", home.port), _SECONDS) as plain,
+            context.wrap_socket(plain, server_hostname=home.host),
+        ):
+            pass
+    except ssl.SSLError as error:
+        raise SuperLinkError(
+            f"what listens on port {home.port} has not this home's certificate ({error.reason}): is it another "
+            "program, or a SuperLink from before the certificate was renewed? Start it anew"
+        ) from error
+    except OSError as error:
+        raise SuperLinkError(
+            f"nothing answers on port {home.port}: run `fedpath-consortium start {home.folder}` first"
+        ) from error
+
+
+def require_runner(home: Home, store: Store, campaign: str) -> None:
+    """Raise `SuperLinkError` unless a process runs the campaign, or it is done."""
+    state = store.run_state(campaign)
+    if home.is_running(campaign) or (state is not None and state.state == "done"):
+        return
+    raise SuperLinkError(
+        f"nothing runs campaign {campaign!r}: `fedpath-consortium status` says why; run it again, and it goes on from "
+        "the last committed round"
+    )
