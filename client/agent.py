@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import math
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -25,7 +24,6 @@ from client.data import open_data
 from client.errors import SlideError
 from client.evaluation.answers import Asking
 from client.events import (
-    AgentOpening,
     PartLeft,
     Phase,
     ReceiptKept,
@@ -44,6 +42,7 @@ from client.model.prompt_tokens import require_askable
 from client.model.slide_features import SlideFeatures
 from client.network import Network
 from client.noised_evaluation import noised_evaluation
+from client.opening import told
 from client.progress import Progress
 from client.public_evaluation import evaluate_public
 from client.received import keep_received
@@ -52,7 +51,7 @@ from client.reward_curve import RewardCurve
 from client.rpc import LIMIT
 from client.selftest_word import selftest_word
 from client.shared_round import SharedRounds
-from client.slides.index import Looking, Tell
+from client.slides.index import Looking
 from client.step_checkpoints import StepCheckpoints
 from client.succession import follow
 from client.sum_states import SumStates
@@ -91,7 +90,6 @@ from privacy.secagg.shared_noise import Share, SharedNoise
 _LOG = logging.getLogger("fedpath.agent")
 
 _T = TypeVar("_T")
-_ALIVE_S = 30.0  # between two signs of life while slides are opened
 
 
 class Agent:
@@ -110,7 +108,7 @@ class Agent:
         self._code_hash = code_hash()
         self._description = Description.of(self._policy, self._code_hash).to_bytes()
         self._random: RandomSource = random or SecureRandom()
-        data = open_data(home, Looking(tell=_told()))
+        data = open_data(home, Looking(tell=told()))
         index, manifest = data.index, data.manifest
         self._index = index
         self._samples = manifest.samples
@@ -484,21 +482,3 @@ class Agent:
 
     def _count(self) -> None:
         self.progress.epsilon = self._ledger.epsilon(self._policy.delta)
-
-
-def _told() -> Tell:
-    """So that a first start over many slides shows that it goes on. How many there are is private, and a share of few
-    tells: the log has a sign of life by the clock, the details have the numbers.
-    """
-    last = {"log": -math.inf, "details": -math.inf}
-
-    def tell_of(what: str, done: int, of: int) -> None:
-        now = time.monotonic()
-        if now - last["log"] >= _ALIVE_S:
-            last["log"] = now
-            tell(AgentOpening())
-        if now - last["details"] >= _ALIVE_S or done in (0, of):
-            last["details"] = now
-            _LOG.info("%s: %d of %d", what, done, of)
-
-    return tell_of

@@ -17,7 +17,6 @@ from io import TextIOWrapper
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from privacy.events import Crashed, StartRefused, incident, tell, wants_json
 from privacy.printable import printable
@@ -74,7 +73,7 @@ class _Cut(logging.Formatter):
         return super().format(record)[:_LONGEST]
 
 
-def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> Any:
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     number = incident()
     _LOG.critical("%s: nobody caught this", number, exc_info=(kind, error, trace))
     tell(Crashed(number))

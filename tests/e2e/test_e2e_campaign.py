@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 
@@ -73,3 +74,20 @@ def test_the_agent_says_that_it_has_no_network_and_the_courier_how_it_is_confine
         assert status is not None
         assert re.match("none: a network namespace of its own|NOT cut off", status["network"])
         assert home.courier_report.read_text().strip(), name
+
+
+def test_logs_tell_of_the_campaign_on_both_sides(running: Running) -> None:
+    """Catches a log that Flower's programs swallow, and one of an agent that holds anything but events."""
+    done = running.federation.run(running.federation.campaign("logged"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = [
+        json.loads(line[line.index("{") :])
+        for line in running.superlink.log.read_text("utf-8", "replace").splitlines()
+        if '"event": ' in line
+    ]
+    mine = [event["event"] for event in told if event.get("campaign") == "logged"]
+    assert [word for word in mine if word.startswith("campaign-")] == ["campaign-running", "campaign-done"]
+    assert mine.count("round-committed") == 2
+    for child in running.agents.values():
+        events = [json.loads(line) for line in child.log.read_text("utf-8").splitlines()]
+        assert "agent-ready" in {event["event"] for event in events}

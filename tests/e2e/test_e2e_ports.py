@@ -246,4 +246,4 @@ def test_hostile_bytes_end_neither_the_superlink_nor_its_service(link: Link) -> 
 @pytest.mark.nightly
 def test_a_night_of_hostile_bytes(link: Link) -> None:
     """Catches what comes of more of them: memory that grows a little each time, and connections that are never let go."""
-    bears(link, seed=2, count=20, held=400)
+    bears(link, seed=2, count=5, held=400)

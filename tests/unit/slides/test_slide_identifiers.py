@@ -121,11 +121,11 @@ from pathlib import Path
 logging.basicConfig(level=logging.DEBUG)
 from client.data import open_data, open_slides
 from client.errors import ManifestError
-from client.agent import _told
+from client.opening import told
 from client.home import Home
 from client.slides.index import Looking
 home = Home(Path(sys.argv[1]))
-index = open_slides(home, Looking(tell=_told()))
+index = open_slides(home, Looking(tell=told()))
 for error in index.skipped.values():
     print(error, file=sys.stderr)
 try:
