@@ -91,6 +91,7 @@ def start(
     from server.metrics import text
     from server.monitor import Monitor
     from server.provision.authority import SERVER_KEY
+    from server.relay import Relay
 
     with _told_plainly():
         place = Home.open(home)
@@ -103,9 +104,11 @@ def start(
             raise SuperLinkError(f"port {place.port} is taken: is a SuperLink running already?")
         if metrics_port is not None:
             Monitor(metrics_port, lambda: text(place, store, datetime.now(UTC)), lambda: accepts(place.port))
+        relay = Relay(place.folder / "flower" / "events.log")
         tell(SuperlinkStarting(Ordinal(place.port)))
         link = subprocess.Popen(
-            superlink.superlink_command(place), env=environment(place.folder / "flower" / "superlink")
+            superlink.superlink_command(place),
+            env={**environment(place.folder / "flower" / "superlink"), **relay.environment},
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: link.terminate())
@@ -113,6 +116,7 @@ def start(
         known: set[bytes] = set()  # node keys
         forgotten: set[bytes] = set()
         while link.poll() is None:
+            relay.pass_on()
             new = [h for h in store.hospitals().values() if h.supernode_key not in known]
             gone = store.revoked_nodes() - forgotten
             if not ready and (ready := accepts(place.port)):
@@ -127,6 +131,7 @@ def start(
                 if gone:
                     tell(NodesForgotten(Ordinal(len(gone))))
             time.sleep(_WATCH_S if known or forgotten else 0.2)
+    relay.pass_on()
     tell(SuperlinkEnded(Status(link.returncode)))
     raise typer.Exit(max(link.returncode, 0))
 
