@@ -115,7 +115,9 @@ def incident() -> Digest:
 
 
 def tell(event: Event) -> None:
-    """Write one line to standard error, or to where `ELSEWHERE` says. What can't be written is lost: no round fails for its log."""
+    """Write one line to standard error, or to where `ELSEWHERE` says. What can't be written is lost: no round fails for
+    its log.
+    """
     text = line(event, datetime.now(UTC), as_json=wants_json()) + "\n"
     with suppress(OSError, ValueError):  # ValueError: standard error is closed
         if place := os.environ.get(ELSEWHERE):
