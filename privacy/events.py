@@ -23,6 +23,9 @@ from enum import StrEnum
 from typing import ClassVar, NewType
 
 ENVIRONMENT = "FEDPATH_LOG"
+ELSEWHERE = (
+    "FEDPATH_LOG_TO"  # a file instead of standard error, for processes whose standard error goes nowhere
+)
 
 Ordinal = NewType("Ordinal", int)  # of a round or an attempt; the plan's numbers of rounds, GPUs
 Bytes = NewType("Bytes", int)
@@ -112,10 +115,17 @@ def incident() -> Digest:
 
 
 def tell(event: Event) -> None:
-    """Write one line to standard error. What can't be written is lost: no round fails for its log."""
+    """Write one line to standard error, or to where `ELSEWHERE` says. What can't be written is lost: no round fails for
+    its log.
+    """
+    text = line(event, datetime.now(UTC), as_json=wants_json()) + "\n"
     with suppress(OSError, ValueError):  # ValueError: standard error is closed
-        sys.stderr.write(line(event, datetime.now(UTC), as_json=wants_json()) + "\n")
-        sys.stderr.flush()
+        if place := os.environ.get(ELSEWHERE):
+            with open(place, "a", encoding="utf-8") as file:
+                file.write(text)
+        else:
+            sys.stderr.write(text)
+            sys.stderr.flush()
 
 
 def wants_json() -> bool:

@@ -86,6 +86,7 @@ def start(
     from server.metrics import text
     from server.monitor import Monitor
     from server.provision.authority import SERVER_KEY
+    from server.relay import Relay
 
     with _told_plainly():
         place = Home.open(home)
@@ -96,11 +97,13 @@ def start(
         read_private(place.folder / SERVER_KEY)
         if metrics_port is not None:
             Monitor(metrics_port, lambda: text(place, store, datetime.now(UTC)), lambda: accepts(place.port))
+        relay = Relay(place.folder / "flower" / "events.log")
         tell(SuperlinkStarting(Ordinal(place.port)))
-        with started(place) as link:
+        with started(place, relay.environment) as link:
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: link.terminate())
-            keep(place, store, link, tell_ready)
+            keep(place, store, link, tell_ready, relay.pass_on)
+    relay.pass_on()
     tell(SuperlinkEnded(Status(link.returncode)))
     raise typer.Exit(max(link.returncode, 0))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from privacy.events import Name, Ordinal, incident, tell
@@ -23,12 +23,13 @@ _GRACE_S = 20.0  # as Flower's own processes end within
 
 
 @contextmanager
-def started(home: Home) -> Iterator[subprocess.Popen[bytes]]:
-    """A SuperLink that ends when the block does, however that ends. Raises `SuperLinkError` where its port is taken."""
+def started(home: Home, more: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A SuperLink, with `more` in its environment, that ends when the block does, however that ends. Raises `SuperLinkError` where its port is taken."""
     if accepts(home.port):
         raise SuperLinkError(f"port {home.port} is taken: is a SuperLink running already?")
     link = subprocess.Popen(
-        superlink.superlink_command(home), env=environment(home.folder / "flower" / "superlink")
+        superlink.superlink_command(home),
+        env={**environment(home.folder / "flower" / "superlink"), **more},
     )
     try:
         yield link
@@ -41,9 +42,15 @@ def started(home: Home) -> Iterator[subprocess.Popen[bytes]]:
             link.wait()
 
 
-def keep(home: Home, store: Store, link: subprocess.Popen[bytes], ready: Callable[[], None]) -> None:
+def keep(
+    home: Home,
+    store: Store,
+    link: subprocess.Popen[bytes],
+    ready: Callable[[], None],
+    each_time: Callable[[], None],
+) -> None:
     """Make nodes known, and have them forgotten, as hospitals come and go, until the SuperLink ends; `ready` is called when it
-    listens.
+    listens, `each_time` at each look.
 
     What can't be done now is told once, and tried again: it costs one hospital its connection, and must not cost all
     others theirs.
@@ -52,6 +59,7 @@ def keep(home: Home, store: Store, link: subprocess.Popen[bytes], ready: Callabl
     forgotten: set[bytes] = set()
     listens, trouble = False, ""
     while link.poll() is None:
+        each_time()
         if not listens and (listens := accepts(home.port)):
             ready()
         try:

@@ -14,7 +14,7 @@ from privacy import accounting, keys
 from privacy.ledger.reading import Summary
 from privacy.ledger.store import Ledger
 from privacy.release import MAGIC
-from tests.e2e.conftest import Running
+from tests.e2e.conftest import Running, until
 from tests.e2e.what_left import parts_that_left
 from tests.e2e.wiretap import Wiretap
 
@@ -80,14 +80,15 @@ def test_logs_tell_of_the_campaign_on_both_sides(running: Running) -> None:
     """Catches a log that Flower's programs swallow, and one of an agent that holds anything but events."""
     done = running.federation.run(running.federation.campaign("logged"))
     assert done.returncode == 0, done.stdout + done.stderr
-    told = [
-        json.loads(line[line.index("{") :])
-        for line in running.superlink.log.read_text("utf-8", "replace").splitlines()
-        if '"event": ' in line
-    ]
-    mine = [event["event"] for event in told if event.get("campaign") == "logged"]
-    assert [word for word in mine if word.startswith("campaign-")] == ["campaign-running", "campaign-done"]
-    assert mine.count("round-committed") == 2
+
+    def mine() -> list[str]:
+        lines = running.superlink.log.read_text("utf-8", "replace").splitlines()
+        told = [json.loads(line) for line in lines if line.startswith('{"at": ')]
+        return [event["event"] for event in told if event.get("campaign") == "logged"]
+
+    until(lambda: "campaign-done" in mine(), "the log says that the campaign is done", 60)
+    assert mine()[0] == "campaign-running"
+    assert mine().count("round-committed") == 2
     for child in running.agents.values():
         events = [json.loads(line) for line in child.log.read_text("utf-8").splitlines()]
         assert "agent-ready" in {event["event"] for event in events}

@@ -39,7 +39,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 def test_the_superlink_ends_with_whoever_keeps_it(home: Home) -> None:
     """Catches a SuperLink that goes on, with the port, after the command that keeps it has failed."""
-    with pytest.raises(ZeroDivisionError), keeper.started(home) as link:
+    with pytest.raises(ZeroDivisionError), keeper.started(home, {}) as link:
         1 / 0  # noqa: B018
     assert link.returncode is not None
     assert not accepts(home.port)
@@ -53,7 +53,7 @@ def test_a_taken_port_is_told(home: Home) -> None:
             assert listener.poll() is None
         with (
             pytest.raises(SuperLinkError, match=r"is taken: is a SuperLink running already"),
-            keeper.started(home),
+            keeper.started(home, {}),
         ):
             pass
     finally:
@@ -75,7 +75,7 @@ def test_a_node_that_can_not_be_made_known_is_tried_again(
             raise SuperLinkError("north's node could not be registered: busy")
 
     monkeypatch.setattr(superlink, "register_all", register)
-    with keeper.started(home) as link:
+    with keeper.started(home, {}) as link:
 
         def tell(event: Event) -> None:
             told.append(event)
@@ -83,7 +83,7 @@ def test_a_node_that_can_not_be_made_known_is_tried_again(
                 link.terminate()
 
         monkeypatch.setattr(keeper, "tell", tell)
-        keeper.keep(home, home.store(), link, lambda: None)
+        keeper.keep(home, home.store(), link, lambda: None, lambda: None)
     trouble, known = told
     assert isinstance(trouble, NodesNotBroughtUpToDate)
     assert f"{trouble.incident}: not up to date, and tried again: north's node" in caplog.text
