@@ -19,7 +19,7 @@ from typing import TypeVar
 import torch
 
 from client.data import open_data
-from client.errors import SlideError
+from client.errors import HomeError, SlideError
 from client.evaluation.answers import Asking
 from client.expert_states import Asked, ExpertStates
 from client.home import Home
@@ -31,6 +31,7 @@ from client.model.prompt_tokens import require_askable
 from client.model.slide_features import SlideFeatures
 from client.network import Network
 from client.noised_evaluation import noised_evaluation
+from client.policy_in_force import PolicyInForce
 from client.progress import Progress
 from client.public_evaluation import evaluate_public
 from client.received import keep_received
@@ -43,6 +44,7 @@ from client.slides.index import Looking
 from client.step_checkpoints import StepCheckpoints
 from client.succession import follow
 from client.sum_states import SumStates
+from client.tasks.manifest import Manifest
 from client.tasks.sample import without_slide
 from client.tasks.segmenter import use_segmenter
 from client.training import memory
@@ -58,12 +60,12 @@ from privacy.codes import Refusal
 from privacy.delta import ExpertDelta
 from privacy.description import Description
 from privacy.egress_record import COUNTS, RELEASE
-from privacy.errors import LedgerError, PlanRefused, SignatureInvalid, WireError
+from privacy.errors import LedgerError, PlanRefused, PolicyError, SignatureInvalid, WireError
 from privacy.evaluation import Evaluation, NoisedEvaluation
 from privacy.ledger.account import Reservation
 from privacy.ledger.store import Ledger
 from privacy.plan import Plan
-from privacy.policy import refusal
+from privacy.policy import Policy, refusal
 from privacy.randomness import RandomSource, SecureRandom
 from privacy.ranks import first_columns
 from privacy.receipt import Receipt
@@ -71,7 +73,7 @@ from privacy.release import Expectation, seal
 from privacy.sealed_counts import CountsExpectation, seal_counts
 from privacy.secagg.clipped_share import share_of
 from privacy.secagg.layout import Layout
-from privacy.secagg.outgoing import PARTS, SumExpectation
+from privacy.secagg.outgoing import PARTS, STEPS, SumExpectation
 from privacy.secagg.shared_noise import Share, SharedNoise
 
 _LOG = logging.getLogger("fedpath.agent")
@@ -91,32 +93,25 @@ class Agent:
         self, home: Home, network: Network, random: RandomSource | None = None, team: Team | None = None
     ) -> None:
         self._home, self._team = home, team
-        self._settings, self._policy = home.settings, home.policy
+        self._settings = home.settings
         self._key, self._coordinator = keys.load(home.release_key), home.coordinator
         self._code_hash = code_hash()
-        self._description = Description.of(self._policy, self._code_hash).to_bytes()
         self._random: RandomSource = random or SecureRandom()
-        data = open_data(home, Looking(tell=_said_in_the_log))
-        index, manifest = data.index, data.manifest
-        self._index = index
-        self._samples = manifest.samples
-        self._empty = not manifest.samples  # for good: who withdraws later, or can't be read, must not show
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._base = Base.load(self._settings.base, device)
-        require_askable(self._base, self._samples)
-        self._set_aside = use_segmenter(self._settings.segmenter, index.slides, device)
-        self._inputs = InputLoader(index.slides, SlideFeatures(self._base, home.features))
+        self._ledger = Ledger(home.ledger, self._key)
+        self._in_force = PolicyInForce(self._ledger, lambda: home.policy)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._base = Base.load(self._settings.base, self._device)
+        manifest = self._open_data()
         self._experts = ExpertStates(self._base)
         self._performance = Performance()
-        self._ledger = Ledger(home.ledger, self._key)
         self._checkpoints = StepCheckpoints(home.checkpoints, self._key)
         self._reservations = Reservations(
-            self._ledger, self._checkpoints, self._policy, self._code_hash, self._count
+            self._ledger, self._checkpoints, self._in_force, self._code_hash, self._count
         )
         voided, interrupted = self._reservations.settle()
         self._sums = SumStates(home.sums)
         self._shared = SharedRounds(
-            self._policy,
+            self._in_force,
             self._key,
             home.peers,
             self._sums,
@@ -133,16 +128,41 @@ class Agent:
             network=network.words,
             base_hash=self._base.hash,
             code_hash=self._code_hash,
-            slides=len(index.slides),
-            skipped={name: error.reason for name, error in index.skipped.items()},
+            slides=len(self._index.slides),
+            skipped={name: error.reason for name, error in self._index.skipped.items()},
             skipped_rows=dict(manifest.skipped_rows),
             rows_left_out=manifest.left_out,
             samples=len(self._samples),
-            epsilon_budget=self._policy.epsilon_budget,
-            delta=self._policy.delta,
             voided_at_start=voided,
             interrupted_at_start=interrupted,
         )
+        self._count()
+
+    @property
+    def _policy(self) -> Policy:
+        return self._in_force.now
+
+    def _open_data(self) -> Manifest:
+        """Open slides and manifest as the policy in force has them read."""
+        data = open_data(self._home, Looking(tell=_said_in_the_log))
+        self._index, self._samples = data.index, data.manifest.samples
+        self._empty = not self._samples  # for good: who withdraws later, or can't be read, must not show
+        require_askable(self._base, self._samples)
+        self._set_aside = use_segmenter(self._settings.segmenter, self._index.slides, self._device)
+        self._inputs = InputLoader(self._index.slides, SlideFeatures(self._base, self._home.features))
+        return data.manifest
+
+    def _follow_policy(self) -> None:
+        """Go by the file as it is now. Raises `Refused` where it is no policy: then nobody is trained on."""
+        try:
+            before = self._in_force.follow()
+        except (HomeError, PolicyError) as error:
+            raise Refused(Refusal.INTERNAL, str(error)) from error
+        if before == self._policy:
+            return
+        _LOG.info("the policy is now %s", self._policy.hash)
+        if before.skip_bad_rows != self._policy.skip_bad_rows:
+            self._open_data()
         self._count()
 
     @property
@@ -166,7 +186,14 @@ class Agent:
 
     def _status(self) -> dict[str, object]:
         tested = self._ledger.last_selftest(self._code_hash)
-        return {**self.progress.snapshot(), "selftest": selftest_word(tested)}
+        policy = self._policy
+        return {
+            **self.progress.snapshot(),
+            "policy": policy.hash,
+            "epsilon_budget": policy.epsilon_budget,
+            "delta": policy.delta,
+            "selftest": selftest_word(tested),
+        }
 
     def _answer(self, method: Callable[[Parts], bytes], request: bytes) -> bytes:
         try:
@@ -182,7 +209,8 @@ class Agent:
             return self._reply({egress.CODE: Refusal.INTERNAL.encode()})
 
     def _describe(self, parts: Parts) -> bytes:
-        return self._reply({egress.DESCRIPTION: self._description}, description=self._description)
+        description = Description.of(self._policy, self._code_hash).to_bytes()
+        return self._reply({egress.DESCRIPTION: description}, description=description)
 
     def _succession(self, parts: Parts) -> bytes:
         """The coordinator's key was followed by another. The answer is empty: nothing leaves."""
@@ -209,6 +237,7 @@ class Agent:
         if plan.distributed is not None:
             raise Refused(Refusal.PLAN_INVALID, "the plan asks for a share of a sum, not for releases")
         with self._working("training", campaign=plan.campaign, round=plan.round):
+            self._follow_policy()
             releases = self._reservations.paid_for(
                 plan, partial(self._judge, plan, parts), partial(self._sealed_round, plan, parts)
             )
@@ -222,6 +251,8 @@ class Agent:
         plan = signed(Plan, parts, "plan", self._coordinator)
         session, step = signed_session(parts, self._coordinator), sum_step(parts)
         with self._working("summing", campaign=plan.campaign, round=plan.round):
+            if step == STEPS[0]:  # later the round is under way
+                self._follow_policy()
             message = self._shared.answer(
                 plan,
                 session,
@@ -263,6 +294,7 @@ class Agent:
     def _evaluate_noised(self, parts: Parts) -> bytes:
         asked = signed(NoisedEvaluation, parts, "request", self._coordinator)
         with self._working("evaluating", campaign=asked.campaign, round=asked.round):
+            self._follow_policy()
             counts = self._reservations.paid_for(
                 asked, partial(self._judge, asked, parts), partial(self._sealed_counts, asked)
             )
@@ -383,12 +415,13 @@ class Agent:
         self._ledger.withdrawn(len(withdrawn))
 
     def _evaluate(self, parts: Parts) -> bytes:
-        if not self._policy.public_data:
-            raise Refused(Refusal.NOT_OFFERED, "metrics of private data never leave")
         asked = Evaluation.from_bytes(part(parts, "request"))
         if asked.base_hash != self._base.hash:
             raise Refused(Refusal.BASE_MISMATCH, f"the request is for base {asked.base_hash}")
         with self._working("evaluating"):
+            self._follow_policy()
+            if not self._policy.public_data:
+                raise Refused(Refusal.NOT_OFFERED, "metrics of private data never leave")
             self._leave_out_withdrawn()
             try:
                 experts = self._take_in(asked, parts)

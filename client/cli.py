@@ -26,6 +26,7 @@ from client.cli_features import features
 from client.cli_import import imports
 from client.cli_index import index
 from client.cli_peer import peer
+from client.cli_policy import policies
 from client.cli_selftest import selftest
 from client.cli_slide import slide
 
@@ -36,6 +37,7 @@ for command in (index, init, request, join, check, selftest, features, evaluate,
 app.add_typer(imports, name="import")
 app.add_typer(slide, name="slide")
 app.add_typer(peer, name="peer")
+app.add_typer(policies, name="policy")
 
 HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]

@@ -105,12 +105,17 @@ class Home:
         return Settings(name=values["name"], ledger=values.get("ledger"), **where)
 
     @property
+    def policy_file(self) -> Path:
+        """What the hospital allows, as its IT writes it."""
+        return self.folder / "policy.toml"
+
+    @property
     def policy(self) -> Policy:
         """Read `policy.toml` (`PolicyError`); `HomeError` where it is another hospital's."""
-        policy = Policy.load(self.folder / "policy.toml")
+        policy = Policy.load(self.policy_file)
         if policy.hospital != self.settings.name:
             raise HomeError(
-                f"{self.folder / 'policy.toml'}: is {policy.hospital}'s, but hospital.toml says "
+                f"{self.policy_file}: is {policy.hospital}'s, but hospital.toml says "
                 f"{self.settings.name}: give both the name under which you are enrolled"
             )
         return policy

@@ -39,7 +39,7 @@ class Reservation:
 
     `stage` is that of the plan, or "evaluation"; then `round` is the last one before it, and `plan_hash` the
     hash of the evaluation's request.  `day` is the date (UTC) on which it was reserved, which is the day that it
-    counts against; `max_rank` that of the policy under which it was.
+    counts against; `policy_hash` and `max_rank` are of the policy under which it was.
     """
 
     hash: str
@@ -53,6 +53,7 @@ class Reservation:
     day: str
     event: Event
     max_rank: int | None
+    policy_hash: str
     made_by: object = field(repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -159,6 +160,7 @@ def _reservation(account: Account, entry: Entry) -> Account:
         day=entry.at[:10],
         event=Event.from_dict(body["event"]),
         max_rank=None if account.policy is None else account.policy.get("max_rank"),
+        policy_hash=body["policy"],
         made_by=_HERE,
     )
     if reservation.key in {held.key for held in account.open.values()} | account.spent.keys():

@@ -59,10 +59,23 @@ class Ledger:
     def adopt(self, policy: Policy) -> None:
         """Record that the hospital goes by `policy` from now on; nothing where it does so already.
 
-        For the agent's start: what leaves, and the epsilon that is told with it, is judged by the policy in force.
+        For an agent between rounds, and for who changes the policy: what leaves, and the epsilon that is told with it, is
+        judged by the policy in force.
         """
         with self._current() as (transaction, account):
             self._adopted(transaction, account, policy)
+
+    def policy(self) -> Mapping[str, Any] | None:
+        """The policy in force, as it was recorded; None before the first."""
+        return self._read().policy
+
+    def goes_by(self, policy: Policy) -> bool:
+        """Whether no other than `policy` is in force."""
+        return self._read().policy_hash in (None, policy.hash)
+
+    def open_rounds(self) -> tuple[Reservation, ...]:
+        """What is reserved and neither spent nor void."""
+        return tuple(self._read().open.values())
 
     # --- a round
 
@@ -130,10 +143,13 @@ class Ledger:
         """
         account = self._read()
         tested = account.selftests.get(code_hash)
-        if account.policy_hash != policy.hash or (tested is not None and not tested.passed):
+        if tested is not None and not tested.passed:
             return ()
-        held = account.open.values()
-        return tuple(one for one in held if one.purpose == TRAINING and one.code_hash == code_hash)
+        return tuple(
+            one
+            for one in account.open.values()
+            if (one.purpose, one.policy_hash, one.code_hash) == (TRAINING, policy.hash, code_hash)
+        )
 
     def void_unspent(self, keep: Collection[Reservation] = ()) -> int:
         """Void every open reservation but these, and return how many; for an agent that is not at work.
