@@ -13,17 +13,21 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
 import torch
 
+from client import paused
+from client.asked_campaigns import AskedCampaigns
 from client.data import open_data
 from client.errors import HomeError, SlideError
 from client.evaluation.answers import Asking
 from client.expert_states import Asked, ExpertStates
 from client.home import Home
 from client.incoming import Parts, Refused, part, signed, signed_session, sum_step
+from client.installation import installed
 from client.model.base import Base
 from client.model.experts import Experts
 from client.model.inputs import InputLoader
@@ -41,7 +45,7 @@ from client.rpc import LIMIT
 from client.selftest_word import selftest_word
 from client.shared_round import SharedRounds
 from client.slides.index import Looking
-from client.step_checkpoints import StepCheckpoints
+from client.step_checkpoints import StepCheckpoints, StoppedAfterStep
 from client.succession import follow
 from client.sum_states import SumStates
 from client.tasks.manifest import Manifest
@@ -55,14 +59,15 @@ from client.training.round import clipped_sum, stage_gradients, train_round
 from client.withdrawn import read_withdrawn, staying
 from privacy import canonical, egress, envelope, keys, succession
 from privacy.clip import Clipped
-from privacy.code_hash import code_hash
 from privacy.codes import Refusal
 from privacy.delta import ExpertDelta
+from privacy.descent import StepState
 from privacy.description import Description
 from privacy.egress_record import COUNTS, RELEASE
 from privacy.errors import LedgerError, PlanRefused, PolicyError, SignatureInvalid, WireError
 from privacy.evaluation import Evaluation, NoisedEvaluation
 from privacy.ledger.account import Reservation
+from privacy.ledger.entries import written
 from privacy.ledger.store import Ledger
 from privacy.plan import Plan
 from privacy.policy import Policy, refusal
@@ -80,6 +85,7 @@ _LOG = logging.getLogger("fedpath.agent")
 
 _T = TypeVar("_T")
 _TOLD_EVERY = 500  # slides
+UPGRADE_PENDING = "other code is installed than was recorded: nothing trains until `fedpath-hospital upgrade`"
 
 
 class Agent:
@@ -95,12 +101,14 @@ class Agent:
         self._home, self._team = home, team
         self._settings = home.settings
         self._key, self._coordinator = keys.load(home.release_key), home.coordinator
-        self._code_hash = code_hash()
+        self._installed = installed()
+        self._code_hash = self._installed.code
         self._random: RandomSource = random or SecureRandom()
         self._ledger = Ledger(home.ledger, self._key)
         self._in_force = PolicyInForce(self._ledger, lambda: home.policy)
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
         self._base = Base.load(self._settings.base, self._device)
+        memory.cap(self._base.device, self._policy.gpu_memory_share)
         manifest = self._open_data()
         self._experts = ExpertStates(self._base)
         self._performance = Performance()
@@ -109,6 +117,9 @@ class Agent:
             self._ledger, self._checkpoints, self._in_force, self._code_hash, self._count
         )
         voided, interrupted = self._reservations.settle()
+        self._ledger.install(self._installed, first=True)
+        self._asked = AskedCampaigns(home.asked_campaigns)
+        self._ending = threading.Event()
         self._sums = SumStates(home.sums)
         self._shared = SharedRounds(
             self._in_force,
@@ -138,6 +149,11 @@ class Agent:
         )
         self._count()
 
+    def end(self, seconds: float) -> bool:
+        """Take nothing more on, and wait, so long at most, until the step under way is done and kept; whether it was."""
+        self._ending.set()
+        return self._busy.acquire(timeout=seconds)
+
     @property
     def _policy(self) -> Policy:
         return self._in_force.now
@@ -161,6 +177,7 @@ class Agent:
         if before == self._policy:
             return
         _LOG.info("the policy is now %s", self._policy.hash)
+        memory.cap(self._base.device, self._policy.gpu_memory_share)
         if before.skip_bad_rows != self._policy.skip_bad_rows:
             self._open_data()
         self._count()
@@ -186,9 +203,16 @@ class Agent:
 
     def _status(self) -> dict[str, object]:
         tested = self._ledger.last_selftest(self._code_hash)
-        policy = self._policy
+        policy, now = self._policy, datetime.now(UTC)
+        since = paused.since(self._home.paused)
+        known = self._ledger.installed()
         return {
             **self.progress.snapshot(),
+            "paused_since": None if since is None else written(since),
+            "opens": None if policy.opening is None else written(policy.opening.open_next(now)),
+            "upgrade": UPGRADE_PENDING
+            if known is not None and known.code != self._code_hash
+            else "none pending",
             "policy": policy.hash,
             "epsilon_budget": policy.epsilon_budget,
             "delta": policy.delta,
@@ -201,6 +225,9 @@ class Agent:
         except Refused as error:
             _LOG.warning("refused: %s", error)
             return self._reply({egress.CODE: error.code.encode()})
+        except StoppedAfterStep as error:
+            _LOG.info("the agent ends: %s", error)
+            return self._reply({egress.CODE: Refusal.UNREACHABLE.encode()})
         except WireError as error:
             _LOG.warning("bad request: %s", error)
             return self._reply({egress.CODE: Refusal.BAD_REQUEST.encode()})
@@ -258,7 +285,7 @@ class Agent:
                 session,
                 step,
                 parts,
-                lambda: self._layout(plan).size,
+                partial(self._size, plan, step),
                 partial(self._judge, plan, parts),
                 partial(self._share, plan, parts),
             )
@@ -269,6 +296,13 @@ class Agent:
         """Where each number of the plan's experts stands. Raises `PlanRefused` where the policy does not allow the plan."""
         self._allow(plan)
         return Layout(self._experts.shapes(plan))
+
+    def _size(self, plan: Plan, step: str) -> int:
+        """How many numbers the sum has. Raises `PlanRefused` as `_layout` does, and where no session may begin."""
+        size = self._layout(plan).size
+        if step == STEPS[0]:
+            self._check_begin(plan)
+        return size
 
     def _share(self, plan: Plan, parts: Parts, noise: SharedNoise, reservation: Reservation) -> Share:
         if self._team is not None:
@@ -304,6 +338,7 @@ class Agent:
         """Take in what is asked. Raises `PlanRefused` for what policy, data, experts or device do not allow."""
         self._leave_out_withdrawn()
         self._allow(asked)
+        self._check_begin(asked)
         self._take_in(asked, parts)
         if isinstance(asked, Plan):
             self._performance = self._fitting(asked)
@@ -316,6 +351,17 @@ class Agent:
         if code is not None:
             raise PlanRefused(code, f"{asked.purpose}, round {asked.round} of {asked.campaign}")
 
+    def _check_begin(self, asked: Plan | NoisedEvaluation) -> None:
+        """Raise `PlanRefused` where pause, hours, approval or code let nothing begin; who waits for approval is kept."""
+        if paused.since(self._home.paused) is not None:
+            raise PlanRefused(Refusal.PAUSED, "resume with `fedpath-hospital resume`")
+        try:
+            self._ledger.check_begin(asked, self._policy, self._code_hash)
+        except PlanRefused as error:
+            if error.code is Refusal.AWAITING_APPROVAL:
+                self._asked.note(asked, datetime.now(UTC))
+            raise
+
     def _fitting(self, plan: Plan) -> Performance:
         """How much to compute at once on this device. Raises `PlanRefused` where the plan does not fit at all."""
         names = plan.restricted(self._policy.experts)
@@ -326,7 +372,7 @@ class Agent:
                 memory.weights(self._base),
                 {name: tuple(value.shape) for name, value in trained.items()},
                 max(form.rank for form in plan.forms.values()),
-                memory.free_bytes(self._base.device) - self._set_aside,
+                memory.free_bytes(self._base.device, self._policy.gpu_memory_share) - self._set_aside,
                 plan.rollouts,
                 plan.longest_answer,
             )
@@ -352,6 +398,11 @@ class Agent:
                 curve.step(done)
                 self.progress.step(done, of)
 
+            def keep(state: StepState) -> None:
+                self._checkpoints.keep(reservation, state)
+                if self._ending.is_set() and state.steps < plan.mechanism.steps:
+                    raise StoppedAfterStep(f"step {state.steps} of {plan.mechanism.steps} is kept")
+
             return train_round(
                 self._experts.load(plan, parts),  # as sent: a slide may have gone bad in the midst of it
                 reservation.experts,
@@ -364,7 +415,7 @@ class Agent:
                 self._performance,
                 partial(stage_gradients, rewarded=curve.rewarded),
                 resume=self._checkpoints.read(reservation),
-                keep=partial(self._checkpoints.keep, reservation),
+                keep=keep,
                 shared_sum=None
                 if self._team is None
                 else partial(self._team.clipped_sum, rewarded=curve.rewarded),
@@ -422,6 +473,8 @@ class Agent:
             self._follow_policy()
             if not self._policy.public_data:
                 raise Refused(Refusal.NOT_OFFERED, "metrics of private data never leave")
+            if paused.since(self._home.paused) is not None:
+                raise Refused(Refusal.PAUSED, "resume with `fedpath-hospital resume`")
             self._leave_out_withdrawn()
             try:
                 experts = self._take_in(asked, parts)
@@ -441,6 +494,8 @@ class Agent:
 
     @contextmanager
     def _working(self, phase: str, **about: str | int) -> Iterator[None]:
+        if self._ending.is_set():
+            raise Refused(Refusal.UNREACHABLE, "the agent ends")
         if not self._busy.acquire(blocking=False):
             raise Refused(Refusal.BUSY, f"{phase} was asked for while at work")
         try:

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from client.cli_ask import ask
+from client.cli_campaigns import approve, campaigns
 from client.cli_check import check
 from client.cli_curve import curve
 from client.cli_enrolment import init, join, request
@@ -25,14 +26,20 @@ from client.cli_evaluate import evaluate
 from client.cli_features import features
 from client.cli_import import imports
 from client.cli_index import index
+from client.cli_pair import start, stop
+from client.cli_pause import pause, resume
 from client.cli_peer import peer
 from client.cli_policy import policies
 from client.cli_selftest import selftest
 from client.cli_slide import slide
+from client.cli_upgrade import upgrade
 
 app = typer.Typer(help="Run a hospital of a FedPath consortium.", no_args_is_help=True, add_completion=False)
 
-for command in (index, init, request, join, check, selftest, features, evaluate, ask, curve):
+for command in (
+    *(index, init, request, join, check, selftest, features, evaluate, ask, curve),
+    *(campaigns, approve, pause, resume, start, stop, upgrade),
+):
     app.command()(command)
 app.add_typer(imports, name="import")
 app.add_typer(slide, name="slide")
@@ -41,6 +48,9 @@ app.add_typer(policies, name="policy")
 
 HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+STEP_SECONDS = (
+    45.0  # for the step under way when the agent is ended; less than the units and compose files give it
+)
 
 
 def _print(values: dict[str, Any], as_json: bool) -> None:
@@ -90,12 +100,16 @@ def agent(
         servers.append(serve(place.status_socket, opened.local_methods))  # last: who sees it finds all ready
         logging.getLogger("fedpath").info("serving %s", place.socket)
         ended.wait()
+        if not lost.is_set() and not opened.end(STEP_SECONDS):
+            logging.getLogger("fedpath").warning(
+                "the step took longer than %d s: it is drawn anew", STEP_SECONDS
+            )
         for server in servers:
             server.stop(grace=1).wait()
         logging.shutdown()
         os._exit(
             1 if lost.is_set() else 0
-        )  # a training under way ends here too, unsent; asked again, it goes on from its last step
+        )  # a training under way ends here too, unsent; asked again, it goes on from its last step's checkpoint
 
 
 @app.command()

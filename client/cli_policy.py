@@ -35,7 +35,7 @@ def show(home: HomeArgument, as_json: JsonOption = False) -> None:
         recorded = Ledger(place.ledger, keys.load(place.release_key)).policy()
         on_file = place.policy
         in_force = on_file if recorded is None else Policy.from_dict(recorded)
-    told = {
+    told: dict[str, Any] = {
         "in_force": in_force.to_dict(),
         "hash": in_force.hash,
         "recorded": recorded is not None,

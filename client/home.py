@@ -5,6 +5,9 @@
     keys/release.key       signs releases and ledger
     keys/ledger.pgpass     the password of a ledger in PostgreSQL, where it takes one
     keys/pseudonyms.key    the secret of the pseudonyms in the catalogue
+    campaigns.json         campaigns that asked and were not approved: client/asked_campaigns.py
+    paused                 there while no new round is taken
+    pair.lock              held by the one `start` that runs agent and courier
     withdrawn.txt          patients who withdrew their consent, one a line
     trust/                 whom the hospital trusts, and what they sent: coordinator.pub (who may sign plans), successors.json
                            (keys that followed it since), kit.json, its proposals for a policy and a compose file, and
@@ -179,6 +182,21 @@ class Home:
     def withdrawn(self) -> Path:
         """Patients who withdrew their consent, one a line."""
         return self.folder / "withdrawn.txt"
+
+    @property
+    def asked_campaigns(self) -> Path:
+        """The campaigns that asked and were not approved."""
+        return self.folder / "campaigns.json"
+
+    @property
+    def paused(self) -> Path:
+        """There while no new round is taken."""
+        return self.folder / "paused"
+
+    @property
+    def pair_lock(self) -> Path:
+        """Held by the one `start` that runs agent and courier."""
+        return self.folder / "pair.lock"
 
     @property
     def catalogue(self) -> Path:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from client.incoming import Parts, Refused
 from client.policy_in_force import PolicyInForce
-from client.step_checkpoints import StepCheckpoints
+from client.step_checkpoints import StepCheckpoints, StoppedAfterStep
 from privacy.codes import Refusal
 from privacy.errors import CheckpointError, PlanRefused
 from privacy.evaluation import NoisedEvaluation
@@ -78,6 +78,8 @@ class Reservations:
         self._charged()
         try:
             sealed = make(reservation)
+        except StoppedAfterStep:  # it goes on from there, under the same reservation
+            raise
         except BaseException:
             self._ledger.void(reservation)  # nothing was sealed; what it cost stays charged
             self._checkpoints.sweep()

@@ -66,6 +66,17 @@ def _campaigns(before: Policy, after: Policy) -> bool:
     return "*" not in before.campaigns and _further("campaigns")(before, after)
 
 
+def _longer(before: Policy, after: Policy) -> bool:
+    if before.opening is None or after.opening is None:
+        return before.opening is not None
+    return not after.opening.minutes <= before.opening.minutes
+
+
+def _shifted(before: Policy, after: Policy) -> bool:
+    """Other hours than before, though the same on the wall's clock; all hours are all hours anywhere."""
+    return before.hours is not None and after.hours is not None
+
+
 def _neither(before: Policy, after: Policy) -> bool:
     return False
 
@@ -90,4 +101,8 @@ _ALLOWS_MORE: dict[str, AllowsMore] = {
     "distributed_trust": _higher("distributed_trust"),
     "colluding": _lower("colluding"),
     "max_rank": _neither,  # epsilon is the same at any rank
+    "hours": _longer,
+    "time_zone": _shifted,
+    "gpu_memory_share": _higher("gpu_memory_share", left_out=1.0),
+    "approval": lambda before, after: (before.approval, after.approval) == ("manual", "automatic"),
 }

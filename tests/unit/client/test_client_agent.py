@@ -472,6 +472,6 @@ def test_a_plan_that_the_device_does_not_hold_costs_nothing(
     """Catches a round that is paid for and then ended by the kernel for want of memory."""
     place = house()
     agent = place.agent()
-    monkeypatch.setattr("client.training.memory.free_bytes", lambda device: 1 << 10)
+    monkeypatch.setattr("client.training.memory.free_bytes", lambda device, share: 1 << 10)
     assert code(ask(agent, "train", place.request(place.plan()))) == Refusal.DEVICE_MEMORY
     assert place.ledger().summary().events == ()

@@ -31,7 +31,10 @@ TIGHTER: list[tuple[str, Any]] = [
     ("colluding", 2),
     ("campaigns", ("spring",)),
     ("scales", ("roi",)),
+    ("gpu_memory_share", 0.5),
+    ("approval", "manual"),
 ]
+NIGHTS = replace(POLICY, hours=("mon-fri 19:00-07:00",), time_zone="UTC")
 
 
 @pytest.mark.parametrize(("key", "value"), LOOSER)
@@ -47,6 +50,24 @@ def test_what_allows_less_tightens_and_leaving_it_out_loosens(key: str, value: A
     tight = replace(POLICY, **{key: value})
     assert [c.direction for c in changes(POLICY, tight)] == [Direction.TIGHTENS]
     assert [c.direction for c in changes(tight, POLICY)] == [Direction.LOOSENS]
+
+
+def test_hours_are_compared_by_the_minute() -> None:
+    """Catches hours that are longer by a minute, or elsewhere in the day, and pass for the same or for shorter."""
+
+    def direction(before: Policy, after: Policy, key: str) -> Direction:
+        return {c.key: c.direction for c in changes(before, after)}[key]
+
+    assert direction(POLICY, NIGHTS, "hours") is Direction.TIGHTENS
+    assert direction(NIGHTS, POLICY, "hours") is Direction.LOOSENS
+    shorter = replace(NIGHTS, hours=("mon-thu 19:00-07:00", "fri 20:00-07:00"))
+    assert direction(NIGHTS, shorter, "hours") is Direction.TIGHTENS
+    later = replace(NIGHTS, hours=("mon-fri 19:01-07:01",))
+    assert direction(NIGHTS, later, "hours") is Direction.LOOSENS
+    assert direction(
+        NIGHTS, replace(NIGHTS, hours=("mon-fri 19:00-24:00", "tue-sat 00:00-07:00")), "hours"
+    ) is (Direction.CHANGES)
+    assert direction(NIGHTS, replace(NIGHTS, time_zone="Asia/Tokyo"), "time_zone") is Direction.LOOSENS
 
 
 def test_every_key_of_a_policy_has_a_direction() -> None:
