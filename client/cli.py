@@ -48,9 +48,8 @@ app.add_typer(policies, name="policy")
 
 HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
-STEP_SECONDS = (
-    45.0  # for the step under way when the agent is ended; less than the units and compose files give it
-)
+# For the step under way when the agent is ended, and for each door's last answers: less than units and compose files give.
+STEP_SECONDS, ANSWER_SECONDS = 40.0, 5.0
 
 
 def _print(values: dict[str, Any], as_json: bool) -> None:
@@ -105,7 +104,7 @@ def agent(
                 "the step took longer than %d s: it is drawn anew", STEP_SECONDS
             )
         for server in servers:
-            server.stop(grace=1).wait()
+            server.stop(grace=ANSWER_SECONDS).wait()
         logging.shutdown()
         os._exit(
             1 if lost.is_set() else 0

@@ -1,4 +1,4 @@
-"""Hours of the week, over every zone's clock changes: what is open is what the wall clock says, and the next opening is the first."""
+"""Hours of the week, over every zone's clock changes: open is what the wall clock says, and the next opening is the first."""
 
 from __future__ import annotations
 
