@@ -9,14 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from privacy import keys
+from privacy import accounting, keys
 from privacy.audit.findings import Code
 from privacy.audit.rules import judge
+from privacy.audit.sources import read_source
+from privacy.audit.summary import lines, to_json
+from privacy.audit.verify import Trusted, audit
 from privacy.errors import LedgerError
-from privacy.ledger.account import Account
+from privacy.ledger.account import Account, Installed
 from privacy.ledger.entries import Entry, Kind, follow
+from privacy.ledger.export import write_export
 from privacy.policy import Policy
-from tests.privacy_cases import CODE, PLAN, POLICY
+from tests.privacy_cases import CODE, PLAN, POLICY, Hospital, round_of
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)  # a Monday
 NIGHTS = replace(POLICY, hours=("mon-fri 19:00-07:00",), time_zone="UTC")
@@ -158,7 +162,8 @@ def test_the_summary_names_the_code_of_every_answer_and_the_entry_that_brought_i
     ledger.install(Installed(OTHER, "0.2.0"))
     ledger.spend(ledger.reserve(round_of(2), POLICY, OTHER), {"scale/roi": b"two"})
     write_export(tmp_path / "export.jsonl", ledger.entries(), north.key, "2026-01-05T12:00:00+00:00")
-    read = audit([open_source(tmp_path / "export.jsonl")], [north.key.public], [])
+    trusted = Trusted((north.key.public,), ())
+    read = audit([read_source(tmp_path / "export.jsonl")], trusted, accounting.epsilon)
     told = to_json(read)["hospitals"][0]["codes"]
     assert told == [
         {"code": CODE, "version": None, "entry": None, "answers": 1},
