@@ -203,13 +203,13 @@ class Agent:
 
     def _status(self) -> dict[str, object]:
         tested = self._ledger.last_selftest(self._code_hash)
-        policy, now = self._policy, datetime.now(UTC)
+        policy = self._policy
         since = paused.since(self._home.paused)
         known = self._ledger.installed()
         return {
             **self.progress.snapshot(),
             "paused_since": None if since is None else written(since),
-            "opens": None if policy.opening is None else written(policy.opening.open_next(now)),
+            "opens": self._opens(),
             "upgrade": UPGRADE_PENDING
             if known is not None and known.code != self._code_hash
             else "none pending",
@@ -218,6 +218,16 @@ class Agent:
             "delta": policy.delta,
             "selftest": selftest_word(tested),
         }
+
+    def _opens(self) -> str | None:
+        """When a round may begin, or may next, by the file, as the next plan is judged; what is wrong with that, where it is.
+        None: at any hour.
+        """
+        try:
+            opening = self._home.policy.opening
+        except (HomeError, PolicyError) as error:
+            return f"not at all: {error}"
+        return None if opening is None else written(opening.open_next(datetime.now(UTC)))
 
     def _answer(self, method: Callable[[Parts], bytes], request: bytes) -> bytes:
         try:
