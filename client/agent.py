@@ -13,18 +13,16 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import partial
 from typing import TypeVar
 
 import torch
 
-from client import paused
-from client.asked_campaigns import AskedCampaigns
 from client.data import open_data
 from client.errors import HomeError, SlideError
 from client.evaluation.answers import Asking
 from client.expert_states import Asked, ExpertStates
+from client.gate import Gate
 from client.home import Home
 from client.incoming import Parts, Refused, part, signed, signed_session, sum_step
 from client.installation import installed
@@ -67,7 +65,6 @@ from privacy.egress_record import COUNTS, RELEASE
 from privacy.errors import LedgerError, PlanRefused, PolicyError, SignatureInvalid, WireError
 from privacy.evaluation import Evaluation, NoisedEvaluation
 from privacy.ledger.account import Reservation
-from privacy.ledger.entries import written
 from privacy.ledger.store import Ledger
 from privacy.plan import Plan
 from privacy.policy import Policy, refusal
@@ -85,7 +82,6 @@ _LOG = logging.getLogger("fedpath.agent")
 
 _T = TypeVar("_T")
 _TOLD_EVERY = 500  # slides
-UPGRADE_PENDING = "other code is installed than was recorded: nothing trains until `fedpath-hospital upgrade`"
 
 
 class Agent:
@@ -118,7 +114,7 @@ class Agent:
         )
         voided, interrupted = self._reservations.settle()
         self._ledger.install(self._installed, first=True)
-        self._asked = AskedCampaigns(home.asked_campaigns)
+        self._gate = Gate(home, self._ledger, self._in_force, self._code_hash)
         self._ending = threading.Event()
         self._sums = SumStates(home.sums)
         self._shared = SharedRounds(
@@ -166,6 +162,7 @@ class Agent:
         require_askable(self._base, self._samples)
         self._set_aside = use_segmenter(self._settings.segmenter, self._index.slides, self._device)
         self._inputs = InputLoader(self._index.slides, SlideFeatures(self._base, self._home.features))
+        self._skips_bad_rows = self._policy.skip_bad_rows
         return data.manifest
 
     def _follow_policy(self) -> None:
@@ -174,13 +171,12 @@ class Agent:
             before = self._in_force.follow()
         except (HomeError, PolicyError) as error:
             raise Refused(Refusal.INTERNAL, str(error)) from error
-        if before == self._policy:
-            return
-        _LOG.info("the policy is now %s", self._policy.hash)
-        memory.cap(self._base.device, self._policy.gpu_memory_share)
-        if before.skip_bad_rows != self._policy.skip_bad_rows:
+        if self._skips_bad_rows != self._policy.skip_bad_rows:
             self._open_data()
-        self._count()
+        if before != self._policy:
+            _LOG.info("the policy is now %s", self._policy.hash)
+            memory.cap(self._base.device, self._policy.gpu_memory_share)
+            self._count()
 
     @property
     def courier_methods(self) -> dict[str, Callable[[bytes], bytes]]:
@@ -204,30 +200,14 @@ class Agent:
     def _status(self) -> dict[str, object]:
         tested = self._ledger.last_selftest(self._code_hash)
         policy = self._policy
-        since = paused.since(self._home.paused)
-        known = self._ledger.installed()
         return {
             **self.progress.snapshot(),
-            "paused_since": None if since is None else written(since),
-            "opens": self._opens(),
-            "upgrade": UPGRADE_PENDING
-            if known is not None and known.code != self._code_hash
-            else "none pending",
+            **self._gate.status(),
             "policy": policy.hash,
             "epsilon_budget": policy.epsilon_budget,
             "delta": policy.delta,
             "selftest": selftest_word(tested),
         }
-
-    def _opens(self) -> str | None:
-        """When a round may begin, or may next, by the file, as the next plan is judged; what is wrong with that, where it is.
-        None: at any hour.
-        """
-        try:
-            opening = self._home.policy.opening
-        except (HomeError, PolicyError) as error:
-            return f"not at all: {error}"
-        return None if opening is None else written(opening.open_next(datetime.now(UTC)))
 
     def _answer(self, method: Callable[[Parts], bytes], request: bytes) -> bytes:
         try:
@@ -311,7 +291,7 @@ class Agent:
         """How many numbers the sum has. Raises `PlanRefused` as `_layout` does, and where no session may begin."""
         size = self._layout(plan).size
         if step == STEPS[0]:
-            self._check_begin(plan)
+            self._gate.check(plan)
         return size
 
     def _share(self, plan: Plan, parts: Parts, noise: SharedNoise, reservation: Reservation) -> Share:
@@ -348,7 +328,7 @@ class Agent:
         """Take in what is asked. Raises `PlanRefused` for what policy, data, experts or device do not allow."""
         self._leave_out_withdrawn()
         self._allow(asked)
-        self._check_begin(asked)
+        self._gate.check(asked)
         self._take_in(asked, parts)
         if isinstance(asked, Plan):
             self._performance = self._fitting(asked)
@@ -360,17 +340,6 @@ class Agent:
             code = Refusal.NO_DATA
         if code is not None:
             raise PlanRefused(code, f"{asked.purpose}, round {asked.round} of {asked.campaign}")
-
-    def _check_begin(self, asked: Plan | NoisedEvaluation) -> None:
-        """Raise `PlanRefused` where pause, hours, approval or code let nothing begin; who waits for approval is kept."""
-        if paused.since(self._home.paused) is not None:
-            raise PlanRefused(Refusal.PAUSED, "resume with `fedpath-hospital resume`")
-        try:
-            self._ledger.check_begin(asked, self._policy, self._code_hash)
-        except PlanRefused as error:
-            if error.code is Refusal.AWAITING_APPROVAL:
-                self._asked.note(asked, datetime.now(UTC))
-            raise
 
     def _fitting(self, plan: Plan) -> Performance:
         """How much to compute at once on this device. Raises `PlanRefused` where the plan does not fit at all."""
@@ -483,10 +452,9 @@ class Agent:
             self._follow_policy()
             if not self._policy.public_data:
                 raise Refused(Refusal.NOT_OFFERED, "metrics of private data never leave")
-            if paused.since(self._home.paused) is not None:
-                raise Refused(Refusal.PAUSED, "resume with `fedpath-hospital resume`")
             self._leave_out_withdrawn()
             try:
+                self._gate.check_pause()
                 experts = self._take_in(asked, parts)
             except PlanRefused as error:
                 raise Refused(error.code, str(error)) from error

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from client import agent as agents
 from client.cli import app
+from client.errors import ManifestError
 from client.home import Home, Settings, create
 from client.training.round import train_round
 from privacy import keys
@@ -154,7 +155,7 @@ def test_a_round_under_way_ends_under_the_policy_that_it_began_with(
 
     monkeypatch.setattr(agents, "train_round", meanwhile)
     assert "release/scale/roi" in ask(agent, "train", place.request(place.plan()))
-    assert kinds(place)[-4:] == ["policy", "reservation", "policy", "spend"]
+    assert kinds(place)[-3:] == ["reservation", "policy", "spend"]
     code = ask(agent, "train", place.request(place.plan(2)))["code"].decode()
     assert code == Refusal.CAMPAIGN_NOT_ALLOWED
 
@@ -186,3 +187,24 @@ def test_a_file_that_is_no_policy_trains_nobody(house: MakeHouse) -> None:
     assert ask(agent, "train", place.request(place.plan()))["code"].decode() == Refusal.INTERNAL
     place.home.policy_file.write_text(text)
     assert "release/scale/roi" in ask(agent, "train", place.request(place.plan()))
+
+
+def test_a_policy_that_reads_the_manifest_otherwise_has_it_read_anew(
+    house: MakeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches rows that are trained on though the policy in the ledger leaves them out, after a reading that failed too."""
+    place = house()
+    agent = place.agent()
+    opened, wanted = agents.open_data, ["fails", "reads"]
+
+    def reading(*arguments: Any) -> Any:
+        if wanted.pop(0) == "fails":
+            raise ManifestError("labels.csv", [])
+        return opened(*arguments)
+
+    monkeypatch.setattr(agents, "open_data", reading)
+    _set(place, "skip_bad_rows", "true")
+    assert ask(agent, "train", place.request(place.plan()))["code"].decode() == Refusal.INTERNAL
+    assert "release/scale/roi" in ask(agent, "train", place.request(place.plan()))
+    assert "release/scale/roi" in ask(agent, "train", place.request(place.plan(2)))
+    assert wanted == []
