@@ -21,11 +21,12 @@ import torch
 
 from client import metrics
 from client.data import open_data
-from client.errors import SlideError
+from client.errors import HomeError, SlideError
 from client.evaluation.answers import Asking
 from client.events import (
     PartLeft,
     Phase,
+    PolicyChanged,
     ReceiptKept,
     RequestFailed,
     RequestRefused,
@@ -33,8 +34,10 @@ from client.events import (
     WorkEnded,
 )
 from client.expert_states import Asked, ExpertStates
+from client.gate import Gate
 from client.home import Home
 from client.incoming import Parts, Refused, part, signed, signed_session, sum_step
+from client.installation import installed
 from client.model.base import Base
 from client.model.experts import Experts
 from client.model.inputs import InputLoader
@@ -43,6 +46,7 @@ from client.model.slide_features import SlideFeatures
 from client.network import Network
 from client.noised_evaluation import noised_evaluation
 from client.opening import told
+from client.policy_in_force import PolicyInForce
 from client.progress import Progress
 from client.public_evaluation import evaluate_public
 from client.received import keep_received
@@ -52,9 +56,10 @@ from client.rpc import LIMIT
 from client.selftest_word import selftest_word
 from client.shared_round import SharedRounds
 from client.slides.index import Looking
-from client.step_checkpoints import StepCheckpoints
+from client.step_checkpoints import StepCheckpoints, StoppedAfterStep
 from client.succession import follow
 from client.sum_states import SumStates
+from client.tasks.manifest import Manifest
 from client.tasks.sample import without_slide
 from client.tasks.segmenter import use_segmenter
 from client.training import memory
@@ -65,18 +70,18 @@ from client.training.round import clipped_sum, stage_gradients, train_round
 from client.withdrawn import read_withdrawn, staying
 from privacy import canonical, egress, envelope, keys, succession
 from privacy.clip import Clipped
-from privacy.code_hash import code_hash
 from privacy.codes import Refusal, SecaggFault
 from privacy.delta import ExpertDelta
+from privacy.descent import StepState
 from privacy.description import Description
 from privacy.egress_record import COUNTS, RELEASE
-from privacy.errors import LedgerError, PlanRefused, SignatureInvalid, WireError
+from privacy.errors import LedgerError, PlanRefused, PolicyError, SignatureInvalid, WireError
 from privacy.evaluation import Evaluation, NoisedEvaluation
 from privacy.events import Bytes, Digest, Name, Ordinal, incident, tell
 from privacy.ledger.account import Reservation
 from privacy.ledger.store import Ledger
 from privacy.plan import Plan
-from privacy.policy import refusal
+from privacy.policy import Policy, refusal
 from privacy.randomness import RandomSource, SecureRandom
 from privacy.ranks import first_columns
 from privacy.receipt import Receipt
@@ -84,7 +89,7 @@ from privacy.release import Expectation, seal
 from privacy.sealed_counts import CountsExpectation, seal_counts
 from privacy.secagg.clipped_share import share_of
 from privacy.secagg.layout import Layout
-from privacy.secagg.outgoing import PARTS, SumExpectation
+from privacy.secagg.outgoing import PARTS, STEPS, SumExpectation
 from privacy.secagg.shared_noise import Share, SharedNoise
 
 _LOG = logging.getLogger("fedpath.agent")
@@ -103,32 +108,30 @@ class Agent:
         self, home: Home, network: Network, random: RandomSource | None = None, team: Team | None = None
     ) -> None:
         self._home, self._team = home, team
-        self._settings, self._policy = home.settings, home.policy
+        self._settings = home.settings
         self._key, self._coordinator = keys.load(home.release_key), home.coordinator
-        self._code_hash = code_hash()
-        self._description = Description.of(self._policy, self._code_hash).to_bytes()
+        self._installed = installed()
+        self._code_hash = self._installed.code
         self._random: RandomSource = random or SecureRandom()
-        data = open_data(home, Looking(tell=told()))
-        index, manifest = data.index, data.manifest
-        self._index = index
-        self._samples = manifest.samples
-        self._empty = not manifest.samples  # for good: who withdraws later, or can't be read, must not show
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._base = Base.load(self._settings.base, device)
-        require_askable(self._base, self._samples)
-        self._set_aside = use_segmenter(self._settings.segmenter, index.slides, device)
-        self._inputs = InputLoader(index.slides, SlideFeatures(self._base, home.features))
+        self._ledger = Ledger(home.ledger, self._key)
+        self._in_force = PolicyInForce(self._ledger, lambda: home.policy)
+        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._base = Base.load(self._settings.base, self._device)
+        memory.cap(self._base.device, self._policy.gpu_memory_share)
+        manifest = self._open_data()
         self._experts = ExpertStates(self._base)
         self._performance = Performance()
-        self._ledger = Ledger(home.ledger, self._key)
         self._checkpoints = StepCheckpoints(home.checkpoints, self._key)
         self._reservations = Reservations(
-            self._ledger, self._checkpoints, self._policy, self._code_hash, self._count
+            self._ledger, self._checkpoints, self._in_force, self._code_hash, self._count
         )
         voided, interrupted = self._reservations.settle()
+        self._ledger.install(self._installed, first=True)
+        self._gate = Gate(home, self._ledger, self._in_force, self._code_hash)
+        self._ending = threading.Event()
         self._sums = SumStates(home.sums)
         self._shared = SharedRounds(
-            self._policy,
+            self._in_force,
             self._key,
             home.peers,
             self._sums,
@@ -145,17 +148,48 @@ class Agent:
             network=network.words,
             base_hash=self._base.hash,
             code_hash=self._code_hash,
-            slides=len(index.slides),
-            skipped={name: error.reason for name, error in index.skipped.items()},
+            slides=len(self._index.slides),
+            skipped={name: error.reason for name, error in self._index.skipped.items()},
             skipped_rows=dict(manifest.skipped_rows),
             rows_left_out=manifest.left_out,
             samples=len(self._samples),
-            epsilon_budget=self._policy.epsilon_budget,
-            delta=self._policy.delta,
             voided_at_start=voided,
             interrupted_at_start=interrupted,
         )
         self._count()
+
+    def end(self, seconds: float) -> bool:
+        """Take nothing more on, and wait, so long at most, until the step under way is done and kept; whether it was."""
+        self._ending.set()
+        return self._busy.acquire(timeout=seconds)
+
+    @property
+    def _policy(self) -> Policy:
+        return self._in_force.now
+
+    def _open_data(self) -> Manifest:
+        """Open slides and manifest as the policy in force has them read."""
+        data = open_data(self._home, Looking(tell=told()))
+        self._index, self._samples = data.index, data.manifest.samples
+        self._empty = not self._samples  # for good: who withdraws later, or can't be read, must not show
+        require_askable(self._base, self._samples)
+        self._set_aside = use_segmenter(self._settings.segmenter, self._index.slides, self._device)
+        self._inputs = InputLoader(self._index.slides, SlideFeatures(self._base, self._home.features))
+        self._skips_bad_rows = self._policy.skip_bad_rows
+        return data.manifest
+
+    def _follow_policy(self) -> None:
+        """Go by the file as it is now. Raises `Refused` where it is no policy: then nobody is trained on."""
+        try:
+            before = self._in_force.follow()
+        except (HomeError, PolicyError) as error:
+            raise Refused(Refusal.INTERNAL, str(error)) from error
+        if self._skips_bad_rows != self._policy.skip_bad_rows:
+            self._open_data()
+        if before != self._policy:
+            tell(PolicyChanged(Digest(self._policy.hash)))
+            memory.cap(self._base.device, self._policy.gpu_memory_share)
+            self._count()
 
     @property
     def courier_methods(self) -> dict[str, Callable[[bytes], bytes]]:
@@ -188,13 +222,23 @@ class Agent:
 
     def _status(self) -> dict[str, object]:
         tested = self._ledger.last_selftest(self._code_hash)
-        return {**self.progress.snapshot(), "selftest": selftest_word(tested)}
+        policy = self._policy
+        return {
+            **self.progress.snapshot(),
+            **self._gate.status(),
+            "policy": policy.hash,
+            "epsilon_budget": policy.epsilon_budget,
+            "delta": policy.delta,
+            "selftest": selftest_word(tested),
+        }
 
     def _answer(self, method: Callable[[Parts], bytes], request: bytes) -> bytes:
         try:
             return method(envelope.unpack(request, LIMIT))
         except Refused as error:
             return self._refused(error.code, error)
+        except StoppedAfterStep as error:
+            return self._refused(Refusal.UNREACHABLE, error)
         except WireError as error:
             return self._refused(Refusal.BAD_REQUEST, error)
         except Exception:
@@ -214,7 +258,8 @@ class Agent:
         return self._reply({egress.CODE: code.encode()})
 
     def _describe(self, parts: Parts) -> bytes:
-        return self._reply({egress.DESCRIPTION: self._description}, description=self._description)
+        description = Description.of(self._policy, self._code_hash).to_bytes()
+        return self._reply({egress.DESCRIPTION: description}, description=description)
 
     def _succession(self, parts: Parts) -> bytes:
         """The coordinator's key was followed by another. The answer is empty: nothing leaves."""
@@ -242,6 +287,7 @@ class Agent:
         if plan.distributed is not None:
             raise Refused(Refusal.PLAN_INVALID, "the plan asks for a share of a sum, not for releases")
         with self._working(Phase.TRAINING, plan):
+            self._follow_policy()
             releases = self._reservations.paid_for(
                 plan, partial(self._judge, plan, parts), partial(self._sealed_round, plan, parts)
             )
@@ -255,12 +301,14 @@ class Agent:
         plan = signed(Plan, parts, "plan", self._coordinator)
         session, step = signed_session(parts, self._coordinator), sum_step(parts)
         with self._working(Phase.SUMMING, plan):
+            if step == STEPS[0]:  # later the round is under way
+                self._follow_policy()
             message = self._shared.answer(
                 plan,
                 session,
                 step,
                 parts,
-                lambda: self._layout(plan).size,
+                partial(self._size, plan, step),
                 partial(self._judge, plan, parts),
                 partial(self._share, plan, parts),
             )
@@ -271,6 +319,13 @@ class Agent:
         """Where each number of the plan's experts stands. Raises `PlanRefused` where the policy does not allow the plan."""
         self._allow(plan)
         return Layout(self._experts.shapes(plan))
+
+    def _size(self, plan: Plan, step: str) -> int:
+        """How many numbers the sum has. Raises `PlanRefused` as `_layout` does, and where no session may begin."""
+        size = self._layout(plan).size
+        if step == STEPS[0]:
+            self._gate.check(plan)
+        return size
 
     def _share(self, plan: Plan, parts: Parts, noise: SharedNoise, reservation: Reservation) -> Share:
         if self._team is not None:
@@ -296,6 +351,7 @@ class Agent:
     def _evaluate_noised(self, parts: Parts) -> bytes:
         asked = signed(NoisedEvaluation, parts, "request", self._coordinator)
         with self._working(Phase.EVALUATING, asked):
+            self._follow_policy()
             counts = self._reservations.paid_for(
                 asked, partial(self._judge, asked, parts), partial(self._sealed_counts, asked)
             )
@@ -305,6 +361,7 @@ class Agent:
         """Take in what is asked. Raises `PlanRefused` for what policy, data, experts or device do not allow."""
         self._leave_out_withdrawn()
         self._allow(asked)
+        self._gate.check(asked)
         self._take_in(asked, parts)
         if isinstance(asked, Plan):
             self._performance = self._fitting(asked)
@@ -327,7 +384,7 @@ class Agent:
                 memory.weights(self._base),
                 {name: tuple(value.shape) for name, value in trained.items()},
                 max(form.rank for form in plan.forms.values()),
-                memory.free_bytes(self._base.device) - self._set_aside,
+                memory.free_bytes(self._base.device, self._policy.gpu_memory_share) - self._set_aside,
                 plan.rollouts,
                 plan.longest_answer,
             )
@@ -354,6 +411,11 @@ class Agent:
                 curve.step(done)
                 self.progress.step(done, of)
 
+            def keep(state: StepState) -> None:
+                self._checkpoints.keep(reservation, state)
+                if self._ending.is_set() and state.steps < plan.mechanism.steps:
+                    raise StoppedAfterStep(f"step {state.steps} of {plan.mechanism.steps} is kept")
+
             return train_round(
                 self._experts.load(plan, parts),  # as sent: a slide may have gone bad in the midst of it
                 reservation.experts,
@@ -366,7 +428,7 @@ class Agent:
                 self._performance,
                 partial(stage_gradients, rewarded=curve.rewarded),
                 resume=self._checkpoints.read(reservation),
-                keep=partial(self._checkpoints.keep, reservation),
+                keep=keep,
                 shared_sum=None
                 if self._team is None
                 else partial(self._team.clipped_sum, rewarded=curve.rewarded),
@@ -417,14 +479,16 @@ class Agent:
         self._ledger.withdrawn(len(withdrawn))
 
     def _evaluate(self, parts: Parts) -> bytes:
-        if not self._policy.public_data:
-            raise Refused(Refusal.NOT_OFFERED, "metrics of private data never leave")
         asked = Evaluation.from_bytes(part(parts, "request"))
         if asked.base_hash != self._base.hash:
             raise Refused(Refusal.BASE_MISMATCH, f"the request is for base {asked.base_hash}")
         with self._working(Phase.EVALUATING):
+            self._follow_policy()
+            if not self._policy.public_data:
+                raise Refused(Refusal.NOT_OFFERED, "metrics of private data never leave")
             self._leave_out_withdrawn()
             try:
+                self._gate.check_pause()
                 experts = self._take_in(asked, parts)
             except PlanRefused as error:
                 raise Refused(error.code, str(error)) from error
@@ -442,6 +506,8 @@ class Agent:
 
     @contextmanager
     def _working(self, phase: Phase, asked: Plan | NoisedEvaluation | None = None) -> Iterator[None]:
+        if self._ending.is_set():
+            raise Refused(Refusal.UNREACHABLE, "the agent ends")
         if not self._busy.acquire(blocking=False):
             raise Refused(Refusal.BUSY, f"{phase} was asked for while at work")
         try:

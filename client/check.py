@@ -138,7 +138,7 @@ def _segmenter(home: Home) -> Iterable[Finding]:
 def _memory(home: Home) -> Iterator[Finding]:
     """What a usual round of all the policy's experts needs of the device. Raises `DeviceMemoryError`."""
     base = Base.load(home.settings.base, "cuda" if torch.cuda.is_available() else "cpu")
-    free = memory.free_bytes(base.device)
+    free = memory.free_bytes(base.device, home.policy.gpu_memory_share)
     _, need = memory.fitting(
         memory.Decoder.of(base),
         memory.resident(base.model.parameters()),

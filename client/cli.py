@@ -6,6 +6,7 @@ Imports stand inside the commands: the agent must cut its network before anythin
 from __future__ import annotations
 
 import json
+import logging
 import os
 import signal
 import threading
@@ -16,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from client.cli_ask import ask
+from client.cli_campaigns import approve, campaigns
 from client.cli_check import check
 from client.cli_curve import curve
 from client.cli_enrolment import init, join, request
@@ -24,23 +26,33 @@ from client.cli_evaluate import evaluate
 from client.cli_features import features
 from client.cli_import import imports
 from client.cli_index import index
+from client.cli_pair import start, stop
+from client.cli_pause import pause, resume
 from client.cli_peer import peer
+from client.cli_policy import policies
 from client.cli_selftest import selftest
 from client.cli_slide import slide
+from client.cli_upgrade import upgrade
 from client.cli_watch import health, metrics
 
 app = typer.Typer(help="Run a hospital of a FedPath consortium.", no_args_is_help=True, add_completion=False)
 
-for command in (index, init, request, join, check, selftest, features, evaluate, ask, curve, health, metrics):
+for command in (
+    *(index, init, request, join, check, selftest, features, evaluate, ask, curve),
+    *(campaigns, approve, pause, resume, start, stop, upgrade, health, metrics),
+):
     app.command()(command)
 app.add_typer(imports, name="import")
 app.add_typer(slide, name="slide")
 app.add_typer(peer, name="peer")
+app.add_typer(policies, name="policy")
 
 _LAST_FIGURES_S = 5.0
 
 HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+# For the step under way when the agent is ended, and for each door's last answers: less than units and compose files give.
+STEP_SECONDS, ANSWER_SECONDS = 40.0, 5.0
 
 
 def _print(values: dict[str, Any], as_json: bool) -> None:
@@ -64,7 +76,7 @@ def agent(
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its words about what came in are free words
 
     from client.errors import ClientError
-    from client.events import AgentEnding, AgentReady, AgentStarting
+    from client.events import AgentEnding, AgentReady, AgentStarting, StepOutlasted
     from client.home import Home
     from privacy.details import keep_details, start_told
     from privacy.errors import PrivacyError
@@ -105,13 +117,16 @@ def agent(
         tell(AgentReady())
         tell_ready()
         ended.wait()
+        if not lost.is_set() and not opened.end(STEP_SECONDS):
+            tell(StepOutlasted())
         for server in servers:
-            server.stop(grace=1).wait()
+            server.stop(grace=ANSWER_SECONDS).wait()
         tell(AgentEnding(lost.is_set()))
         written.join(_LAST_FIGURES_S)
+        logging.shutdown()
         os._exit(
             1 if lost.is_set() else 0
-        )  # a training under way ends here too, unsent; asked again, it goes on from its last step
+        )  # a training under way ends here too, unsent; asked again, it goes on from its last step's checkpoint
 
 
 @app.command()

@@ -85,6 +85,20 @@ class PartLeft(Event):
 
 
 @dataclass(frozen=True)
+class PolicyChanged(Event):
+    """From this plan on the agent goes by another policy, which the ledger has."""
+
+    policy: Digest
+
+
+@dataclass(frozen=True)
+class StepOutlasted(Event):
+    """The agent ends before the step under way is kept: it is drawn anew."""
+
+    level = Level.WARNING
+
+
+@dataclass(frozen=True)
 class ReceiptKept(Event):
     """The coordinator's word on a round."""
 

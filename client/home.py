@@ -5,6 +5,9 @@
     keys/release.key       signs releases and ledger
     keys/ledger.pgpass     the password of a ledger in PostgreSQL, where it takes one
     keys/pseudonyms.key    the secret of the pseudonyms in the catalogue
+    campaigns.json         campaigns that asked and were not approved: client/asked_campaigns.py
+    paused                 there while no new round is taken
+    pair.lock              held by the one `start` that runs agent and courier
     withdrawn.txt          patients who withdrew their consent, one a line
     trust/                 whom the hospital trusts, and what they sent: coordinator.pub (who may sign plans), successors.json
                            (keys that followed it since), kit.json, its proposals for a policy and a compose file, and
@@ -107,12 +110,17 @@ class Home:
         return Settings(name=values["name"], ledger=values.get("ledger"), **where)
 
     @property
+    def policy_file(self) -> Path:
+        """What the hospital allows, as its IT writes it."""
+        return self.folder / "policy.toml"
+
+    @property
     def policy(self) -> Policy:
         """Read `policy.toml` (`PolicyError`); `HomeError` where it is another hospital's."""
-        policy = Policy.load(self.folder / "policy.toml")
+        policy = Policy.load(self.policy_file)
         if policy.hospital != self.settings.name:
             raise HomeError(
-                f"{self.folder / 'policy.toml'}: is {policy.hospital}'s, but hospital.toml says "
+                f"{self.policy_file}: is {policy.hospital}'s, but hospital.toml says "
                 f"{self.settings.name}: give both the name under which you are enrolled"
             )
         return policy
@@ -176,6 +184,21 @@ class Home:
     def withdrawn(self) -> Path:
         """Patients who withdrew their consent, one a line."""
         return self.folder / "withdrawn.txt"
+
+    @property
+    def asked_campaigns(self) -> Path:
+        """The campaigns that asked and were not approved."""
+        return self.folder / "campaigns.json"
+
+    @property
+    def paused(self) -> Path:
+        """There while no new round is taken."""
+        return self.folder / "paused"
+
+    @property
+    def pair_lock(self) -> Path:
+        """Held by the one `start` that runs agent and courier."""
+        return self.folder / "pair.lock"
 
     @property
     def catalogue(self) -> Path:

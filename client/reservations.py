@@ -14,13 +14,14 @@ import logging
 from collections.abc import Callable
 
 from client.incoming import Parts, Refused
-from client.step_checkpoints import StepCheckpoints
+from client.policy_in_force import PolicyInForce
+from client.step_checkpoints import StepCheckpoints, StoppedAfterStep
+from privacy.codes import Refusal
 from privacy.errors import CheckpointError, PlanRefused
 from privacy.evaluation import NoisedEvaluation
 from privacy.ledger.account import Reservation
 from privacy.ledger.store import Ledger
 from privacy.plan import Plan
-from privacy.policy import Policy
 
 _LOG = logging.getLogger("fedpath.agent")
 
@@ -34,7 +35,7 @@ class Reservations:
         self,
         ledger: Ledger,
         checkpoints: StepCheckpoints,
-        policy: Policy,
+        policy: PolicyInForce,
         code_hash: str,
         charged: Callable[[], None],
     ) -> None:
@@ -48,7 +49,7 @@ class Reservations:
         """
         interrupted = self._interrupted()
         voided = self._ledger.void_unspent(keep=interrupted)
-        self._ledger.adopt(self._policy)  # after that: what is open was reserved under the one before
+        self._policy.record()  # after that: what is open was reserved under the one before
         self._checkpoints.sweep(keep=interrupted)
         return voided, len(interrupted)
 
@@ -77,6 +78,8 @@ class Reservations:
         self._charged()
         try:
             sealed = make(reservation)
+        except StoppedAfterStep:  # it goes on from there, under the same reservation
+            raise
         except BaseException:
             self._ledger.void(reservation)  # nothing was sealed; what it cost stays charged
             self._checkpoints.sweep()
@@ -91,18 +94,20 @@ class Reservations:
 
         Asked to train anything else, the hospital gives the interrupted round up: it sent nothing.
         """
+        if not self._policy.is_recorded():
+            raise Refused(Refusal.BUSY, "the policy was changed while this was judged: it is judged anew")
         if isinstance(asked, Plan):
-            for held in self._ledger.unspent(self._policy, self._code_hash):
+            for held in self._ledger.unspent(self._policy.now, self._code_hash):
                 if held.plan_hash == asked.hash:
                     return held
             self._ledger.void_unspent()
             self._checkpoints.sweep()
-        return self._ledger.reserve(asked, self._policy, self._code_hash)
+        return self._ledger.reserve(asked, self._policy.now, self._code_hash)
 
     def _interrupted(self) -> list[Reservation]:
         """The reservations of rounds in which an agent died, and which can go on from a step's checkpoint."""
         found = []
-        for reservation in self._ledger.unspent(self._policy, self._code_hash):
+        for reservation in self._ledger.unspent(self._policy.now, self._code_hash):
             try:
                 if self._checkpoints.read(reservation) is not None:
                     found.append(reservation)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from client import peers
 from client.incoming import Parts, Refused, part
+from client.policy_in_force import PolicyInForce
 from client.reservations import Reservations
 from client.rpc import LIMIT
 from client.sum_states import SumStates, advertised, session_of
@@ -34,7 +35,6 @@ from privacy.keys import PrivateKey, PublicKey
 from privacy.ledger.account import Reservation
 from privacy.ledger.store import Ledger
 from privacy.plan import Plan
-from privacy.policy import Policy
 from privacy.secagg import hospital
 from privacy.secagg.grid import word_bits
 from privacy.secagg.hospital_state import Agreed, Dealt, Masked, State
@@ -58,7 +58,7 @@ class SharedRounds:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: PolicyInForce,
         key: PrivateKey,
         known: Path,
         states: SumStates,
@@ -92,8 +92,8 @@ class SharedRounds:
                     Refusal.PLAN_INVALID, "the plan asks for releases, not for a share of a sum"
                 )
             noise = self._terms(plan, plan.distributed, session, size())
-            known = {**peers.known(self._known), self._policy.hospital: self._key.public}
-            me, colluding = self._policy.hospital, self._policy.colluding
+            known = {**peers.known(self._known), self._policy.now.hospital: self._key.public}
+            me, colluding = self._policy.now.hospital, self._policy.now.colluding
             hospital.check_session(session, me, self._key.public, known, colluding)
             state = self._state(session)
             if step == STEPS[0]:
@@ -150,9 +150,9 @@ class SharedRounds:
             raise RoundConflict(
                 f"the sum of round {plan.round} of {plan.campaign} was sent in another session"
             )
-        self._ledger.admit(plan, self._policy, self._code_hash)
+        self._ledger.admit(plan, self._policy.now, self._code_hash)
         new, advert = hospital.advertise(
-            session, self._policy.hospital, self._key, known, self._policy.colluding
+            session, self._policy.now.hospital, self._key, known, self._policy.now.colluding
         )
         self._states.keep(new)
         return advert

@@ -15,6 +15,10 @@ from privacy.keys import PrivateKey
 from privacy.ledger.account import Reservation
 
 
+class StoppedAfterStep(Exception):  # noqa: N818 - reads as what happened
+    """The agent ends, and the round's last step is kept: nothing failed, and the reservation stays open."""
+
+
 class StepCheckpoints:
     """The checkpoints in `folder`, which is made where there is none; `key` is the hospital's release key."""
 

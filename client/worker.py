@@ -20,6 +20,7 @@ from client.model.inputs import InputLoader
 from client.model.slide_features import SlideFeatures
 from client.tasks.segmenter import use_segmenter
 from client.training.distributed import joined
+from client.training.memory import cap
 from privacy.details import keep_details
 
 
@@ -28,6 +29,7 @@ def main(home: Home, rank: int, size: int) -> None:
     with joined(home.meeting, rank, size) as team:
         device = f"cuda:{rank}" if torch.cuda.is_available() else "cpu"
         base = Base.load(home.settings.base, device)
+        cap(base.device, home.policy.gpu_memory_share)
         index = open_slides(home)
         use_segmenter(home.settings.segmenter, index.slides, device)
         team.follow(ExpertStates(base).load, InputLoader(index.slides, SlideFeatures(base, home.features)))

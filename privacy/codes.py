@@ -9,7 +9,7 @@ class Refusal(StrEnum):
     """Why a hospital did not answer with releases.  Nothing else about a failure leaves a hospital.
 
     A code depends only on what the coordinator sent, on the hospital's policy, on its ledger's public
-    events or on its being up and idle; never on a value in its data.
+    events, on the clock or on what its IT has decided and installed; never on a value in its data.
     """
 
     PLAN_UNSIGNED = "plan-unsigned"  # plan or request without a signature by the pinned coordinator key
@@ -31,6 +31,10 @@ class Refusal(StrEnum):
     SELFTEST_FAILED = "selftest-failed"  # the installed code failed its last self-test
     DEVICE_MEMORY = "device-memory"  # the plan needs more memory than the hospital's device has
     NO_DATA = "no-data"  # the hospital has nothing at all for the campaign
+    OUTSIDE_HOURS = "outside-hours"  # the policy's hours are over: no round begins until they come again
+    AWAITING_APPROVAL = "awaiting-approval"  # the policy has campaigns approved by hand, and this one is not
+    PAUSED = "paused"  # the hospital's IT lets no round begin for now
+    UPGRADE_PENDING = "upgrade-pending"  # other code is installed than the hospital's IT has recorded
     BUSY = "busy"
     NOT_OFFERED = "not-offered"  # this agent does not do that
     BAD_REQUEST = "bad-request"

@@ -8,6 +8,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from privacy.codes import Refusal
 from privacy.errors import PolicyError
 from privacy.evaluation import Kind, NoisedEvaluation
 from privacy.experts import ROUTER, SCALES, TASKS
+from privacy.hours import ALL_WEEK, Hours
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
 
@@ -28,7 +30,12 @@ _OPTIONAL = (
     "distributed_trust",
     "colluding",
     "max_rank",
+    "hours",
+    "time_zone",
+    "gpu_memory_share",
+    "approval",
 )
+APPROVALS = ("automatic", "manual")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _LEAST_DELTA = 1e-12
 _MOST = 10**12  # of patients, steps, samples: beyond any hospital's
@@ -50,6 +57,9 @@ class Policy:
     `skip_bad_rows = true` uses a manifest without its bad rows, and without all rows of patients and slides about which
     it contradicts itself; false uses it whole or not at all.  It stands here, and so in the ledger, because such a
     contradiction takes one patient's rows out for another's: an auditor should know that nobody resolved them.
+    `hours` are the spans of a week, in `time_zone`, in which a round may begin (`privacy.hours`); None leaves all hours.
+    `gpu_memory_share` is how much of a GPU's memory training may take; None takes what is free.
+    `approval = "manual"` trains only for campaigns that this hospital's IT approved by name.
     """
 
     hospital: str
@@ -71,6 +81,10 @@ class Policy:
     distributed_trust: bool = False
     colluding: int = 1
     max_rank: int | None = None
+    hours: tuple[str, ...] | None = None
+    time_zone: str | None = None
+    gpu_memory_share: float | None = None
+    approval: str = "automatic"
 
     def __post_init__(self) -> None:
         if not is_hospital(self.hospital):
@@ -87,6 +101,9 @@ class Policy:
         for name in ("public_data", "skip_bad_rows", "distributed_trust"):
             if not isinstance(value := getattr(self, name), bool):
                 raise PolicyError(f"{name} = {value!r}: use true or false")
+        if self.approval not in APPROVALS:
+            raise PolicyError(f"approval = {self.approval!r}: use {' or '.join(map(repr, APPROVALS))}")
+        self._check_hours()
         if self.delta < _LEAST_DELTA:
             raise PolicyError(
                 f"delta = {self.delta}: must be at least {_LEAST_DELTA:g}: accountants can't compute below that"
@@ -96,6 +113,21 @@ class Policy:
                 f"delta = {self.delta}: must be below 1/nominal_patients = {1 / self.nominal_patients:.2g}, "
                 "or one patient in the cohort may be given away outright"
             )
+
+    def _check_hours(self) -> None:
+        if self.hours is not None:
+            object.__setattr__(self, "hours", _names("hours", self.hours, None))
+            if self.time_zone is None:
+                raise PolicyError(
+                    'hours: state their time_zone too, as "Europe/Berlin": the clock of a container is often UTC'
+                )
+        if self.time_zone is not None:
+            Hours((ALL_WEEK,) if self.hours is None else self.hours, self.time_zone)
+
+    @cached_property
+    def opening(self) -> Hours | None:
+        """When a round may begin; None at all hours."""
+        return None if self.hours is None or self.time_zone is None else Hours(self.hours, self.time_zone)
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -241,6 +273,7 @@ _NUMBERS = (
     ("minimum_noise_multiplier", 0.0, 1000.0),
     ("minimum_evaluation_noise", 0.0, 1000.0),
     ("maximum_sampling_rate", 0.0, 1.0),
+    ("gpu_memory_share", 0.0, 1.0),
 )
 
 

@@ -24,7 +24,10 @@ _GRACE_S = 20.0  # as Flower's own processes end within
 
 @contextmanager
 def started(home: Home, more: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """A SuperLink, with `more` in its environment, that ends when the block does, however that ends. Raises `SuperLinkError` where its port is taken."""
+    """A SuperLink, with `more` in its environment, that ends when the block does, however that ends.
+
+    Raises `SuperLinkError` where its port is taken.
+    """
     if accepts(home.port):
         raise SuperLinkError(f"port {home.port} is taken: is a SuperLink running already?")
     link = subprocess.Popen(

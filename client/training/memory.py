@@ -273,11 +273,25 @@ def expert_shapes(base: Base, experts: Iterable[str], rank: int) -> dict[str, tu
     }
 
 
-def free_bytes(device: torch.device) -> int:
-    """What the device can still give this process: a GPU's free memory, or the machine's within this process' cgroup."""
+def cap(device: torch.device, share: float | None) -> None:
+    """Keep this process' tensors within a share of a GPU's memory (None: all of it); elsewhere nothing is capped."""
     if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        torch.cuda.set_per_process_memory_fraction(1.0 if share is None else share, device)
+
+
+def within_share(free: int, total: int, allocated: int, share: float | None) -> int:
+    """What may still be allocated of a device's `total` bytes: of those that are `free`, within the share; may be negative."""
+    return free if share is None else min(free, int(share * total) - allocated)
+
+
+def free_bytes(device: torch.device, share: float | None = None) -> int:
+    """What the device can still give this process: a GPU's free memory, of which it may have a share in all, or the
+    machine's within this process' cgroup.
+    """
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        allocated = torch.cuda.memory_allocated(device)
+        return within_share(free + torch.cuda.memory_reserved(device) - allocated, total, allocated, share)
     lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     return min(int(lines["MemAvailable"].split()[0]) << 10, _cgroup_free())
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from privacy.audit.findings import Code, Finding
 from privacy.errors import PolicyError
 from privacy.evaluation import EVALUATION
-from privacy.ledger.entries import Entry, Kind
+from privacy.ledger.entries import Entry, Kind, read_time
 from privacy.mechanism import SHARED, Event
 from privacy.policy import Policy
 
@@ -24,6 +24,8 @@ def judge(book: str, entries: Sequence[Entry]) -> Iterator[Finding]:
     """Go through a ledger's legal `entries`: policies, and what was reserved under them and under which code."""
     policy: Policy | None = None
     failed: dict[str, int] = {}  # code whose last self-test failed, by its entry
+    approved: set[str] = set()
+    installed: str | None = None  # None: an older ledger, in which no entry brings code in
     for entry in entries:
         if entry.kind == Kind.POLICY:
             found = adopted(entry)
@@ -36,8 +38,14 @@ def judge(book: str, entries: Sequence[Entry]) -> Iterator[Finding]:
             failed.pop(entry.body["code"], None)
             if not entry.body["passed"]:
                 failed[entry.body["code"]] = entry.sequence
+        elif entry.kind == Kind.APPROVAL:
+            (approved.add if entry.body["approved"] else approved.discard)(entry.body["campaign"])
+        elif entry.kind == Kind.UPGRADE:
+            installed = entry.body["after"]["code"]
         elif entry.kind == Kind.RESERVATION:
-            broken = [] if policy is None else list(_breaches(policy, entry))
+            broken = [] if policy is None else list(_breaches(policy, entry, approved))
+            if installed not in (None, entry.body["code"]):
+                broken.append("it is made under code that no entry brought in")
             if (test := failed.get(entry.body["code"])) is not None:
                 broken.append(f"it is made under code that failed its self-test in entry {test}")
             if broken:
@@ -46,12 +54,16 @@ def judge(book: str, entries: Sequence[Entry]) -> Iterator[Finding]:
                 yield Finding(Code.AGAINST_POLICY, book, entry.sequence, text)
 
 
-def _breaches(policy: Policy, entry: Entry) -> Iterator[str]:
+def _breaches(policy: Policy, entry: Entry, approved: Collection[str]) -> Iterator[str]:
     body, event = entry.body, Event.from_dict(entry.body["event"])
     if policy.public_data:
         yield "the policy declares its data public, and such data is not charged for"
     if "*" not in policy.campaigns and body["campaign"] not in policy.campaigns:
         yield f"the policy allows no campaign {body['campaign']!r}"
+    if policy.approval == "manual" and body["campaign"] not in approved:
+        yield f"the policy has campaigns approved by hand, and {body['campaign']!r} was not"
+    if policy.opening is not None and not policy.opening.are_open(read_time(entry.at)):
+        yield f"it was reserved at {entry.at}, outside of the policy's hours"
     if body["stage"] == EVALUATION:
         yield from _evaluation(policy, event)
         return

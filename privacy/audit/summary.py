@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
@@ -11,6 +12,7 @@ from privacy.audit.accounting import Figures
 from privacy.audit.hospital import HospitalBook
 from privacy.audit.journal import JournalBook
 from privacy.audit.verify import Audit
+from privacy.ledger.entries import Kind
 from privacy.ledger.reading import summarise
 from privacy.printable import printable
 
@@ -61,6 +63,24 @@ def _hospital_lines(book: HospitalBook, figures: Figures) -> Iterator[str]:
             f"  epsilon {total.scope}: {total.epsilon:.3f} (second accountant {total.second:.3f}) at delta "
             f"{total.delta:g}, recomputed from {total.events} events"
         )
+    for code in _codes(book):
+        by = "no entry" if code["entry"] is None else f"entry {code['entry']} (version {code['version']})"
+        yield f"  code {code['code'][:16]}...: {code['answers']} answers made under it, brought in by {by}"
+
+
+def _codes(book: HospitalBook) -> list[dict[str, Any]]:
+    """Under which code its answers were made, oldest first: how many, and the entry that brought it in (None: no entry)."""
+    brought = {
+        entry.body["after"]["code"]: (entry.sequence, entry.body["after"]["version"])
+        for entry in reversed(book.entries)
+        if entry.kind == Kind.UPGRADE
+    }
+    answers = Counter(payment.code for payment in book.payments)
+    return [
+        {"code": code, "version": version, "entry": sequence, "answers": number}
+        for code, number in answers.items()
+        for sequence, version in [brought.get(code, (None, None))]
+    ]
 
 
 def _hospital(book: HospitalBook, figures: Figures) -> dict[str, Any]:
@@ -69,7 +89,7 @@ def _hospital(book: HospitalBook, figures: Figures) -> dict[str, Any]:
     totals = [
         {**asdict(t), "epsilon": _finite(t.epsilon), "second": _finite(t.second)} for t in figures.totals
     ]
-    read = {"hospital": book.hospital, "read": book.read, **summary, "totals": totals}
+    read = {"hospital": book.hospital, "read": book.read, **summary, "totals": totals, "codes": _codes(book)}
     return {"book": book.source.name, "keys": [key.raw.hex() for key in book.chain.keys], **read}
 
 

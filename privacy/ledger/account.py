@@ -39,7 +39,7 @@ class Reservation:
 
     `stage` is that of the plan, or "evaluation"; then `round` is the last one before it, and `plan_hash` the
     hash of the evaluation's request.  `day` is the date (UTC) on which it was reserved, which is the day that it
-    counts against; `max_rank` that of the policy under which it was.
+    counts against; `policy_hash` and `max_rank` are of the policy under which it was.
     """
 
     hash: str
@@ -53,6 +53,7 @@ class Reservation:
     day: str
     event: Event
     max_rank: int | None
+    policy_hash: str
     made_by: object = field(repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -94,6 +95,14 @@ class Selftest:
 
 
 @dataclass(frozen=True)
+class Installed:
+    """An installation of FedPath: its code's hash, and the version that it says it is, where that was recorded."""
+
+    code: str
+    version: str | None
+
+
+@dataclass(frozen=True)
 class Account:
     """The state after some entries.  Immutable: `after` gives the next."""
 
@@ -114,6 +123,9 @@ class Account:
     ] = ()  # the place of each, and the key that held the ledger until then
     successions: frozenset[tuple[str, str]] = frozenset()  # of the coordinator's keys: old, new
     selftests: Mapping[str, Selftest] = field(default_factory=dict)  # the last one of each code, by its hash
+    approved: frozenset[str] = frozenset()  # campaigns, by the hospital's own word
+    code: str | None = None  # the one that was last installed or reserved under
+    version: str | None = None  # of that code, where it was said
 
     def after(self, entry: Entry) -> Account:
         """The state after one more entry, whose place in the chain was checked.  Raises `LedgerError`."""
@@ -159,11 +171,18 @@ def _reservation(account: Account, entry: Entry) -> Account:
         day=entry.at[:10],
         event=Event.from_dict(body["event"]),
         max_rank=None if account.policy is None else account.policy.get("max_rank"),
+        policy_hash=body["policy"],
         made_by=_HERE,
     )
     if reservation.key in {held.key for held in account.open.values()} | account.spent.keys():
         raise LedgerError(f"ledger entry {entry.sequence} reserves a round that is reserved or spent")
-    return replace(account, open={**account.open, entry.hash: reservation})
+    version = account.version if account.code == reservation.code_hash else None
+    return replace(
+        account,
+        open={**account.open, entry.hash: reservation},
+        code=reservation.code_hash,
+        version=version,
+    )
 
 
 def _close(account: Account, entry: Entry) -> tuple[Reservation, dict[str, Reservation]]:
@@ -271,6 +290,21 @@ def _selftest(account: Account, entry: Entry) -> Account:
     return replace(account, selftests={**account.selftests, found.code_hash: found})
 
 
+def _approval(account: Account, entry: Entry) -> Account:
+    campaign = frozenset({entry.body["campaign"]})
+    return replace(
+        account,
+        approved=account.approved | campaign if entry.body["approved"] else account.approved - campaign,
+    )
+
+
+def _upgrade(account: Account, entry: Entry) -> Account:
+    before, after = entry.body["before"], entry.body["after"]
+    if (None if before is None else before["code"]) != account.code:
+        raise LedgerError(f"ledger entry {entry.sequence} upgrades code that was not at work")
+    return replace(account, code=after["code"], version=after["version"])
+
+
 _STEPS: Mapping[str, Callable[[Account, Entry], Account]] = {
     Kind.POLICY: _policy,
     Kind.RESERVATION: _reservation,
@@ -283,4 +317,6 @@ _STEPS: Mapping[str, Callable[[Account, Entry], Account]] = {
     Kind.SUCCESSION: _succession,
     Kind.WITHDRAWAL: _withdrawal,
     Kind.SELFTEST: _selftest,
+    Kind.APPROVAL: _approval,
+    Kind.UPGRADE: _upgrade,
 }

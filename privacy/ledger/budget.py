@@ -14,6 +14,7 @@ from privacy.accounting import Composition
 from privacy.codes import Refusal
 from privacy.errors import BudgetError, PlanRefused, RoundConflict
 from privacy.evaluation import NoisedEvaluation
+from privacy.ledger import gates
 from privacy.ledger.account import Account
 from privacy.mechanism import Event
 from privacy.plan import Plan
@@ -79,12 +80,13 @@ def admit(
     """Return if what is asked may be reserved now by the code `code_hash`; else raise `PlanRefused`
     (`RoundConflict`, `BudgetError`).
 
-    The policy's limits and the code's last self-test are checked here, so that no way to a reservation leads past
-    them.  Code that was never tested may reserve: docs/selftest.md.
+    The policy's limits, its hours and approvals, the code's record and its last self-test are checked here, so that no way
+    to a reservation leads past them.  Code that was never tested may reserve: docs/selftest.md.
     """
     code = refusal(policy, asked, asked.base_hash)
     if code is not None:
         raise PlanRefused(code, f"the policy of {policy.hospital} does not allow {asked.hash}: {code}")
+    gates.check(account, asked, policy, code_hash, now)
     tested = account.selftests.get(code_hash)
     if tested is not None and not tested.passed:
         raise PlanRefused(

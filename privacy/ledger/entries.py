@@ -37,6 +37,8 @@ class Kind(StrEnum):
     WITHDRAWAL = "withdrawal"
     SELFTEST = "selftest"
     SUCCESSION = "succession"  # the coordinator's key was followed by another
+    APPROVAL = "approval"  # the hospital's IT approved a campaign, or withdrew that
+    UPGRADE = "upgrade"  # other code is installed, by the hospital's hand
 
 
 @dataclass(frozen=True)

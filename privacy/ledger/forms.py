@@ -49,6 +49,10 @@ def _sent(value: object) -> bool:
     return isinstance(value, dict) and bool(value) and all(map(part, value.values()))
 
 
+_installation = record(
+    {"code": canonical.is_digest, "version": maybe(text)}
+)  # None: of an older ledger, unsaid
+
 _key = canonical.is_digest  # 32 bytes in hex, as a SHA-256 is
 
 _FORMS: Mapping[str, Mapping[str, Form]] = {
@@ -81,4 +85,6 @@ _FORMS: Mapping[str, Mapping[str, Form]] = {
         "code": canonical.is_digest,
         "findings": each(text),
     },
+    Kind.APPROVAL: {"campaign": is_campaign, "approved": lambda value: isinstance(value, bool)},
+    Kind.UPGRADE: {"before": maybe(_installation), "after": _installation},
 }

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,11 +25,12 @@ from privacy.errors import LedgerError, RoundConflict
 from privacy.evaluation import NoisedEvaluation
 from privacy.handover import Handover
 from privacy.keys import PrivateKey, PublicKey
-from privacy.ledger import budget
-from privacy.ledger.account import Account, Reservation, Selftest, Spend
+from privacy.ledger import budget, gates
+from privacy.ledger.account import Account, Installed, Reservation, Selftest, Spend
 from privacy.ledger.database import Database, Transaction
 from privacy.ledger.entries import Entry, Kind, follow, moment, rotation
 from privacy.ledger.reading import Book, Summary, departures, read, summarise
+from privacy.mechanism import Event
 from privacy.plan import TRAINING, Plan
 from privacy.policy import Policy
 from privacy.receipt import Receipt
@@ -59,12 +62,30 @@ class Ledger:
     def adopt(self, policy: Policy) -> None:
         """Record that the hospital goes by `policy` from now on; nothing where it does so already.
 
-        For the agent's start: what leaves, and the epsilon that is told with it, is judged by the policy in force.
+        For an agent between rounds, and for who changes the policy: what leaves, and the epsilon that is told with it, is
+        judged by the policy in force.
         """
         with self._current() as (transaction, account):
-            self._adopted(transaction, account, policy)
+            self._adopted(transaction, account, policy, self._clock())
+
+    def policy(self) -> Mapping[str, Any] | None:
+        """The policy in force, as it was recorded; None before the first."""
+        return self._read().policy
+
+    def goes_by(self, policy: Policy) -> bool:
+        """Whether no other than `policy` is in force."""
+        return self._read().policy_hash in (None, policy.hash)
+
+    def open_rounds(self) -> tuple[Reservation, ...]:
+        """What is reserved and neither spent nor void."""
+        return tuple(self._read().open.values())
 
     # --- a round
+
+    def check_begin(self, asked: Plan | NoisedEvaluation, policy: Policy, code_hash: str) -> None:
+        """Return if code, campaign and hour let what is asked begin, or go on; else raise `PlanRefused`."""
+        account = self._read()
+        gates.check(account, asked, policy, code_hash, self._now(account))
 
     def admit(self, asked: Plan | NoisedEvaluation, policy: Policy, code_hash: str) -> None:
         """Return if `reserve` would charge this now, and charge nothing; else raise `PlanRefused`."""
@@ -77,8 +98,9 @@ class Ledger:
         Raises `PlanRefused` (`BudgetError` with `rounds_left`, `RoundConflict`) and then writes nothing.
         """
         with self._current() as (transaction, account):
-            budget.admit(account, asked, policy, code_hash, self._now(account), self._composed)
-            current = self._adopted(transaction, account, policy)
+            now = self._now(account)  # judged at the moment that the entry bears
+            budget.admit(account, asked, policy, code_hash, now, self._composed)
+            current = self._adopted(transaction, account, policy, now)
             body = {
                 "campaign": asked.campaign,
                 "round": asked.round,
@@ -94,7 +116,7 @@ class Ledger:
                 "code": code_hash,
                 "event": asked.event().to_dict(),
             }
-            after = self._append(transaction, current, Kind.RESERVATION, body)
+            after = self._append(transaction, current, Kind.RESERVATION, body, now)
             (new,) = set(after.open) - set(account.open)
             return after.open[new]
 
@@ -130,10 +152,13 @@ class Ledger:
         """
         account = self._read()
         tested = account.selftests.get(code_hash)
-        if account.policy_hash != policy.hash or (tested is not None and not tested.passed):
+        if tested is not None and not tested.passed:
             return ()
-        held = account.open.values()
-        return tuple(one for one in held if one.purpose == TRAINING and one.code_hash == code_hash)
+        return tuple(
+            one
+            for one in account.open.values()
+            if (one.purpose, one.policy_hash, one.code_hash) == (TRAINING, policy.hash, code_hash)
+        )
 
     def void_unspent(self, keep: Collection[Reservation] = ()) -> int:
         """Void every open reservation but these, and return how many; for an agent that is not at work.
@@ -251,6 +276,32 @@ class Ledger:
         """The last verdict on this code; None where it was never tested."""
         return self._read().selftests.get(code_hash)
 
+    def approve(self, campaign: str, approved: bool) -> None:
+        """Record that the hospital's IT approves this campaign, or does so no more; nothing where that is on record."""
+        with self._current() as (transaction, account):
+            if (campaign in account.approved) != approved:
+                body = {"campaign": campaign, "approved": approved}
+                self._append(transaction, account, Kind.APPROVAL, body)
+
+    def approved(self) -> frozenset[str]:
+        """The campaigns that are approved by name."""
+        return self._read().approved
+
+    def installed(self) -> Installed | None:
+        """The code that the ledger goes by; None before any."""
+        account = self._read()
+        return None if account.code is None else Installed(account.code, account.version)
+
+    def install(self, new: Installed, *, first: bool = False) -> None:
+        """Record that the hospital's IT installed this code; nothing where it is on record.  `first` records it only
+        where the ledger knows no code yet.
+        """
+        with self._current() as (transaction, account):
+            before = None if account.code is None else Installed(account.code, account.version)
+            if before != new and not (first and before is not None):
+                body = {"before": None if before is None else asdict(before), "after": asdict(new)}
+                self._append(transaction, account, Kind.UPGRADE, body)
+
     def rotate(self, new: PrivateKey) -> None:
         """Hand the ledger over to a new key, under the old one's signature and the new one's."""
         with self._current() as (transaction, account):
@@ -274,6 +325,14 @@ class Ledger:
     def epsilon(self, delta: float) -> float:
         """Epsilon of all that was spent or is reserved."""
         return self._composed.of(budget.TOTAL, self._read().events()).epsilon(delta)
+
+    def epsilon_with(self, event: Event, delta: float) -> float:
+        """Epsilon of all that was spent or is reserved, and of one such event more."""
+        return self._composed.of(budget.TOTAL, self._read().events()).plus(event).epsilon(delta)
+
+    def campaigns(self) -> Mapping[str, int]:
+        """Every campaign that was paid for, in order of its first round: how often."""
+        return Counter(charge.campaign for charge in self._read().charges())
 
     def rounds_left(self, plan: Plan, policy: Policy) -> int:
         """How many rounds like the plan's the policy's budgets still hold today."""
@@ -331,15 +390,20 @@ class Ledger:
         with self._current() as (transaction, account):
             self._append(transaction, account, kind, body)
 
-    def _adopted(self, transaction: Transaction, account: Account, policy: Policy) -> Account:
+    def _adopted(self, transaction: Transaction, account: Account, policy: Policy, at: datetime) -> Account:
         if account.policy_hash == policy.hash:
             return account
-        return self._append(transaction, account, Kind.POLICY, {"policy": policy.to_dict()})
+        return self._append(transaction, account, Kind.POLICY, {"policy": policy.to_dict()}, at)
 
     def _append(
-        self, transaction: Transaction, account: Account, kind: Kind, body: Mapping[str, Any]
+        self,
+        transaction: Transaction,
+        account: Account,
+        kind: Kind,
+        body: Mapping[str, Any],
+        at: datetime | None = None,
     ) -> Account:
-        entry = follow(account.last, kind, self._clock(), body, self._key)
+        entry = follow(account.last, kind, at or self._clock(), body, self._key)
         after = account.after(entry)  # refuses before anything is written
         transaction.append(entry)
         return after

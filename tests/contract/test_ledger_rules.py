@@ -17,6 +17,7 @@ from privacy.codes import Refusal, ReleaseFault
 from privacy.egress_record import MASKED, EgressRecord
 from privacy.errors import LedgerError, PlanRefused, RoundConflict, SignatureInvalid, WireError
 from privacy.ledger import schema
+from privacy.ledger.account import Installed
 from privacy.ledger.database import Database
 from privacy.ledger.engine import open_engine
 from privacy.ledger.entries import follow
@@ -358,6 +359,47 @@ def test_selftests_are_recorded(north: Hospital) -> None:
     assert ledger.entries()[0].body == {"passed": False, "code": CODE, "findings": ["noise-scale"]}
 
 
+def test_code_that_nobody_brought_in_reserves_nothing(north: Hospital) -> None:
+    """Catches an installation that is changed behind the hospital's back, and an upgrade that is recorded twice."""
+    ledger, newer = north.ledger(), Installed("f" * 64, "9.9.9")
+    ledger.install(Installed(CODE, "0.1.0"), first=True)
+    ledger.install(newer, first=True)
+    assert ledger.installed() == Installed(CODE, "0.1.0"), "only the first start records by itself"
+    with pytest.raises(PlanRefused) as caught:
+        ledger.reserve(PLAN, POLICY, newer.code)
+    assert caught.value.code is Refusal.UPGRADE_PENDING
+    ledger.install(newer)
+    ledger.install(newer)
+    ledger.reserve(PLAN, POLICY, newer.code)
+    assert kinds(north.ledger()) == ["upgrade", "upgrade", "policy", "reservation"]
+    assert north.ledger().installed() == newer
+
+
+def test_an_approval_is_recorded_once_and_withdrawn_once(north: Hospital) -> None:
+    """Catches a decision that is lost between processes, and a ledger that grows with each repetition."""
+    ledger, manual = north.ledger(), replace(POLICY, approval="manual")
+    for approved in (True, True, False, False, True):
+        ledger.approve("spring", approved)
+    assert kinds(north.ledger()) == ["approval"] * 3
+    assert north.ledger().approved() == {"spring"}
+    north.ledger().reserve(PLAN, manual, CODE)
+    with pytest.raises(PlanRefused) as caught:
+        ledger.reserve(replace(round_of(2), campaign="autumn"), manual, CODE)
+    assert caught.value.code is Refusal.AWAITING_APPROVAL
+
+
+def test_a_reservation_bears_the_moment_at_which_its_hours_were_judged(north: Hospital) -> None:
+    """Catches a reservation that is allowed at 06:59:59 and dated 07:00:00, which an audit would hold against its hospital."""
+    moments = iter(datetime(2026, 1, 6, hour, 30, tzinfo=UTC) for hour in (6, 7, 8, 9))
+    nights = replace(POLICY, hours=("mon-fri 19:00-07:00",), time_zone="UTC")
+    ledger = Ledger(north.place, north.key, lambda: next(moments))
+    ledger.reserve(PLAN, nights, CODE)
+    assert {entry.at[11:16] for entry in ledger.entries()} == {"06:30"}
+    with pytest.raises(PlanRefused) as caught:
+        ledger.reserve(round_of(2), nights, CODE)
+    assert caught.value.code is Refusal.OUTSIDE_HOURS
+
+
 def test_code_that_failed_its_last_selftest_reserves_nothing(north: Hospital) -> None:
     """Catches training on an installation that was found broken, and one that is locked for ever: a verdict counts
     for the code that it names, until that code is tested again.
@@ -370,8 +412,10 @@ def test_code_that_failed_its_last_selftest_reserves_nothing(north: Hospital) ->
         with pytest.raises(PlanRefused, match="noise-scale") as caught:
             north.ledger().reserve(asked, OFFERING, CODE)
         assert caught.value.code is Refusal.SELFTEST_FAILED
+    ledger.install(Installed(other, None))
     ledger.reserve(round_of(2), POLICY, other)
     ledger.selftest(True, CODE, [])
+    ledger.install(Installed(CODE, None))
     ledger.reserve(round_of(3), POLICY, CODE)
     found = north.ledger().last_selftest(CODE)
     assert found is not None

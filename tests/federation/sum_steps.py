@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from client.incoming import Refused, signed, signed_session, sum_step
+from client.policy_in_force import PolicyInForce
 from client.reservations import Reservations
 from client.shared_round import SharedRounds
 from client.step_checkpoints import StepCheckpoints
@@ -48,9 +49,11 @@ class SumSteps:
         """The agent's answer to one step, as its egress guard lets it through."""
         plan = signed(Plan, parts, "plan", coordinator)
         checkpoints = StepCheckpoints(self.folder / "checkpoints", self.key)
-        paying = Reservations(self.ledger, checkpoints, self.policy, self.code, lambda: None)
+        in_force = PolicyInForce(self.ledger, lambda: self.policy)
+        in_force.record()
+        paying = Reservations(self.ledger, checkpoints, in_force, self.code, lambda: None)
         rounds = SharedRounds(
-            self.policy,
+            in_force,
             self.key,
             self.folder / "peers",
             SumStates(self.folder / "sums"),

@@ -19,6 +19,7 @@ from client.model.errors import PromptError
 from client.tasks.sample import Sample
 from client.withdrawn import add_withdrawn
 from privacy import canonical, envelope, keys, tensors
+from privacy.code_hash import code_hash
 from privacy.codes import Refusal
 from privacy.description import Description
 from privacy.errors import SignatureInvalid
@@ -344,7 +345,7 @@ def test_keeps_genuine_receipts_and_answers_them_with_nothing(house: MakeHouse) 
     agent, plan = place.agent(), place.plan()
     sent = ask(agent, "train", place.request(plan))
     digests = {name.removeprefix("release/"): tensors.digest(data) for name, data in sent.items()}
-    paid = place.ledger().entries()[1].hash
+    paid = place.ledger().paid("spring", 1).hash
     receipt = Receipt("north", "spring", 1, plan.hash, digests, dict.fromkeys(digests, ACCEPTED), paid)
     stranger = keys.generate(place.home.folder / "stranger.key")
     assert code(ask(agent, "receipt", {"receipt": receipt.sign(stranger)})) == Refusal.BAD_REQUEST
@@ -444,7 +445,7 @@ def test_more_columns_than_that_never_leave(house: MakeHouse, monkeypatch: pytes
 def test_an_agent_that_died_in_training_gives_the_round_back_at_its_next_start(house: MakeHouse) -> None:
     """Catches a reservation that is charged for ever, or trained on as if nothing had been."""
     place = house()
-    place.ledger().reserve(place.plan(), place.home.policy, "0" * 64)
+    place.ledger().reserve(place.plan(), place.home.policy, code_hash())
     agent = place.agent()
     assert agent.progress.snapshot()["voided_at_start"] == 1
     assert "release/scale/roi" in ask(agent, "train", place.request(place.plan()))
@@ -455,7 +456,7 @@ def test_a_changed_policy_is_on_record_from_the_agents_start(house: MakeHouse) -
     place = house()
     place.agent()
     place.agent()
-    assert [entry.kind for entry in place.ledger().entries()] == ["policy"]
+    assert [entry.kind for entry in place.ledger().entries()] == ["policy", "upgrade"]
     policy = place.home.folder / "policy.toml"
     policy.write_text(policy.read_text().replace("delta = 1e-5", "delta = 1e-7"))
     place.agent()
@@ -473,6 +474,6 @@ def test_a_plan_that_the_device_does_not_hold_costs_nothing(
     """Catches a round that is paid for and then ended by the kernel for want of memory."""
     place = house()
     agent = place.agent()
-    monkeypatch.setattr("client.training.memory.free_bytes", lambda device: 1 << 10)
+    monkeypatch.setattr("client.training.memory.free_bytes", lambda device, share: 1 << 10)
     assert code(ask(agent, "train", place.request(place.plan()))) == Refusal.DEVICE_MEMORY
     assert place.ledger().summary().events == ()

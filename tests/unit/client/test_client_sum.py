@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from client import paused
+from client.asked_campaigns import AskedCampaigns
 from client.key_rotation import rotate_key
 from client.sum_states import MOST_CAMPAIGNS
 from client.training.cohort import cohort_of
@@ -357,3 +359,27 @@ def test_policy_and_kind_of_plan_decide_what_is_answered(house: MakeHouse) -> No
     assert ask(agent, "sum", forged) == {"code": b"plan-unsigned"}
     assert ask(agent, "sum", round_.request("advertise") | {"step": b"dance"}) == {"code": b"bad-request"}
     assert here.ledger().summary().events == ()
+
+
+def test_a_sum_begins_with_the_hospitals_leave_and_ends_without_asking_again(house: MakeHouse) -> None:
+    """Catches a session that is begun past pause or approval, and one that is cut off after its input was paid for."""
+    here = offering(house)
+    policy = here.home.policy_file
+    policy.write_text(policy.read_text() + 'approval = "manual"\n')
+    round_, agent = SumRound.of(here), here.agent()
+    assert round_.ask(agent, "advertise") == b"refused: awaiting-approval"
+    assert [one.campaign for one in AskedCampaigns(here.home.asked_campaigns).all()] == [round_.plan.campaign]
+    here.ledger().approve(round_.plan.campaign, True)
+    paused.pause(here.home.paused)
+    assert round_.ask(agent, "advertise") == b"refused: paused"
+    assert here.ledger().summary().events == ()
+    paused.resume(here.home.paused)
+    shown: dict[str, bytes] = {}
+    for step in STEPS:
+        if step == "agree":
+            paused.pause(here.home.paused)
+            here.ledger().approve(round_.plan.campaign, False)
+        answer = round_.ask(agent, step, shown)
+        assert not answer.startswith(b"refused"), step
+        shown = {"north": answer} | round_.messages(step, shown)
+    assert len(here.ledger().summary().events) == 1

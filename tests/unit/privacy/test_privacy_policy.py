@@ -11,6 +11,7 @@ import pytest
 from privacy.codes import Refusal
 from privacy.errors import PolicyError
 from privacy.experts import ExpertForm
+from privacy.hours import Hours
 from privacy.plan import Plan
 from privacy.policy import Policy, refusal
 from tests.privacy_cases import ASKED, BASE, CODE, DISTRIBUTED, MECHANISM, PLAN, POLICY
@@ -61,6 +62,19 @@ def test_a_highest_rank_is_read_and_may_be_left_out(tmp_path: Path) -> None:
     assert Policy.from_dict(older) == POLICY
 
 
+def test_what_it_rules_from_day_to_day_is_read_and_may_be_left_out(tmp_path: Path) -> None:
+    """Catches hours, a share or an approval that is lost on its way into the ledger; and policies of older ledgers."""
+    assert (POLICY.opening, POLICY.gpu_memory_share, POLICY.approval) == (None, None, "automatic")
+    more = 'hours = ["mon-fri 19:00-07:00"]\ntime_zone = "UTC"\ngpu_memory_share = 0.5\napproval = "manual"\n'
+    (tmp_path / "policy.toml").write_text(TEXT + more)
+    policy = Policy.load(tmp_path / "policy.toml")
+    assert policy.opening == Hours(("mon-fri 19:00-07:00",), "UTC")
+    assert (policy.gpu_memory_share, policy.approval) == (0.5, "manual")
+    assert Policy.from_dict(policy.to_dict()) == policy
+    newer = ("hours", "time_zone", "gpu_memory_share", "approval")
+    assert Policy.from_dict({k: v for k, v in POLICY.to_dict().items() if k not in newer}) == POLICY
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
@@ -92,6 +106,14 @@ def test_a_highest_rank_is_read_and_may_be_left_out(tmp_path: Path) -> None:
         ("delta = 1e-5", "delta = 1e-5\nmax_rank = 0", "max_rank = 0: must be a whole number from 1"),
         ("delta = 1e-5", "delta = 1e-5\nmax_rank = 4.0", "max_rank = 4.0"),
         ("delta = 1e-5", "delta = 1e-5\nmax_rank = true", "max_rank = True"),
+        ("delta = 1e-5", 'delta = 1e-5\nhours = ["mon 08:00-09:00"]', "state their time_zone"),
+        ("delta = 1e-5", 'delta = 1e-5\nhours = []\ntime_zone = "UTC"', "hours has 0 spans"),
+        ("delta = 1e-5", 'delta = 1e-5\nhours = "mon 08:00-09:00"\ntime_zone = "UTC"', "list of names"),
+        ("delta = 1e-5", 'delta = 1e-5\ntime_zone = "Middle/Earth"', "time_zone = 'Middle/Earth'"),
+        ("delta = 1e-5", "delta = 1e-5\ntime_zone = 1", "time_zone = 1"),
+        ("delta = 1e-5", "delta = 1e-5\ngpu_memory_share = 0", "gpu_memory_share = 0"),
+        ("delta = 1e-5", "delta = 1e-5\ngpu_memory_share = 1.5", "gpu_memory_share = 1.5"),
+        ("delta = 1e-5", "delta = 1e-5\napproval = true", "use 'automatic' or 'manual'"),
     ],
 )
 def test_a_wrong_policy_file_is_named_with_key_and_cure(
