@@ -21,6 +21,7 @@ from client.training.round import train_round
 from privacy import envelope
 from privacy.codes import Refusal
 from privacy.descent import StepState
+from privacy.ledger.account import Installed
 from privacy.ledger.entries import Kind
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
@@ -208,7 +209,7 @@ def test_a_round_does_not_go_on_under_other_code(house: MakeHouse, monkeypatch: 
     """Catches a release that names the code of its first steps and was finished by another."""
     place = house()
     interrupt(place, round_of(place, 1), monkeypatch)
-    monkeypatch.setattr(agents, "code_hash", lambda: "f" * 64)
+    monkeypatch.setattr(agents, "installed", lambda: Installed("f" * 64, None))
     assert place.agent().progress.snapshot()["voided_at_start"] == 1
 
 
