@@ -47,6 +47,10 @@ def init(
     host: Annotated[str, typer.Option(help="name or address at which hospitals reach this machine")],
     port: Annotated[int, typer.Option(help="port of the SuperLink")] = 9092,
     name: Annotated[str, typer.Option(help="the consortium's name")] = "consortium",
+    database: Annotated[
+        str | None,
+        typer.Option(help="postgresql://user@host/db for the store; without it, a file in the home"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a home: certificates, the coordinator's key, the store."""
@@ -54,7 +58,7 @@ def init(
 
     os.umask(0o077)
     with _told_plainly():
-        made = Home.create(home, name, host, port)
+        made = Home.create(home, name, host, port, database)
         key = made.coordinator().public
     if as_json:
         facts = {"home": str(made.folder), "superlink": made.superlink, "coordinator": key.raw.hex()}

@@ -20,6 +20,10 @@ from server.provision.renew import expiries
 from server.store import Store
 
 _NAMED = 12  # hospitals in a cell of a table
+_ORDER = {  # where it is not the primary key's
+    db.evaluations: (db.evaluations.c.place,),
+    db.noised_evaluations: (db.noised_evaluations.c.opened_at, db.noised_evaluations.c.point),
+}
 
 
 def status(home: Home) -> dict[str, Any]:
@@ -146,7 +150,7 @@ def _by_round(
 
 
 def _of(table: sql.Table, campaign: str) -> sql.Select[Any]:
-    return sql.select(table).filter_by(campaign=campaign).order_by(sql.text("rowid"))
+    return sql.select(table).filter_by(campaign=campaign).order_by(*_ORDER.get(table, table.primary_key))
 
 
 def tables(values: dict[str, Any]) -> list[Table]:

@@ -17,9 +17,10 @@ import sqlalchemy as sql
 from privacy.handover import Handover
 from privacy.keys import PrivateKey
 from privacy.ledger.entries import Entry
-from server import journal, resigned, tables
+from server import journal, resigned
 from server.aside import Aside
 from server.blobs import Blobs
+from server.database import Database
 from server.kept import Kept
 from server.membership import Membership
 from server.stored_campaigns import StoredCampaigns
@@ -33,7 +34,7 @@ class Store(Membership, StoredCampaigns, StoredRounds, StoredEvaluations, Stored
 
     def __init__(
         self,
-        database: tables.Database,
+        database: Database,
         blobs: Blobs,
         aside: Aside,
         kept: Kept,

@@ -10,14 +10,15 @@ import sqlalchemy as sql
 
 from privacy.keys import PrivateKey
 from privacy.ledger.entries import written
-from server import journal, tables
+from server import journal
+from server.database import Database
 from server.journal import Kind
 
 
 class Stored:
     """A part of the store: what it changes and what the journal says of it are one transaction."""
 
-    def __init__(self, database: tables.Database, key: PrivateKey, now: Callable[[], datetime]) -> None:
+    def __init__(self, database: Database, key: PrivateKey, now: Callable[[], datetime]) -> None:
         self._database = database
         self._key = key
         self._now = now

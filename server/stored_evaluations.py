@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import sqlalchemy as sql
+
 from privacy.evaluation import NoisedEvaluation
 from server import committed, hospitals, noised_record, tables
 from server.errors import StoreError
@@ -18,16 +20,22 @@ class StoredEvaluations(Stored):
     def evaluation(self, campaign: str, point: str) -> list[Row]:
         """The evaluator's rows at a point, none where it was not evaluated there."""
         with self._database.transaction() as connection:
-            found = connection.execute(committed.where(tables.evaluations, campaign=campaign, point=point))
+            query = committed.where(tables.evaluations, campaign=campaign, point=point)
+            found = connection.execute(query.order_by(tables.evaluations.c.place))
             return [Row(**{key: row[key] for key in Row.__dataclass_fields__}) for row in found.mappings()]
 
     def commit_evaluation(self, campaign: str, point: str, rows: Sequence[Row], number: int) -> None:
         """Keep the rows of an evaluation after round `number`. There is one for each point, with a row at least."""
         if not rows:
             raise StoreError(f"an evaluation of {campaign} at {point} without a row")
-        values = [{"campaign": campaign, "point": point, **vars(row)} for row in rows]
+        table = tables.evaluations
         with self._database.transaction() as connection:
-            connection.execute(tables.evaluations.insert(), values)
+            before = connection.scalar(sql.select(sql.func.max(table.c.place))) or 0
+            values = [
+                {"campaign": campaign, "point": point, **vars(row), "place": place}
+                for place, row in enumerate(rows, before + 1)
+            ]
+            connection.execute(table.insert(), values)
             states = committed.states_after(connection, campaign, number)
             body = {
                 "campaign": campaign,

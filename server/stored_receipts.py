@@ -14,8 +14,10 @@ class StoredReceipts(Stored):
 
     def owed(self) -> dict[str, Owed]:
         """The oldest receipt that each hospital has not taken yet."""
-        table = tables.receipts
-        query = sql.select(table).where(table.c.delivered_at.is_(None)).order_by(sql.text("rowid"))
+        table, rounds = tables.receipts, tables.rounds
+        of_round = (rounds.c.campaign == table.c.campaign) & (rounds.c.number == table.c.number)
+        query = sql.select(table).join(rounds, of_round).where(table.c.delivered_at.is_(None))
+        query = query.order_by(rounds.c.committed_at, table.c.campaign, table.c.number)
         with self._database.transaction() as connection:
             oldest: dict[str, Owed] = {}
             for row in connection.execute(query):
