@@ -4,6 +4,7 @@ ServerError
 ├── CampaignError       a campaign file with a wrong, missing or unknown key, or initial experts that don't fit it
 │   └── CampaignChanged     the name was begun under another definition
 ├── CampaignBusy        another process runs the campaign now
+├── CampaignStopped     the coordinator ended its run
 ├── HomeError           a folder that is no consortium home, or is one already
 ├── EnrolmentError      a hospital that can't be invited, enrolled or revoked so
 ├── StoreError          the database or an expert's file is damaged, or was asked for an illegal step
@@ -32,6 +33,10 @@ class CampaignChanged(CampaignError):  # noqa: N818 - reads as what happened
 
 class CampaignBusy(ServerError):  # noqa: N818 - reads as what happened
     """Another process runs the campaign at this moment."""
+
+
+class CampaignStopped(ServerError):  # noqa: N818 - reads as what happened
+    """The coordinator ended the campaign's run: it commits no round any more."""
 
 
 class HomeError(ServerError):

@@ -27,9 +27,10 @@ from server.stored_campaigns import StoredCampaigns
 from server.stored_evaluations import StoredEvaluations
 from server.stored_receipts import StoredReceipts
 from server.stored_rounds import StoredRounds
+from server.stored_steering import StoredSteering
 
 
-class Store(Membership, StoredCampaigns, StoredRounds, StoredEvaluations, StoredReceipts):
+class Store(Membership, StoredCampaigns, StoredSteering, StoredRounds, StoredEvaluations, StoredReceipts):
     """The consortium's database and expert files. Opening it verifies the journal (`StoreError`)."""
 
     def __init__(

@@ -15,6 +15,7 @@ from server.errors import CampaignChanged
 from server.journal import MAX_BODY, Kind
 from server.records import RunState
 from server.stored import Stored
+from server.stored_steering import STOPPED
 
 
 class StoredCampaigns(Stored):
@@ -60,7 +61,11 @@ class StoredCampaigns(Stored):
 
     def doing(self, campaign: str, what: str) -> None:
         """Say what the campaign does now."""
-        self._set(campaign, doing=what)
+        self._set(campaign, state="running", doing=what)
+
+    def paused(self, campaign: str) -> None:
+        """The campaign waits, as it was asked to."""
+        self._set(campaign, state="paused", doing="paused: `resume` lets it go on")
 
     def finished(self, campaign: str) -> None:
         """The campaign is done."""
@@ -119,9 +124,12 @@ class StoredCampaigns(Stored):
         return self._blobs.get(digest)
 
     def _set(self, campaign: str, **values: str) -> None:
-        update = tables.campaigns.update().where(tables.campaigns.c.name == campaign)
+        table = tables.campaigns
+        this = (table.c.name == campaign) & (
+            table.c.state != STOPPED
+        )  # what a stopped run still says of itself is void
         with self._database.transaction() as connection:
-            connection.execute(update.values(changed_at=self._when(), **values))
+            connection.execute(table.update().where(this).values(changed_at=self._when(), **values))
 
     def _running(self, run_id: str) -> dict[str, str | None]:
         return {

@@ -22,6 +22,7 @@ from server.journal import Kind
 from server.kept import Kept
 from server.records import OpenRound
 from server.stored import Stored
+from server.stored_steering import check_not_stopped
 from strategies.intake import Aggregated, Verdict
 from strategies.summed import messages_of
 
@@ -37,9 +38,10 @@ class StoredRounds(Stored):
         """Begin a round, or a further attempt at one that was begun. The first asking's bytes are kept for
         good.
 
-        Raises `StoreError` where the round is not the next, or was begun under another plan.
+        Raises `StoreError` where the round is not the next, or was begun under another plan; `CampaignStopped`.
         """
         with self._database.transaction() as connection:
+            check_not_stopped(connection, plan.campaign)
             last = committed.last(connection, plan.campaign)
             if plan.round != last.number + 1:
                 raise StoreError(
@@ -105,7 +107,8 @@ class StoredRounds(Stored):
 
         One transaction: after a crash either all of it is there or none. `keep_releases` keeps the accepted releases, which
         must have been put aside; the journal says whether they were. `summed` is what the journal says of a round under
-        distributed trust. Raises `HospitalRevoked` where one whose release was accepted was revoked meanwhile.
+        distributed trust. Raises `HospitalRevoked` where one whose release was accepted was revoked meanwhile,
+        `CampaignStopped` where the run was ended.
         """
         plan = opened.plan
         if keep_releases:
@@ -120,6 +123,7 @@ class StoredRounds(Stored):
             for name, found in trained.items()
         }
         with self._database.transaction() as connection:
+            check_not_stopped(connection, plan.campaign)
             last = committed.last(connection, plan.campaign)
             if plan.round != last.number + 1:
                 raise StoreError(

@@ -53,11 +53,12 @@ campaigns = sql.Table(
     sql.Column("definition", sql.LargeBinary, nullable=False),  # canonical JSON
     sql.Column("rounds", sql.Integer, nullable=False),
     sql.Column("begun_at", sql.String, nullable=False),
-    sql.Column("state", sql.String, nullable=False),  # running, failed or done
+    sql.Column("state", sql.String, nullable=False),  # running, paused, stopped, failed or done
     sql.Column("run_id", sql.String, nullable=False),  # Flower's, of the latest run
     sql.Column("changed_at", sql.String, nullable=False),
     sql.Column("doing", sql.String, nullable=False),
     sql.Column("failure", sql.String),
+    sql.Column("held_at", sql.String),  # since when it is to wait; None where it may go on
 )
 # `states` maps every expert to the hash of its state after the round; round 0 holds the start.
 rounds = sql.Table(
