@@ -121,7 +121,8 @@ def _mark(connection: sql.Connection) -> str | None:
     """What PostgreSQL calls a transaction that has written; None where there is nothing to ask after."""
     if connection.dialect.name == "sqlite":
         return None
-    return connection.scalar(sql.text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)"))
+    mark = connection.scalar(sql.text("SELECT CAST(pg_current_xact_id_if_assigned() AS text)"))
+    return None if mark is None else str(mark)
 
 
 def _is_away(error: SQLAlchemyError) -> bool:

@@ -61,6 +61,7 @@ def forget_versions(database: sqlite3.Connection) -> None:
     made = re.search(r"CREATE TABLE evaluations \(.*?\n\);", DUMP.read_text(), re.DOTALL)
     assert made is not None
     database.execute("DROP TABLE store_version")
+    database.execute("ALTER TABLE campaigns DROP COLUMN held_at")
     database.execute("ALTER TABLE evaluations RENAME TO newer")
     database.execute(made.group())
     columns = "campaign, point, scale, task, metric, mean, low, high, n, further"
