@@ -14,12 +14,13 @@ from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
 
 from server.clock import Clock, SystemClock
 from server.engine import named, open_engine
-from server.errors import StoreError, TransactionLost
+from server.errors import DatabaseAway, StoreError, TransactionLost
 from server.migrate import prepare
 from server.tables import journal
 
 _LOG = logging.getLogger("fedpath.store")
 _PAUSE_S = 2.0
+_NO_SUCH_ID = "22023"  # what a crash undid before its id reached the disk is "in the future" afterwards
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ class Database:
         back on any error.
 
         One that need not be `lasting` waits for no disk: a power cut may undo it, whole, where no lasting one came after.
-        Raises `TransactionLost` where the database went away in it: nothing of it stands. Where it went away while it
-        committed, it is asked, once it is back, what became of that.
+        Raises `DatabaseAway` when patience ends, and `TransactionLost` where the database went away in the transaction:
+        nothing of it stands. Where it went away while it committed, it is asked, once it is back, what became of that.
         """
         with self._begun(self._lasting if lasting else self._passing) as connection:
             try:
@@ -84,8 +85,10 @@ class Database:
                     raise
                 return connection
             except SQLAlchemyError as error:
-                if not _is_away(error) or clock.monotonic() >= end:
+                if not _is_away(error):
                     raise StoreError(self._words(error)) from error
+                if clock.monotonic() >= end:
+                    raise DatabaseAway(self._words(error)) from error
                 left = end - clock.monotonic()
                 _LOG.warning("%s; the campaign waits, for %.0f s at most", self._words(error), left)
                 clock.sleep(_PAUSE_S)
@@ -98,9 +101,11 @@ class Database:
                     query = sql.text("SELECT pg_xact_status(CAST(:mark AS xid8))")
                     status = connection.scalar(query, {"mark": mark})
                 except SQLAlchemyError as error:
-                    if not _is_away(error):
-                        raise
-                    continue  # gone again: `_begun` waits for it
+                    if _is_away(error):
+                        continue  # gone again: `_begun` waits for it
+                    if getattr(getattr(error, "orig", None), "sqlstate", None) == _NO_SUCH_ID:
+                        return False
+                    raise StoreError(self._words(error)) from error
             if status != "in progress":  # else its server process has not noticed yet that nobody listens
                 return bool(status == "committed")
             self._patience.clock.sleep(_PAUSE_S)

@@ -9,6 +9,7 @@ ServerError
 ├── EnrolmentError      a hospital that can't be invited, enrolled or revoked so
 ├── StoreError          the database or an expert's file is damaged, or was asked for an illegal step
 │   ├── HospitalRevoked     one of those whose answers were to be committed was revoked meanwhile
+│   ├── DatabaseAway        the database can't be had, and was waited for as long as there was patience
 │   ├── TransactionLost     the database went away in the middle of a transaction: nothing of it stands
 │   └── KeyReplaced         the journal is held by a later key of the coordinator's
 ├── RoundFailed         too few hospitals answered: nothing was committed
@@ -57,6 +58,10 @@ class HospitalRevoked(StoreError):  # noqa: N818 - reads as what happened
     def __init__(self, message: str, names: frozenset[str]) -> None:
         super().__init__(message)
         self.names = names
+
+
+class DatabaseAway(StoreError):  # noqa: N818 - reads as what happened
+    """The database can't be had now; it was waited for as long as there was patience."""
 
 
 class TransactionLost(StoreError):  # noqa: N818 - reads as what happened

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 from flwr.serverapp import Grid
@@ -17,7 +16,7 @@ from server.campaign import Campaign, Done, Evaluate, EvaluateNoised, Train, nex
 from server.campaign_file import load_campaign, load_initial
 from server.clock import Clock
 from server.database import Patience
-from server.errors import CampaignError, StoreError, TransactionLost
+from server.errors import CampaignError, DatabaseAway, TransactionLost
 from server.evaluation import evaluate
 from server.home import Home
 from server.noised_evaluation import evaluate_noised
@@ -70,9 +69,10 @@ def run_campaign(house: Federation, campaign: Campaign, initial: Mapping[str, by
     try:
         while _step(house, campaign):
             pass
+    except DatabaseAway:  # nothing can be noted in it either
+        raise
     except Exception as error:
-        with suppress(StoreError):  # a database that is away is what stopped it
-            store.failed(campaign.name, f"{type(error).__name__}: {error}")
+        store.failed(campaign.name, f"{type(error).__name__}: {error}")
         raise
 
 
