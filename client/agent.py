@@ -218,7 +218,11 @@ class Agent:
         """What monitoring is told: `client.metrics`."""
         device = self._base.device
         memory = torch.cuda.mem_get_info(device)[1] if device.type == "cuda" else None
-        return metrics.text(self.progress.figures(up=up, memory=memory), self._home, datetime.now(UTC))
+        return metrics.text(
+            self.progress.figures(up=up, budget=self._policy.epsilon_budget, memory=memory),
+            self._home,
+            datetime.now(UTC),
+        )
 
     def _status(self) -> dict[str, object]:
         tested = self._ledger.last_selftest(self._code_hash)

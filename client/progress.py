@@ -63,13 +63,13 @@ class Progress:
                 {_WORDS[name] for record in records if (name := record.name.split("/")[0]) in _WORDS}
             )
 
-    def figures(self, *, up: bool, memory: int | None) -> Figures:
+    def figures(self, *, up: bool, budget: float, memory: int | None) -> Figures:
         """What of all this monitoring may be told."""
         with self._lock:
             return Figures(
                 up=up,
                 epsilon=self.epsilon,
-                epsilon_budget=self._facts["epsilon_budget"],
+                epsilon_budget=budget,
                 answers=dict(self._answers),
                 bytes_sent=self._bytes,
                 seconds=dict(self._seconds),

@@ -15,6 +15,7 @@ from rich.console import Console
 from privacy.printable import printable
 from server.cli_enrolment import approve, enroll, renew, revoke, rotate
 from server.cli_errors import told_plainly as _told_plainly
+from server.cli_steer import pause, resume, stop
 from server.cli_watch import metrics
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Coordinate a FedPath consortium.", no_args_is_help=True, add_completion=False)
 
-for command in (enroll, approve, revoke, renew, rotate, metrics):
+for command in (enroll, approve, revoke, renew, rotate, pause, resume, stop, metrics):
     app.command()(command)
 
 HomeArgument = Annotated[Path, typer.Argument(help="the consortium's home folder")]
@@ -44,6 +45,10 @@ def init(
     host: Annotated[str, typer.Option(help="name or address at which hospitals reach this machine")],
     port: Annotated[int, typer.Option(help="port of the SuperLink")] = 9092,
     name: Annotated[str, typer.Option(help="the consortium's name")] = "consortium",
+    database: Annotated[
+        str | None,
+        typer.Option(help="postgresql://user@host/db for the store; without it, a file in the home"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a home: certificates, the coordinator's key, the store."""
@@ -51,7 +56,7 @@ def init(
 
     os.umask(0o077)
     with _told_plainly():
-        made = Home.create(home, name, host, port)
+        made = Home.create(home, name, host, port, database)
         key = made.coordinator().public
     if as_json:
         facts = {"home": str(made.folder), "superlink": made.superlink, "coordinator": key.raw.hex()}

@@ -4,10 +4,13 @@ ServerError
 ├── CampaignError       a campaign file with a wrong, missing or unknown key, or initial experts that don't fit it
 │   └── CampaignChanged     the name was begun under another definition
 ├── CampaignBusy        another process runs the campaign now
+├── CampaignStopped     the coordinator ended its run
 ├── HomeError           a folder that is no consortium home, or is one already
 ├── EnrolmentError      a hospital that can't be invited, enrolled or revoked so
 ├── StoreError          the database or an expert's file is damaged, or was asked for an illegal step
 │   ├── HospitalRevoked     one of those whose answers were to be committed was revoked meanwhile
+│   ├── DatabaseAway        the database can't be had, and was waited for as long as there was patience
+│   ├── TransactionLost     the database went away in the middle of a transaction: nothing of it stands
 │   └── KeyReplaced         the journal is held by a later key of the coordinator's
 ├── RoundFailed         too few hospitals answered: nothing was committed
 ├── EvaluationFailed    no evaluator gave figures
@@ -33,6 +36,10 @@ class CampaignBusy(ServerError):  # noqa: N818 - reads as what happened
     """Another process runs the campaign at this moment."""
 
 
+class CampaignStopped(ServerError):  # noqa: N818 - reads as what happened
+    """The coordinator ended the campaign's run: it commits no round any more."""
+
+
 class HomeError(ServerError):
     """A folder that can't serve as the consortium's home."""
 
@@ -51,6 +58,14 @@ class HospitalRevoked(StoreError):  # noqa: N818 - reads as what happened
     def __init__(self, message: str, names: frozenset[str]) -> None:
         super().__init__(message)
         self.names = names
+
+
+class DatabaseAway(StoreError):  # noqa: N818 - reads as what happened
+    """The database can't be had now; it was waited for as long as there was patience."""
+
+
+class TransactionLost(StoreError):  # noqa: N818 - reads as what happened
+    """The database went away before a transaction was committed: nothing of it stands, and it may be done again."""
 
 
 class KeyReplaced(StoreError):  # noqa: N818 - reads as what happened

@@ -1,4 +1,4 @@
-"""Flower's own command line, bound to one SuperLink: submitting runs and asking after them.
+"""Flower's own command line, bound to one SuperLink: submitting runs, asking after them, and stopping them.
 
 Each command runs as Flower ships it, with an environment of its own: no telemetry, no update check, its own
 FLWR_HOME.
@@ -83,6 +83,12 @@ class FlowerCli:
         if not isinstance(runs, list) or not runs:
             raise SuperLinkError(f"Flower does not know run {run_id}: {said}")
         return str(runs[0].get("status", "")).startswith("finished")
+
+    def stop(self, run_id: str) -> None:
+        """End a run; one that has ended stays so. Raises `SuperLinkError`."""
+        values, said = self.run("stop", run_id, CONNECTION, "--format", "json")
+        if values.get("success") is not True and not self.has_ended(run_id):
+            raise SuperLinkError(f"run {run_id} was not stopped: {said}")
 
     def last_words(self, run_id: str) -> str:
         """The end of what the run wrote to Flower's log."""

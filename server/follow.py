@@ -23,13 +23,13 @@ def follow(
     run_id: str,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[RunState]:
-    """Yield each new state of the campaign's run `run_id`, until it is done or failed.
+    """Yield each new state of the campaign's run `run_id`, until it is done, stopped or failed.
 
     Raises `SuperLinkError` where the run ended without a word: its process was killed, or never got so far.
     """
     last: RunState | None = None
     quiet = 0.0
-    while last is None or last.state == "running":
+    while last is None or last.state in ("running", "paused"):
         state = store.run_state(campaign)
         if state is not None and state.run_id == run_id and state != last:
             last, quiet = state, 0.0

@@ -1,6 +1,7 @@
 """The consortium's home: one folder, readable by its owner only.
 
-consortium.toml     name, host and port                 consortium.db   the store
+consortium.toml     name, host and port, and where the store is, if not in
+consortium.db       the store
 keys/               CA, server and coordinator keys      experts/        expert states by hash
 ca.crt server.crt   what others check us by              kits/           <name>.json: what each hospital gets
 ca-next.crt         a new CA before it is taken up       invitations/    <name>.json: secret, until it is answered
@@ -14,6 +15,7 @@ releases/           those of committed rounds, by hash, where the campaign keeps
 from __future__ import annotations
 
 import fcntl
+import json
 import re
 import time
 import tomllib
@@ -23,17 +25,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
+from urllib.parse import quote
 
 from privacy import keys
 from privacy.errors import KeyFileError
 from privacy.keys import PrivateKey
 from server.aside import Aside
 from server.blobs import Blobs
-from server.errors import CampaignBusy, HomeError
+from server.database import Database, Patience
+from server.engine import read_url
+from server.errors import CampaignBusy, HomeError, StoreError
 from server.kept import Kept
 from server.provision.authority import make_authority
 from server.store import Store
-from server.tables import Database
 
 FILE = "consortium.toml"
 _FOLDERS = ("keys", "experts", "kits", "invitations", "locks", "flower/superlink", "flower/cli")
@@ -48,12 +52,15 @@ def _now() -> datetime:
 
 @dataclass(frozen=True)
 class Home:
-    """An open home. `host` is the name or address at which hospitals reach the SuperLink, on `port`."""
+    """An open home. `host` is the name or address at which hospitals reach the SuperLink, on `port`; `database` the URL of
+    the PostgreSQL database that holds the store, None for a file in the home.
+    """
 
     folder: Path
     name: str
     host: str
     port: int
+    database: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
@@ -62,14 +69,21 @@ class Home:
             raise HomeError(f"host = {self.host!r}: name a host or an address, without a port")
         if isinstance(self.port, bool) or not isinstance(self.port, int) or not 0 < self.port < 65536:
             raise HomeError(f"port = {self.port!r}: must lie between 1 and 65535")
+        if self.database is not None:
+            _check_url(self.database)
 
     @classmethod
-    def create(cls, folder: Path, name: str, host: str, port: int) -> Home:
-        """Make a home with fresh keys and certificates. Raises `HomeError` where something is there
-        already."""
-        home = cls(folder.absolute(), name, host, port)
+    def create(cls, folder: Path, name: str, host: str, port: int, database: str | None = None) -> Home:
+        """Make a home with fresh keys and certificates. Raises `HomeError` where something is there already, in the folder
+        or in the database; `StoreError` where that can't be had.
+        """
+        home = cls(folder.absolute(), name, host, port, database)
         if folder.exists() and any(folder.iterdir()):
             raise HomeError(f"{folder} is not empty: keys are never overwritten; name a new folder")
+        if database is not None and not Database(database).is_new():
+            raise HomeError(
+                "the database holds a consortium's store already: name a new one, or open that one's home"
+            )
         try:
             for path in (folder, *(folder / part for part in _FOLDERS)):
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -78,7 +92,9 @@ class Home:
             keys.generate(home.coordinator_key)
             make_authority(home.folder, host, _now())
             home.store()
-            (folder / FILE).write_text(f'name = "{name}"\nhost = "{host}"\nport = {port}\n', "utf-8")
+            text = f'name = "{name}"\nhost = "{host}"\nport = {port}\n'
+            text += "" if database is None else f"database = {json.dumps(database)}\n"
+            (folder / FILE).write_text(text, "utf-8")
         except (OSError, KeyFileError) as error:
             raise HomeError(f"{folder}: {error}") from error
         return home
@@ -95,9 +111,9 @@ class Home:
             ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise HomeError(f"{path}: not TOML: {error}") from error
-        if set(values) != {"name", "host", "port"}:
+        if set(values) - {"database"} != {"name", "host", "port"}:
             raise HomeError(
-                f"{path}: must have name, host and port, and nothing else; it has {sorted(values)}"
+                f"{path}: must have name, host and port, may have database, and nothing else; it has {sorted(values)}"
             )
         return cls(folder.absolute(), **values)
 
@@ -124,9 +140,11 @@ class Home:
         except KeyFileError as error:
             raise HomeError(str(error)) from error
 
-    def store(self, now: Callable[[], datetime] = _now) -> Store:
-        """The store of this home; opening it verifies its journal."""
-        database = Database(self.folder / "consortium.db")
+    def store(self, now: Callable[[], datetime] = _now, patience: Patience | None = None) -> Store:
+        """The store of this home; opening it verifies its journal. With `patience` it waits for a database that goes away
+        later.
+        """
+        database = Database(store_place(self.folder, self.database), patience)
         aside = Aside(self.folder / "aside")
         blobs, kept = Blobs(self.folder / "experts"), Kept(self.folder / "releases")
         return Store(database, blobs, aside, kept, self.coordinator(), now)
@@ -155,6 +173,30 @@ class Home:
 
     def _lock_file(self, campaign: str) -> IO[bytes]:
         return (self.folder / "locks" / f"{campaign}.lock").open("ab")
+
+
+def store_place(folder: Path, url: str | None) -> Path | str:
+    """The home's file, or the URL with the home's password file (`keys/database.pgpass`) where there is one.
+
+    Raises `HomeError` where others may read that file: PostgreSQL's client would pass over it in silence.
+    """
+    if url is None:
+        return folder / "consortium.db"
+    password = folder / "keys" / "database.pgpass"
+    if not password.exists():
+        return url
+    if password.stat().st_mode & 0o077:
+        raise HomeError(f"{password}: others can read it: run `chmod 600 {password}`")
+    return f"{url}{'&' if '?' in url else '?'}passfile={quote(str(password), safe='/')}"
+
+
+def _check_url(url: object) -> None:
+    try:
+        if not isinstance(url, str):
+            raise StoreError("write it as a text, postgresql://user@host/db")
+        read_url(url)
+    except StoreError as error:
+        raise HomeError(f"database: {error}") from error
 
 
 def _try(file: IO[bytes], kind: int) -> bool:

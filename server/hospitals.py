@@ -138,7 +138,7 @@ def release_keys(connection: sql.Connection, since: str) -> dict[str, tuple[Publ
         row.hospital: row.revoked_at
         for row in connection.execute(sql.select(_REVOKED).order_by(_REVOKED.c.revoked_at))
     }
-    query = sql.select(_FORMER).where(_FORMER.c.replaced_at >= since).order_by(sql.text("rowid"))
+    query = sql.select(_FORMER).where(_FORMER.c.replaced_at >= since).order_by(_FORMER.c.replaced_at)
     for row in connection.execute(query):
         if row.hospital in found and row.replaced_at > last_revoked.get(row.hospital, ""):
             found[row.hospital].append(_key(row.hospital, row.release_key))

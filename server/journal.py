@@ -37,6 +37,9 @@ class Kind(StrEnum):
     CAMPAIGN = "campaign"
     ROUND = "round"
     EVALUATION = "evaluation"
+    PAUSE = "pause"  # a campaign is to wait after the round under way
+    RESUME = "resume"
+    STOP = "stop"  # its run was ended
     PRUNING = "pruning"  # kept releases were removed, of all rounds up to one
 
 

@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from typing import Any
-
-import sqlalchemy as sql
+from collections.abc import Sequence
 
 from privacy import canonical
 from privacy.handover import Handover
-from privacy.keys import PrivateKey, PublicKey
-from privacy.ledger.entries import written
-from server import hospitals, invitations, journal, tables
+from privacy.keys import PublicKey
+from server import hospitals, invitations, tables
 from server.errors import EnrolmentError
 from server.journal import Kind
 from server.records import Hospital, Invited, Revoked
+from server.stored import Stored
 
 
-class Membership:
+class Membership(Stored):
     """Every change is one transaction, and, but for invitations, an entry of the journal in the same one."""
-
-    def __init__(self, database: tables.Database, key: PrivateKey, now: Callable[[], datetime]) -> None:
-        self._database = database
-        self._key = key
-        self._now = now
 
     def invite(self, ticket: PublicKey, invited: Invited) -> None:
         """Let a hospital answer once. Raises `EnrolmentError` where it is enrolled."""
@@ -117,9 +108,3 @@ class Membership:
             table = tables.hospitals
             said = {"experts": list(experts), "code_hash": code_hash}
             connection.execute(table.update().where(table.c.name == name).values(**said))
-
-    def _record(self, connection: sql.Connection, kind: Kind, body: Mapping[str, Any]) -> None:
-        journal.record(connection, kind, self._now(), body, self._key)
-
-    def _when(self) -> str:
-        return written(self._now())

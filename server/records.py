@@ -105,8 +105,9 @@ class Row:
 
 @dataclass(frozen=True)
 class RunState:
-    """Where a campaign stands: `state` is running, failed or done; `run_id` is Flower's, of its latest
-    run."""
+    """Where a campaign stands: `state` is running, paused, stopped, failed or done; `run_id` is Flower's, of its
+    latest run.
+    """
 
     state: str
     run_id: str

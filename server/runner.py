@@ -6,16 +6,18 @@ that is not committed.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
 from flwr.serverapp import Grid
 
 from privacy.events import Name, tell
-from server.campaign import Campaign, Done, Evaluate, EvaluateNoised, next_action
+from server.campaign import Campaign, Done, Evaluate, EvaluateNoised, Train, next_action
 from server.campaign_file import load_campaign, load_initial
 from server.clock import Clock
-from server.errors import CampaignError
+from server.database import Patience
+from server.errors import CampaignError, DatabaseAway, TransactionLost
 from server.evaluation import evaluate
 from server.events import CampaignRunning
 from server.home import Home
@@ -28,13 +30,17 @@ from server.rounds import Federation, run_round
 from server.store import Store
 from server.sums import run_sum_round
 
+_LOG = logging.getLogger("fedpath.runner")
+_POLL_S = 2.0  # how soon a paused campaign sees that it may go on
+DATABASE_AWAY_S = 1800.0  # for how long a campaign waits for its database
+
 
 def run_campaign_file(grid: Grid, home: Home, path: Path, run_id: str, clock: Clock) -> None:
     """Run, or take up again, the campaign of a file, as the only process that does."""
     campaign = load_campaign(path)
     initial = load_initial(campaign, path)
     with home.only_runner(campaign.name):
-        store = home.store(clock.now)
+        store = home.store(clock.now, Patience(DATABASE_AWAY_S, clock))
         house = Federation(grid, store, home.coordinator(), clock, roll_of(grid, store, clock))
         run_campaign(house, campaign, initial, run_id)
 
@@ -64,23 +70,55 @@ def run_campaign(house: Federation, campaign: Campaign, initial: Mapping[str, by
     store.begin(campaign, initial, run_id)
     tell(CampaignRunning(Name(campaign.name)))
     try:
-        while not isinstance(action := next_action(campaign, store.progress(campaign.name)), Done):
-            if isinstance(action, Evaluate):
-                store.doing(campaign.name, f"evaluating {action.point}")
-                committed = store.progress(campaign.name).rounds
-                evaluate(house, campaign, point_of(campaign, committed, action.point))
-            elif isinstance(action, EvaluateNoised):
-                store.doing(campaign.name, f"asking hospitals for noised counts after {action.point}")
-                evaluate_noised(house, campaign, action)
-            else:
-                what = f"{action.stage.kind} round {action.of_stage} of {action.stage.rounds}"
-                store.doing(campaign.name, what)
-                (run_round if action.stage.distributed is None else run_sum_round)(house, campaign, action)
-        deliver(house.grid, store, house.roll, house.clock)
+        while _step(house, campaign):
+            pass
+    except DatabaseAway:  # nothing can be noted in it either
+        raise
     except Exception as error:
         store.failed(campaign.name, f"{type(error).__name__}: {error}")
         raise
-    store.finished(campaign.name)
+
+
+def _step(house: Federation, campaign: Campaign) -> bool:
+    """Do what comes next, and say whether anything is left. Where the database went away in the middle of a transaction,
+    what stands says what comes next: hospitals that are asked again give the same bytes, and pay nothing.
+    """
+    try:
+        await_leave(house, campaign.name)
+        action = next_action(campaign, house.store.progress(campaign.name))
+        if not isinstance(action, Done):
+            _do(house, campaign, action)
+            return True
+        deliver(house.grid, house.store, house.roll, house.clock)
+        house.store.finished(campaign.name)
+    except TransactionLost as error:
+        _LOG.warning("%s; the campaign goes on from what is committed", error)
+        return True
+    return False
+
+
+def _do(house: Federation, campaign: Campaign, action: Evaluate | EvaluateNoised | Train) -> None:
+    store = house.store
+    if isinstance(action, Evaluate):
+        store.doing(campaign.name, f"evaluating {action.point}")
+        committed = store.progress(campaign.name).rounds
+        evaluate(house, campaign, point_of(campaign, committed, action.point))
+    elif isinstance(action, EvaluateNoised):
+        store.doing(campaign.name, f"asking hospitals for noised counts after {action.point}")
+        evaluate_noised(house, campaign, action)
+    else:
+        store.doing(campaign.name, f"{action.stage.kind} round {action.of_stage} of {action.stage.rounds}")
+        (run_round if action.stage.distributed is None else run_sum_round)(house, campaign, action)
+
+
+def await_leave(house: Federation, campaign: str) -> None:
+    """Wait as long as the campaign is paused. Raises `CampaignStopped`."""
+    told = False
+    while house.store.is_held(campaign):
+        if not told:
+            house.store.paused(campaign)
+            told = True
+        house.clock.sleep(_POLL_S)
 
 
 def check_enrolled(campaign: Campaign, hospitals: Mapping[str, Hospital]) -> None:

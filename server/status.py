@@ -20,6 +20,10 @@ from server.provision.renew import expiries
 from server.store import Store
 
 _NAMED = 12  # hospitals in a cell of a table
+_ORDER = {  # where it is not the primary key's
+    db.evaluations: (db.evaluations.c.place,),
+    db.noised_evaluations: (db.noised_evaluations.c.opened_at, db.noised_evaluations.c.point),
+}
 
 
 def status(home: Home) -> dict[str, Any]:
@@ -69,7 +73,8 @@ def _campaign(home: Home, store: Store, name: str) -> dict[str, Any]:
     shown = ("number", "stage", "opened_at", "committed_at", "attempts", "seconds")
     return {
         **{
-            key: row[key] for key in ("name", "state", "doing", "failure", "run_id", "begun_at", "changed_at")
+            key: row[key]
+            for key in ("name", "state", "doing", "failure", "run_id", "begun_at", "changed_at", "held_at")
         },
         "alive": home.is_running(name),
         "rounds_total": row["rounds"],
@@ -146,7 +151,7 @@ def _by_round(
 
 
 def _of(table: sql.Table, campaign: str) -> sql.Select[Any]:
-    return sql.select(table).filter_by(campaign=campaign).order_by(sql.text("rowid"))
+    return sql.select(table).filter_by(campaign=campaign).order_by(*_ORDER.get(table, table.primary_key))
 
 
 def tables(values: dict[str, Any]) -> list[Table]:
@@ -173,8 +178,9 @@ def tables(values: dict[str, Any]) -> list[Table]:
         _table("what ends when", ("what", ""), [(e["what"], _left(e)) for e in values["expiries"]]),
     ]
     for campaign in values["campaigns"]:
+        pausing = " (to pause)" if campaign["held_at"] and campaign["state"] != "paused" else ""
         title = (
-            f"{campaign['name']}: {campaign['state']}, {campaign['rounds_committed']} of "
+            f"{campaign['name']}: {campaign['state']}{pausing}, {campaign['rounds_committed']} of "
             f"{campaign['rounds_total']} rounds; {campaign['failure'] or campaign['doing']}"
         )
         rows = [(str(r["number"]), r["stage"], _committed(r), _answers(r)) for r in campaign["rounds"]]

@@ -1,18 +1,8 @@
-"""The consortium database: its tables, and transactions that are durable when they end (SQLite, WAL)."""
+"""The consortium database's tables, in their newest form (`server.migrate`)."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
 import sqlalchemy as sql
-from sqlalchemy.exc import SQLAlchemyError
-
-from server.errors import StoreError
-
-_WAIT_SECONDS = 60
 
 metadata = sql.MetaData()
 
@@ -35,8 +25,7 @@ former_keys = sql.Table(
     sql.Column("hospital", sql.String, sql.ForeignKey("hospitals.name"), nullable=False),
     sql.Column("replaced_at", sql.String, nullable=False),
 )
-# Those that were revoked, by the keys that they had: these are never enrolled again. Like `invitations`, a table that an
-# older database has made when it is opened.
+# Those that were revoked, by the keys that they had: these are never enrolled again.
 revocations = sql.Table(
     "revocations",
     metadata,
@@ -64,11 +53,12 @@ campaigns = sql.Table(
     sql.Column("definition", sql.LargeBinary, nullable=False),  # canonical JSON
     sql.Column("rounds", sql.Integer, nullable=False),
     sql.Column("begun_at", sql.String, nullable=False),
-    sql.Column("state", sql.String, nullable=False),  # running, failed or done
+    sql.Column("state", sql.String, nullable=False),  # running, paused, stopped, failed or done
     sql.Column("run_id", sql.String, nullable=False),  # Flower's, of the latest run
     sql.Column("changed_at", sql.String, nullable=False),
     sql.Column("doing", sql.String, nullable=False),
     sql.Column("failure", sql.String),
+    sql.Column("held_at", sql.String),  # since when it is to wait; None where it may go on
 )
 # `states` maps every expert to the hash of its state after the round; round 0 holds the start.
 rounds = sql.Table(
@@ -95,7 +85,7 @@ asks = sql.Table(
     sql.Column("asked_at", sql.String, nullable=False),
     sql.Column("answered_at", sql.String),
     sql.Column("answer", sql.String),  # "releases", or a code
-    sql.Column("bytes", sql.Integer),
+    sql.Column("bytes", sql.BigInteger),
 )
 verdicts = sql.Table(
     "verdicts",
@@ -107,11 +97,10 @@ verdicts = sql.Table(
     sql.Column("expert", sql.String),
     sql.Column("fault", sql.String),  # None where accepted
     sql.Column("digest", sql.String, nullable=False),
-    sql.Column("bytes", sql.Integer, nullable=False),
+    sql.Column("bytes", sql.BigInteger, nullable=False),
     sql.Column("noise_std", sql.Float),
 )
-# What came of each expert that hospitals trained in a committed round. A database from before this table has it made when
-# it is opened; its earlier rounds have no rows here.
+# What came of each expert that hospitals trained in a committed round. Rounds from before this table have no rows here.
 aggregates = sql.Table(
     "aggregates",
     metadata,
@@ -134,6 +123,9 @@ evaluations = sql.Table(
     sql.Column("high", sql.Float, nullable=False),
     sql.Column("n", sql.Integer, nullable=False),
     sql.Column("further", sql.Boolean, nullable=False),
+    sql.Column(
+        "place", sql.Integer, nullable=False, unique=True
+    ),  # in the order in which they were committed
 )
 # What hospitals are asked after a stage, kept so that every asking has the same bytes; then what they answered.
 noised_evaluations = sql.Table(
@@ -181,62 +173,3 @@ journal = sql.Table(
     sql.Column("hash", sql.String, nullable=False, unique=True),
     sql.Column("signature", sql.LargeBinary, nullable=False),
 )
-
-
-class Database:
-    """One SQLite file, which several processes may use; a transaction that has ended survives a power cut.
-
-    A connection stays open from one transaction to the next: as the last one it would copy the write-ahead log back and
-    delete it when it closes, which costs more than most transactions.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        try:
-            # never one that is there: closing it would drop the locks that this process' other connections hold on it
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        except FileExistsError:
-            pass
-        except OSError as error:
-            raise StoreError(f"{path}: {error.strerror}: check the folder and who runs this") from error
-        url = sql.URL.create("sqlite", database=str(path.absolute()))
-        self._lasting, self._passing = (_engine(url, synchronous) for synchronous in ("FULL", "NORMAL"))
-        with self.transaction() as connection:
-            metadata.create_all(connection)
-
-    @contextmanager
-    def transaction(self, *, lasting: bool = True) -> Iterator[sql.Connection]:
-        """Begin (waiting for other processes), commit at the end, roll back on any error.
-
-        One that need not be `lasting` waits for no disk: a power cut may undo it, whole, where no lasting one came after.
-        """
-        try:
-            with (self._lasting if lasting else self._passing).begin() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise StoreError(
-                f"{self._path}: {error.__cause__ or error}: check the file, its rights, and the disk"
-            ) from error
-
-
-def _engine(url: sql.URL, synchronous: str) -> sql.Engine:
-    def on_connect(connection: sql.PoolProxiedConnection, record: object) -> None:
-        connection.isolation_level = None  # type: ignore[attr-defined]  # we begin transactions ourselves
-        cursor = connection.cursor()
-        for pragma in (
-            f"busy_timeout={_WAIT_SECONDS * 1000}",
-            "journal_mode=WAL",
-            f"synchronous={synchronous}",
-            "foreign_keys=ON",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    engine = sql.create_engine(url)
-    sql.event.listen(engine, "connect", on_connect)
-    sql.event.listen(engine, "begin", _on_begin)
-    return engine
-
-
-def _on_begin(connection: sql.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")

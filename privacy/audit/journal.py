@@ -111,6 +111,7 @@ class _Walk:
             Kind.ROUND: self._round,
             Kind.EVALUATION: self._evaluation,
             Kind.NOISED: self._noised,
+            **dict.fromkeys((Kind.PAUSE, Kind.RESUME, Kind.STOP), self._steering),
             Kind.PRUNING: self._pruning,
         }
 
@@ -169,6 +170,10 @@ class _Walk:
     def _evaluation(self, entry: Entry) -> None:
         if entry.body["campaign"] not in self._campaigns:
             raise _Illegal(f"it evaluates a campaign that was not begun: {entry.body['campaign']!r}")
+
+    def _steering(self, entry: Entry) -> None:
+        if entry.body["campaign"] not in self._campaigns:
+            raise _Illegal(f"it steers a campaign that was not begun: {entry.body['campaign']!r}")
 
     def _pruning(self, entry: Entry) -> None:
         if entry.body["campaign"] not in self._campaigns:

@@ -22,6 +22,9 @@ class Kind(StrEnum):
     CAMPAIGN = "campaign"
     ROUND = "round"
     EVALUATION = "evaluation"
+    PAUSE = "pause"
+    RESUME = "resume"
+    STOP = "stop"
     PRUNING = "pruning"
     NOISED = "noised evaluation"  # an evaluation too, by its kind; one with answers, of hospitals
 
@@ -68,6 +71,9 @@ FORMS: Mapping[Kind, Mapping[str, Form]] = {
         ),
     },
     Kind.EVALUATION: {"campaign": is_campaign},
+    Kind.PAUSE: {"campaign": is_campaign},
+    Kind.RESUME: {"campaign": is_campaign},
+    Kind.STOP: {"campaign": is_campaign},
     Kind.PRUNING: {"campaign": is_campaign, "through": count},
     Kind.NOISED: {
         "campaign": is_campaign,

@@ -1,4 +1,4 @@
-"""Every test here runs on both databases that a ledger may live in."""
+"""Every test here runs on both databases that a ledger, or a consortium's store, may live in."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.contract import postgresql
+from tests.contract.store_places import place, places  # noqa: F401 - fixtures
 from tests.privacy_cases import Hospital, hospital
 
 _NUMBER = iter(range(10**6))

@@ -54,8 +54,16 @@ class Server:
 
     def crash(self) -> None:
         """End the server as a power cut would end it, and start it again on what is on disk."""
+        self.down()
+        self.up()
+
+    def down(self) -> None:
+        """End the server as a power cut would."""
         self._process.send_signal(signal.SIGQUIT)  # "immediate": no checkpoint, nothing written in farewell
         self._process.wait(_UP_SECONDS)
+
+    def up(self) -> None:
+        """Start it again on what is on disk."""
         self._process = self._start()
 
     def stop(self) -> None:

@@ -15,12 +15,13 @@ from privacy import tensors
 from privacy.mechanism import Mechanism
 from server import exchange
 from server.campaign import Campaign
+from server.database import Patience
 from server.errors import CampaignBusy, CampaignChanged, CampaignError, EvaluationFailed, RoundFailed
 from server.home import Home
 from server.records import Hospital
 from server.roll import Roll
 from server.rounds import Federation
-from server.runner import check_enrolled, run_campaign
+from server.runner import DATABASE_AWAY_S, check_enrolled, run_campaign
 from server.status import status, tables
 from server.store import Store
 from strategies.definition import Aggregation, Stage
@@ -68,7 +69,8 @@ class World:
 
     def house(self) -> Federation:
         """As a new ServerApp process would open it."""
-        grid, store = SimulatedGrid(self.hospitals.values(), self.clock), self.store
+        grid = SimulatedGrid(self.hospitals.values(), self.clock)
+        store = self.home.store(self.clock.now, Patience(DATABASE_AWAY_S, self.clock))
         return Federation(grid, store, self.home.coordinator(), self.clock, Roll(grid, store, self.clock))
 
     def run(self, campaign: Campaign = CAMPAIGN, run_id: str = "1") -> None:
@@ -85,9 +87,15 @@ class World:
         return {v["fault"] for v in row["verdicts"] if v["hospital"] == name}
 
 
-def world(folder: Path, *names: str, evaluator: bool = False, **policies: dict[str, Any]) -> World:
+def world(
+    folder: Path,
+    *names: str,
+    evaluator: bool = False,
+    database: str | None = None,
+    **policies: dict[str, Any],
+) -> World:
     """A world of enrolled hospitals, and an evaluator where asked."""
-    home = Home.create(folder / "home", "consortium", "127.0.0.1", 19092)
+    home = Home.create(folder / "home", "consortium", "127.0.0.1", 19092, database)
     made = {n: SimulatedHospital(n, folder / n, policy(n, **policies.get(n, {}))) for n in names}
     if evaluator:
         made["judge"] = SimulatedHospital("judge", folder / "judge", policy("judge", public_data=True))

@@ -17,6 +17,7 @@ from server.home import Home
 from server.provision.authority import AUTHORITY_DAYS, make_authority
 from server.provision.kits import kit_expiry
 from server.status import status
+from tests.store_cases import forget_versions
 from tests.unit.server.test_server_provision import Hospital
 
 
@@ -115,6 +116,7 @@ def test_a_store_from_before_invitations_opens(home: Path, north: Hospital) -> N
     """Catches a consortium that can't open its own store after an update."""
     told("approve", home, north.folder / "request.json")
     with sqlite3.connect(home / "consortium.db") as database:
+        forget_versions(database)
         database.execute("DROP TABLE invitations")
         database.execute("DROP TABLE revocations")
     (home / "kits" / "north.json").unlink()

@@ -18,6 +18,7 @@ from strategies.definition import Stage
 from strategies.intake import Aggregated, Verdict
 from tests.federation.simulator import BASE, initial
 from tests.privacy_cases import MECHANISM
+from tests.store_cases import forget_versions
 
 STAGE = Stage("sft", 3, ("scale/roi",), 0.01, MECHANISM)
 CAMPAIGN = Campaign("spring", 7, BASE, 2, 4.0, "experts", 1, 60.0, "never", (STAGE,))
@@ -223,6 +224,7 @@ def test_a_database_from_before_there_were_aggregates_opens(home: Home, store: S
     """A consortium that updates FedPath in the middle of a campaign must be able to go on."""
     _commit(store, 1)
     with sqlite3.connect(home.folder / "consortium.db") as database:
+        forget_versions(database)
         database.execute("DROP TABLE aggregates")
     again = home.store()
     assert again.memories("spring") == {}

@@ -1,0 +1,105 @@
+"""The two databases that may hold the consortium's store, opened so that writers queue.
+
+SQLite: write-ahead log, BEGIN IMMEDIATE. PostgreSQL: READ COMMITTED behind an advisory lock, so that each transaction
+reads all that those before it wrote. A lasting engine's transactions are durable when they end; a passing one's wait for
+no disk.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import sqlalchemy as sql
+from sqlalchemy.exc import ArgumentError
+
+from server.errors import StoreError
+
+_DRIVER = "postgresql+psycopg"
+_WAIT_SECONDS = 60
+_CONNECT_SECONDS = 10
+_LOCK = 0x636F6E736F727469  # "consorti": one writer at a time in each PostgreSQL database
+
+
+def open_engine(place: Path | str, *, lasting: bool) -> sql.Engine:
+    """An engine on a store's SQLite file (a `Path`) or PostgreSQL database (a URL). A missing file is made (mode 0600).
+
+    Raises `StoreError`: no such folder, another kind of database, a password in the URL.
+    """
+    if isinstance(place, Path):
+        return _sqlite(place, "FULL" if lasting else "NORMAL")
+    return _postgresql(read_url(place), "on" if lasting else "off")
+
+
+def named(place: Path | str) -> str:
+    """The place, as an error may name it."""
+    return str(place) if isinstance(place, Path) else read_url(place).set(query={}).render_as_string()
+
+
+def read_url(text: str) -> sql.URL:
+    """A PostgreSQL database's URL. Raises `StoreError` for another kind of database, and for a password in it."""
+    try:
+        url = sql.make_url(text)
+    except ArgumentError:
+        raise StoreError("the database's URL can't be read: write postgresql://user@host/db") from None
+    if url.drivername not in ("postgresql", _DRIVER):
+        raise StoreError(
+            f"a store can't be kept in {url.drivername!r}: write postgresql://user@host/db, or leave the key "
+            "out for a file in the home"
+        )
+    if url.password is not None or {"password", "sslpassword"} & set(url.query):
+        raise StoreError(
+            "the database's URL holds a password: take it out, and put it into keys/database.pgpass, mode 0600 "
+            "(docs/store.md)"
+        )
+    return url.set(drivername=_DRIVER)
+
+
+def _sqlite(path: Path, synchronous: str) -> sql.Engine:
+    try:
+        # never one that is there: closing it would drop the locks that this process' other connections hold on it
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}: check the folder and who runs this") from error
+
+    def on_connect(connection: sql.PoolProxiedConnection, record: object) -> None:
+        connection.isolation_level = None  # type: ignore[attr-defined]  # we begin transactions ourselves
+        cursor = connection.cursor()
+        for pragma in (
+            f"busy_timeout={_WAIT_SECONDS * 1000}",
+            "journal_mode=WAL",
+            f"synchronous={synchronous}",
+            "foreign_keys=ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    # A connection stays open from one transaction to the next: as the last one it would copy the write-ahead log back
+    # and delete it when it closes, which costs more than most transactions.
+    engine = sql.create_engine(sql.URL.create("sqlite", database=str(path.absolute())))
+    sql.event.listen(engine, "connect", on_connect)
+    sql.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return engine
+
+
+def _postgresql(url: sql.URL, synchronous: str) -> sql.Engine:
+    def on_begin(connection: sql.Connection) -> None:
+        connection.exec_driver_sql(f"SET LOCAL synchronous_commit TO {synchronous}")
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout TO '{_WAIT_SECONDS}s'")
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+        if connection.exec_driver_sql("SHOW fsync").scalar() != "on":
+            raise StoreError(
+                "this PostgreSQL server runs with fsync off, and would lose what was committed: turn it on"
+            )
+
+    engine = sql.create_engine(
+        url,
+        pool_pre_ping=True,
+        isolation_level="READ COMMITTED",
+        hide_parameters=True,
+        connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "fedpath consortium"},
+    )
+    sql.event.listen(engine, "begin", on_begin)
+    return engine

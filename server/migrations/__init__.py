@@ -1,0 +1,1 @@
+"""How a consortium's store comes from one form to the next (`server.migrate`)."""
