@@ -20,7 +20,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 
 from client.errors import ClientError
-from client.model.base import folder_hash
 from demo.cohort import write_cohort
 from demo.collect import collect
 from demo.house import CAMPAIGN, EMBEDDED, House, build, open_house
@@ -36,6 +35,7 @@ from demo.processes import (
 from demo.recipe import DEMO, Recipe, cohorts
 from demo.report import write_report
 from demo.watch import follow
+from privacy.base_folder import folder_hash
 from privacy.errors import PrivacyError
 from server.errors import ServerError
 from server.status import status

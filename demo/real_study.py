@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from client.evaluation.answers import Asking, answer
-from client.model.base import Base, folder_hash
+from client.model.base import Base
 from client.slides.index import index_slides
 from client.tasks.manifest import read_manifest
 from client.tasks.sample import Sample
@@ -56,6 +56,7 @@ from demo.real_report import report
 from demo.real_scores import Said, constant
 from demo.recipe import ANSWER_TOKENS, DEMO
 from privacy.accounting import calibrate
+from privacy.base_folder import folder_hash
 from privacy.experts import EXPERTS
 from privacy.mechanism import Mechanism
 from strategies.definition import Stage

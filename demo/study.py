@@ -22,12 +22,12 @@ from rich.console import Console
 from rich.progress import Progress
 
 from client.evaluation.chart import lines
-from client.model.base import folder_hash
 from demo.cohort import SITES, write_cohort
 from demo.house import EMBEDDED
 from demo.recipe import STUDY, cohorts
 from demo.study_runs import ENCODED, LEVELS, RUNS, Job, encode, experts_of, run
 from demo.study_table import Results, curves, page, picture, read_runs
+from privacy.base_folder import folder_hash
 from privacy.experts import EXPERTS
 
 SEEDS = (11, 12, 13)

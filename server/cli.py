@@ -15,6 +15,7 @@ from rich.console import Console
 from privacy.printable import printable
 from server.cli_enrolment import approve, enroll, renew, revoke, rotate
 from server.cli_errors import told_plainly as _told_plainly
+from server.cli_experts import experts
 from server.cli_steer import pause, resume, stop
 from server.cli_watch import metrics
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Coordinate a FedPath consortium.", no_args_is_help=True, add_completion=False)
 
-for command in (enroll, approve, revoke, renew, rotate, pause, resume, stop, metrics):
+for command in (enroll, approve, revoke, renew, rotate, pause, resume, stop, experts, metrics):
     app.command()(command)
 
 HomeArgument = Annotated[Path, typer.Argument(help="the consortium's home folder")]
@@ -189,36 +190,6 @@ def evaluate(
         typer.echo(json.dumps(values(asked.name, where, experts, rows)))
         return
     Console().print(table(asked.name, where, rows))
-
-
-@app.command()
-def experts(
-    home: HomeArgument,
-    campaign: CampaignArgument,
-    folder: Annotated[Path, typer.Argument(help="the folder to write, for `fedpath-hospital evaluate`")],
-    point: PointOption = None,
-) -> None:
-    """Write the experts of a committed round to a folder, for hospitals to evaluate and use."""
-    from privacy.expert_folder import INDEX, write_experts
-    from server.campaign_file import load_campaign
-    from server.errors import HomeError
-    from server.home import Home
-    from server.points import request_at
-    from server.runner import begun_point
-
-    with _told_plainly():
-        store = Home.open(home).store()
-        asked = load_campaign(campaign)
-        where = begun_point(store, asked, point)
-        if folder.exists() and not folder.is_dir():
-            raise HomeError(f"{folder} is a file: name a new folder")
-        request = request_at(asked, where, store.states(asked.name, where.round))
-        states = {name: store.state(digest) for name, digest in request.experts_hash.items()}
-        if (folder / INDEX).exists() or not folder.exists() or not any(folder.iterdir()):
-            write_experts(folder, request, states)
-        else:
-            raise HomeError(f"{folder} holds other things: name a new folder")
-    typer.echo(f"wrote {len(states)} experts of {asked.name} after {where.name} to {folder}")
 
 
 @app.command()

@@ -6,7 +6,6 @@ Beside the weights stand `fedpath.json` (physical scales and sizes) and, optiona
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, fields
 from importlib.util import find_spec
@@ -23,9 +22,8 @@ from client.model.architectures.architecture import Architecture
 from client.model.architectures.registry import ARCHITECTURES
 from client.model.errors import BaseModelError
 from client.model.projector import Projector
-from client.model.slide_encoder import FOLDER, SlideEncoder
-
-HASHED = ("*.safetensors", "*.json", "*.jinja", "*.txt", f"{FOLDER}/*.safetensors", f"{FOLDER}/*.json")
+from client.model.slide_encoder import SlideEncoder
+from privacy.base_folder import SLIDE_ENCODER, folder_hash
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,11 @@ class Base:
         adapters.compute_in(model, dtype)
         digest = folder_hash(folder)
         width = model.config.text_config.hidden_size
-        encoder = SlideEncoder.load(folder / FOLDER, device, dtype) if (folder / FOLDER).is_dir() else None
+        encoder = (
+            SlideEncoder.load(folder / SLIDE_ENCODER, device, dtype)
+            if (folder / SLIDE_ENCODER).is_dir()
+            else None
+        )
         features = width if encoder is None else encoder.width
         projector = Projector.load(folder / "projector.safetensors", features, width, digest)
         return cls(
@@ -180,18 +182,6 @@ def _require_served(folder: Path, quantised: dict[str, Any] | None) -> None:
         )
     if find_spec("bitsandbytes") is None:
         raise BaseModelError(f"base folder {folder} holds 4-bit weights: pip install bitsandbytes")
-
-
-def folder_hash(folder: Path) -> str:
-    """sha256 (hex) over name, length and bytes of the folder's weight, configuration and tokenizer files."""
-    digest = hashlib.sha256()
-    for path in sorted({path for pattern in HASHED for path in folder.glob(pattern)}):
-        name = path.relative_to(folder).as_posix()
-        digest.update(f"{name}\0{path.stat().st_size}\0".encode())
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _processors_template(folder: Path) -> str | None:

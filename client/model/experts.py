@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from client.model import adapters
 from client.model.base import Base
-from client.model.deterministic import uniform
 from client.model.errors import ExpertError
 from client.model.expert_linear import ExpertLinear, RecordedLinear
 from client.model.gates import Active, Gates, Switch
@@ -28,6 +27,7 @@ from client.model.prompt_tokens import PromptBuilder
 from client.tasks.prompt import thinking
 from client.tasks.sample import Sample
 from privacy.experts import EXPERTS, ROUTER, TASKS, ExpertForm
+from privacy.public_start import frozen_a
 from privacy.ranks import is_b
 
 WSI = "scale/wsi"
@@ -59,13 +59,11 @@ class Experts:
         self.router.requires_grad_(False).weight.zero_()
         for layer in self.layers:
             layer.requires_grad_(False)
-            bound = layer.base_layer.in_features**-0.5
             for name in filter(layer.holds, self.forms):
                 a, b = layer.factors(name)
-                start = uniform(
-                    f"{self.base.hash}/{name}/{layer.layer_name}/{self.seed}", tuple(a.shape), bound
-                )
-                a.data = start.to(self.base.device)
+                rank, width = a.shape
+                start = frozen_a(self.base.hash, name, layer.layer_name, self.seed, (rank, width))
+                a.data = torch.from_numpy(start).to(self.base.device)
                 b.data = torch.zeros_like(b, device=self.base.device, dtype=torch.float32)
 
     @property

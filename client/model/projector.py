@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from client.model.deterministic import uniform
 from client.model.errors import BaseModelError
 from client.model.expert_linear import RecordedLinear
+from privacy.public_start import uniform
 
 HIDDEN = 64
 
@@ -58,10 +58,12 @@ class Projector(nn.Module):
     def _public_start(self, base_hash: str) -> Projector:
         bound = (3.0 / self.inner.in_features) ** 0.5  # unit variance of W_in x and D x for unit-variance x
         shape = tuple(self.inner.weight.shape)
-        self.inner.weight.copy_(uniform(f"{base_hash}/projector", shape, bound))
+        self.inner.weight.copy_(torch.from_numpy(uniform(f"{base_hash}/projector", shape, bound)))
         for parameter in (self.inner.bias, self.out.weight, self.out.bias):
             parameter.zero_()
         if isinstance(self.direct, nn.Linear):
             direct = tuple(self.direct.weight.shape)
-            self.direct.weight.copy_(uniform(f"{base_hash}/projector.direct", direct, bound))
+            self.direct.weight.copy_(
+                torch.from_numpy(uniform(f"{base_hash}/projector.direct", direct, bound))
+            )
         return self

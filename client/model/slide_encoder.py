@@ -18,8 +18,6 @@ from transformers import AutoImageProcessor, AutoModel
 
 from client.model.errors import BaseModelError
 
-FOLDER = "slide_encoder"
-
 
 class SlideEncoder:
     """Tiles -> one feature each: the model's pooled output, or its first token where the folder has no pooler's weights."""

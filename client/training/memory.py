@@ -262,6 +262,20 @@ def fitting(
     )
 
 
+def next_smaller(performance: Performance) -> Performance | None:
+    """The ladder's next rung down that computes no more at once in any respect; None on the last."""
+    for rung in LADDER:
+        if (
+            rung != performance
+            and rung.patients <= performance.patients
+            and rung.tokens <= performance.tokens
+            and rung.sampled_tokens <= performance.sampled_tokens
+            and rung.checkpointing >= performance.checkpointing
+        ):
+            return rung
+    return None
+
+
 def expert_shapes(base: Base, experts: Iterable[str], rank: int) -> dict[str, tuple[int, int]]:
     """What these LoRA experts would train at this rank, all layers adapted: before any is attached."""
     names = [name for name in experts if name != ROUTER]

@@ -10,14 +10,16 @@ on with the next step, under the same reservation (`privacy.checkpoint` says why
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from client.model.experts import Experts
 from client.tasks.sample import Sample
-from client.training import grpo, sft
+from client.training import grpo, memory, sft
 from client.training.batch import LoadInputs, Performance
 from client.training.cohort import cohort_of
 from client.training.draw import Draw, PatientGradients, StepSum
@@ -30,6 +32,7 @@ from privacy.randomness import RandomSource
 Progress = Callable[[int, int], None]
 Keep = Callable[[StepState], None]
 DEFAULT = Performance()
+_LOG = logging.getLogger("fedpath.agent")
 
 
 def stage_gradients(draw: Draw, rewarded: grpo.Rewarded = lambda task, rewards: None) -> dict[str, Tensor]:
@@ -91,8 +94,24 @@ def clipped_sum(draw: Draw, gradients: PatientGradients = stage_gradients) -> Cl
     """The sum over the drawn patients of each one's gradient, clipped to the plan's norm over all
     parameters together.
 
-    Adding or removing one patient moves the sum by at most the clip norm.
+    Adding or removing one patient moves the sum by at most the clip norm. Where the device runs out of memory, the very
+    same draw is summed again with less at once: another draw would make what is drawn depend on who is in it. Raises
+    `torch.OutOfMemoryError` where the least at once is too much.
     """
+    performance = draw.performance
+    while True:
+        try:
+            return _summed(replace(draw, performance=performance), gradients)
+        except torch.OutOfMemoryError:
+            smaller = memory.next_smaller(performance)
+            if smaller is None:
+                raise
+        performance = smaller
+        _LOG.warning("the device is out of memory: this step is taken again with %s", performance)
+        torch.cuda.empty_cache()  # does nothing where there is no GPU
+
+
+def _summed(draw: Draw, gradients: PatientGradients) -> Clipped:
     clip_norm = draw.plan.mechanism.clip_norm
     total = clip_and_sum(
         {key: torch.zeros((0, *p.shape), device=p.device) for key, p in draw.parameters.items()}, clip_norm

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from client.model.adapters import remove
-from client.model.base import Base, folder_hash
+from client.model.base import Base
 from client.model.errors import BaseModelError, ExpertError
 from client.model.experts import attach
+from privacy.base_folder import folder_hash
 from privacy.experts import EXPERTS, ROUTER, ExpertForm, same_form
 from tests.model_cases import fresh
 

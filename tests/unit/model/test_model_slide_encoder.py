@@ -21,13 +21,14 @@ from transformers import (
     ViTModel,
 )
 
-from client.model.base import Base, folder_hash
+from client.model.base import Base
 from client.model.errors import BaseModelError
-from client.model.slide_encoder import FOLDER, SlideEncoder
+from client.model.slide_encoder import SlideEncoder
 from client.model.slide_features import SlideFeatures
 from client.slides.slide import open_slide
 from client.training import memory
 from client.training.round import train_round
+from privacy.base_folder import SLIDE_ENCODER, folder_hash
 from privacy.mechanism import Mechanism
 from privacy.randomness import SeededRandom
 from tests.aperio import picture, write_slide
@@ -64,24 +65,24 @@ def base(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """A base folder with an encoder of slides in it."""
     folder = write_tiny_base(tmp_path / "base")
     torch.manual_seed(5)
-    request.param(folder / FOLDER)
+    request.param(folder / SLIDE_ENCODER)
     return folder
 
 
 def test_a_feature_is_the_models_own(base: Path) -> None:
     """Catches pixels that the model's own processor would not make, and another output than its pooled one."""
     pictures = noise(3, 48)
-    encoder = SlideEncoder.load(base / FOLDER, "cpu", torch.float32)
+    encoder = SlideEncoder.load(base / SLIDE_ENCODER, "cpu", torch.float32)
     found = encoder.encode(pictures)
     assert found.shape == (3, encoder.width) == (3, 48)
     kind = (
         ViTModel
-        if "vit" in json.loads((base / FOLDER / "config.json").read_text())["model_type"]
+        if "vit" in json.loads((base / SLIDE_ENCODER / "config.json").read_text())["model_type"]
         else Dinov2Model
     )
-    processor = AutoImageProcessor.from_pretrained(base / FOLDER, backend="pil")
+    processor = AutoImageProcessor.from_pretrained(base / SLIDE_ENCODER, backend="pil")
     with torch.no_grad():
-        theirs = kind.from_pretrained(base / FOLDER).eval()(**processor(pictures, return_tensors="pt"))
+        theirs = kind.from_pretrained(base / SLIDE_ENCODER).eval()(**processor(pictures, return_tensors="pt"))
     torch.testing.assert_close(found, theirs.pooler_output, atol=1e-5, rtol=1e-5)
     assert encoder.encode([]).shape == (0, 48)
 
@@ -125,7 +126,7 @@ def test_a_slide_is_encoded_by_it_read_by_the_decoder_and_trains(base: Path, tmp
 def test_another_encoder_is_another_base(base: Path) -> None:
     """Catches hospitals that train together on features of two encoders."""
     before = folder_hash(base)
-    config = base / FOLDER / "config.json"
+    config = base / SLIDE_ENCODER / "config.json"
     config.write_text(config.read_text() + " ")
     assert folder_hash(base) != before
 
@@ -150,7 +151,7 @@ def cut(folder: Path) -> None:
 def test_what_is_no_encoder_is_refused(tmp_path: Path, spoil: Callable[[Path], None], words: str) -> None:
     """Catches a library's own exception, and features of layers that were drawn at random."""
     folder = write_tiny_base(tmp_path / "base")
-    spoil(folder / FOLDER)
+    spoil(folder / SLIDE_ENCODER)
     with pytest.raises(BaseModelError, match=words):
         Base.load(folder)
 

@@ -1,0 +1,102 @@
+"""`fedpath-consortium experts`: a committed round's experts, for hospitals or for peft, and where they come from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from server.cli_errors import told_plainly
+
+if TYPE_CHECKING:
+    from privacy.evaluation import Evaluation
+    from server.lineage import Version
+
+
+def experts(
+    home: Annotated[Path, typer.Argument(help="the consortium's home folder")],
+    campaign: Annotated[Path, typer.Argument(help="a campaign file: docs/campaign.md")],
+    folder: Annotated[
+        Path | None, typer.Argument(help="the folder to write, for `fedpath-hospital evaluate`")
+    ] = None,
+    point: Annotated[
+        str | None,
+        typer.Option(
+            help='"base", a stage (its end) or a number of rounds; without it, the last committed round'
+        ),
+    ] = None,
+    peft: Annotated[
+        Path | None,
+        typer.Option(help="a folder to write: each LoRA expert as an adapter that plain peft loads"),
+    ] = None,
+    base: Annotated[Path | None, typer.Option(help="the folder of the campaign's base, for --peft")] = None,
+    show: Annotated[
+        bool, typer.Option("--list", help="print each expert's versions, and what each came from")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Write the experts of a committed round to a folder, for hospitals to evaluate and use, or for peft; or list them."""
+    from server.campaign_file import load_campaign
+    from server.errors import HomeError
+    from server.home import Home
+    from server.lineage import ancestry, lineage, spent
+    from server.peft_adapters import write_adapters
+    from server.points import request_at
+    from server.runner import begun_point
+
+    with told_plainly():
+        if not (folder or peft or show):
+            raise HomeError("nothing to do: name a folder to write, or give --peft FOLDER or --list")
+        if peft is not None and base is None:
+            raise HomeError("--peft needs --base: the folder of the campaign's base, as hospitals have it")
+        store = Home.open(home).store()
+        asked = load_campaign(campaign)
+        where = begun_point(store, asked, point)
+        request = request_at(asked, where, store.states(asked.name, where.round))
+        states = {name: store.state(digest) for name, digest in request.experts_hash.items()}
+        versions = [version for version in lineage(store, asked.name) if version.round <= where.round]
+        if folder is not None:
+            _for_hospitals(folder, request, states)
+        left_out = {}
+        if peft is not None and base is not None:
+            lines = {name: ancestry(versions, name, where.round) for name in states}
+            paid = spent(store, asked.name, where.round)
+            left_out = write_adapters(peft, base, asked.name, request, states, lines, paid)
+    about = {"campaign": asked.name, "point": where.name, "round": where.round}
+    if as_json:
+        listed = {"versions": [version.to_dict() for version in versions]} if show else {}
+        typer.echo(
+            json.dumps({**about, "experts": dict(request.experts_hash), "left_out": left_out, **listed})
+        )
+        return
+    if show:
+        Console().print(_table(versions))
+    for place in (folder, peft):
+        if place is not None:
+            typer.echo(f"wrote the experts of {asked.name} after {where.name} to {place}")
+    for name, what in left_out.items():
+        typer.echo(f"not in peft's form, being no LoRA: {name}: {', '.join(what)}")
+
+
+def _for_hospitals(folder: Path, request: Evaluation, states: dict[str, bytes]) -> None:
+    from privacy.expert_folder import INDEX, write_experts
+    from server.errors import HomeError
+
+    if folder.exists() and not folder.is_dir():
+        raise HomeError(f"{folder} is a file: name a new folder")
+    if (folder / INDEX).exists() or not folder.exists() or not any(folder.iterdir()):
+        write_experts(folder, request, states)
+    else:
+        raise HomeError(f"{folder} holds other things: name a new folder")
+
+
+def _table(versions: list[Version]) -> Table:
+    table = Table("expert", "round", "stage", "state", "trained from", "on")
+    for v in versions:
+        on = ", ".join(f"{name} {state[:12]}" for name, state in v.on.items())
+        table.add_row(v.expert, str(v.round), v.stage, v.state[:12], (v.parent or "the start")[:12], on)
+    return table
