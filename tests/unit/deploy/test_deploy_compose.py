@@ -37,6 +37,31 @@ def test_the_gpu_file_adds_devices_and_shared_memory_alone() -> None:
     }
 
 
+def test_the_postgresql_file_adds_a_database_without_a_network_alone() -> None:
+    """Catches a database that can be reached from elsewhere, whose password stands in the environment, or that may do more than
+    keep its files; and an override that changes anything else of the stack.
+    """
+    document = read("coordinator.postgresql.yaml")
+    assert list(schema().iter_errors(document)) == []
+    services = document["services"]
+    assert {name: set(body) for name, body in services.items() if name != "database"} == {
+        "superlink": {"depends_on", "volumes"},
+        "campaign": {"depends_on", "volumes"},
+    }
+    socket = "${FEDPATH_DATABASE}/socket"
+    assert all(services[name]["volumes"] == [f"{socket}:{socket}:ro"] for name in ("superlink", "campaign"))
+    database = services["database"]
+    assert (database["network_mode"], database["read_only"], database["cap_drop"]) == ("none", True, ["ALL"])
+    assert database["security_opt"] == ["no-new-privileges:true"]
+    assert "ports" not in database
+    assert "listen_addresses=" in database["command"]
+    assert database["user"].split(":")[0] not in ("0", "10001", "10002")
+    assert database["pull_policy"] == "never"
+    assert [name for name in database["environment"] if "PASSWORD" in name] == ["POSTGRES_PASSWORD_FILE"]
+    assert all("size=" in mount for mount in database["tmpfs"])
+    assert {"healthcheck", "pids_limit", "mem_limit", "restart", "stop_grace_period"} <= set(database)
+
+
 def test_the_image_has_the_projects_version() -> None:
     """Catches a release whose stacks go on with the image before it."""
     version = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
