@@ -483,13 +483,13 @@ class Agent:
         self._ledger.withdrawn(len(withdrawn))
 
     def _evaluate(self, parts: Parts) -> bytes:
-        asked = Evaluation.from_bytes(part(parts, "request"))
-        if asked.base_hash != self._base.hash:
-            raise Refused(Refusal.BASE_MISMATCH, f"the request is for base {asked.base_hash}")
         with self._working(Phase.EVALUATING):
             self._follow_policy()
             if not self._policy.public_data:
                 raise Refused(Refusal.NOT_OFFERED, "metrics of private data never leave")
+            asked = Evaluation.from_bytes(part(parts, "request"))
+            if asked.base_hash != self._base.hash:
+                raise Refused(Refusal.BASE_MISMATCH, f"the request is for base {asked.base_hash}")
             self._leave_out_withdrawn()
             try:
                 self._gate.check_pause()

@@ -171,7 +171,7 @@ def test_the_command_asks_once_and_prints_what_is_kept(
     refused = command("evaluate", here.home.folder, file)
     assert refused.exit_code == 1
     assert "fedpath-consortium start" in refused.output
-    monkeypatch.setattr("server.loopback.accepts", lambda port: True)
+    monkeypatch.setattr("server.reach.require_superlink", lambda home: None)
     monkeypatch.setattr(superlink, "flower", lambda home: Flower())
     first = command("evaluate", here.home.folder, file, "--point", "1", "--json")
     assert first.exit_code == 0, first.output
