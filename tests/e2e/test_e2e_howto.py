@@ -40,6 +40,6 @@ def test_every_command_of_the_page_does_what_it_says(running: Running) -> None:
         "base",
         "sft",
         "grpo",
-        "1",
+        "round-1",
     }
     assert (running.federation.folder / "summer-experts").is_dir()
