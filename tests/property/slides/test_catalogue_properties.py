@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import unicodedata
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from client.pseudonyms import Pseudonyms
@@ -48,7 +49,7 @@ def do(slides: Path, deed: str, one: Path, other: Path, shade: int) -> None:
     elif deed == "cut":
         data = one.read_bytes()
         one.write_bytes(data[: len(data) * shade // 3])
-    elif one.resolve() != other.resolve():
+    elif os.path.realpath(one) != os.path.realpath(other):  # which bears a link to itself
         other.unlink(missing_ok=True)
         shutil.copy(one, other) if deed == "copy" else one.rename(other)
 
@@ -61,6 +62,7 @@ def now(index: SlideIndex) -> tuple[object, ...]:
 
 @settings(max_examples=15, deadline=None)
 @given(deeds=DEEDS)
+@example(deeds=[("write", "a.svs", "a.svs", 0), ("link", "b.svs", "b.svs", 1), ("copy", "a.svs", "b.svs", 0)])
 def test_a_catalogue_that_was_carried_along_is_one_made_anew(deeds: list[tuple[str, str, str, int]]) -> None:
     """Catches a change that no stamp shows, a copy that is remembered after its twin went, a reason that outlives the
     fault, and a slide that is served after it was replaced.
