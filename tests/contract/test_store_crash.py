@@ -139,9 +139,7 @@ def test_the_table_has_every_write(new: Callable[[], Place], run: Run) -> None:
     assert set(told(said, "at")) >= POINTS, POINTS - set(told(said, "at"))
 
 
-@pytest.mark.parametrize(
-    "part", [0, 1, *(pytest.param(n, marks=pytest.mark.nightly) for n in range(2, PARTS))]
-)
+@pytest.mark.parametrize("part", [0, *(pytest.param(n, marks=pytest.mark.nightly) for n in range(1, PARTS))])
 def test_killed_at_every_point_between_two_writes(new: Callable[[], Place], run: Run, part: int) -> None:
     """Catches a round, evaluation, enrolment or revocation that is half there, lost, or there twice.
 
