@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from privacy.ledger.store import Ledger
 from privacy.receipt import ACCEPTED, Receipt
 from tests.privacy_cases import CODE, POLICY, round_of
 
+Say = Callable[[str], None]
 EXPERTS = ("scale/roi", "scale/wsi")
 
 
@@ -106,8 +108,8 @@ def _kind(row: Any) -> str:
     return str(row["kind"] if isinstance(row, dict) else row[1])
 
 
-def run(folder: Path, place: Path | str, last: int) -> list[str]:
-    """One life in a process of its own; what it said until it ended or was killed."""
+def run(act: Callable[[Say], None], last: int, points: Callable[[int, Say], object]) -> list[str]:
+    """One life, `act`, in a process of its own; what it said until it ended or was killed at the `last` of its points."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -116,9 +118,9 @@ def run(folder: Path, place: Path | str, last: int) -> list[str]:
         def say(line: str) -> None:
             os.write(writer, line.encode() + b"\n")
 
-        Points(last, say)
+        points(last, say)
         try:
-            life(folder, place, say)
+            act(say)
             say("lived")
         except Exception as error:
             say(f"failed {error!r}")
@@ -135,8 +137,9 @@ def main() -> None:
     accounting.epsilon([round_of(1).event()], POLICY.delta)  # known to every life, as an agent knows it
     for line in sys.stdin:
         asked = json.loads(line)
-        place = asked["url"] or Path(asked["folder"]) / "ledger.db"
-        print(json.dumps(run(Path(asked["folder"]), place, asked["last"])), flush=True)
+        folder = Path(asked["folder"])
+        act = partial(life, folder, asked["url"] or folder / "ledger.db")
+        print(json.dumps(run(act, asked["last"], Points)), flush=True)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ has done. It kills itself, SIGKILL, at the n-th point between two writes (`crash
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from privacy import keys
 from server.home import Home
 from server.records import Hospital, Row
 from strategies.intake import Verdict
-from tests.contract.crash_child import Points
+from tests.contract.crash_child import Points, run
 from tests.federation.simulator import initial
 from tests.store_cases import CAMPAIGN, TRAINED, opened
 
@@ -83,35 +83,11 @@ class StorePoints(Points):
                 self._pass(f"{when} CREATE {words[2]}")
 
 
-def run(folder: Path, last: int) -> list[str]:
-    """One life in a process of its own; what it said until it ended or was killed."""
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-
-        def say(line: str) -> None:
-            os.write(writer, line.encode() + b"\n")
-
-        StorePoints(last, say)
-        try:
-            life(folder, say)
-            say("lived")
-        except Exception as error:
-            say(f"failed {error!r}")
-        os._exit(0)
-    os.close(writer)
-    with os.fdopen(reader) as file:
-        said = file.read().splitlines()
-    os.waitpid(child, 0)
-    return said
-
-
 def main() -> None:
     """Serve requests, one JSON object a line: folder, last."""
     for line in sys.stdin:
         asked = json.loads(line)
-        print(json.dumps(run(Path(asked["folder"]), asked["last"])), flush=True)
+        print(json.dumps(run(partial(life, Path(asked["folder"])), asked["last"], StorePoints)), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +11,7 @@ import pytest
 
 from privacy import accounting, keys
 from privacy.ledger.entries import Kind
+from tests.contract.nursery import nursery
 from tests.contract.postgresql import Server
 from tests.privacy_cases import CODE, PLAN, POLICY, Hospital, hospital, round_of
 
@@ -46,30 +44,8 @@ POINTS = {
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
     """Ask the nursery for one life that ends at a point (0: at none); what it said."""
-    nursery = subprocess.Popen(
-        [sys.executable, "-m", "tests.contract.crash_child"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert nursery.stdin is not None
-    assert nursery.stdout is not None
-
-    def ask(home: Hospital, last: int) -> list[str]:
-        assert nursery.stdin is not None
-        assert nursery.stdout is not None
-        print(
-            json.dumps({"folder": str(home.folder), "url": home.url, "last": last}),
-            file=nursery.stdin,
-            flush=True,
-        )
-        said: list[str] = json.loads(nursery.stdout.readline())
-        return said
-
-    yield ask
-    nursery.stdin.close()
-    nursery.stdout.close()
-    nursery.wait()
+    with nursery("tests.contract.crash_child") as ask:
+        yield lambda home, last: ask({"folder": str(home.folder), "url": home.url, "last": last})
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,13 +10,14 @@ import pytest
 
 from server.home import Home
 from server.status import status
+from tests.contract.nursery import nursery
 from tests.contract.postgresql import Server
 from tests.contract.store_places import Make
 from tests.federation.simulator import initial
 from tests.store_cases import CAMPAIGN, Place, commit, fresh
 
 Run = Callable[[Place, int], list[str]]
-PARTS = 6  # of the table, so that no test is long; two of them in every run
+PARTS = 6  # of the table, so that no test is long; one of them in every run
 
 POINTS = {
     *(
@@ -61,27 +59,8 @@ POINTS = {
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
     """Ask the nursery for one life that ends at a point (0: at none); what it said."""
-    nursery = subprocess.Popen(
-        [sys.executable, "-m", "tests.contract.store_crash_child"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert nursery.stdin is not None
-    assert nursery.stdout is not None
-
-    def ask(place: Place, last: int) -> list[str]:
-        assert nursery.stdin is not None
-        assert nursery.stdout is not None
-        asked = {"folder": str(place.folder / "home"), "last": last}
-        print(json.dumps(asked), file=nursery.stdin, flush=True)
-        said: list[str] = json.loads(nursery.stdout.readline())
-        return said
-
-    yield ask
-    nursery.stdin.close()
-    nursery.stdout.close()
-    nursery.wait()
+    with nursery("tests.contract.store_crash_child") as ask:
+        yield lambda place, last: ask({"folder": str(place.folder / "home"), "last": last})
 
 
 @pytest.fixture
