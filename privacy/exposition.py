@@ -12,7 +12,6 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
-SUFFIX = ".prom"  # what node_exporter's textfile collector reads; a part that is being written has another
 _MODE = 0o640  # in a folder of 0700: whoever may enter that may read it
 
 

@@ -13,11 +13,10 @@ from pathlib import Path
 import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError
 
+from privacy.ledger import postgresql
+from privacy.ledger.postgresql import CONNECT_SECONDS, DRIVER, WAIT_SECONDS
 from server.errors import StoreError
 
-_DRIVER = "postgresql+psycopg"
-_WAIT_SECONDS = 60
-_CONNECT_SECONDS = 10
 _LOCK = 0x636F6E736F727469  # "consorti": one writer at a time in each PostgreSQL database
 
 
@@ -28,7 +27,7 @@ def open_engine(place: Path | str, *, lasting: bool) -> sql.Engine:
     """
     if isinstance(place, Path):
         return _sqlite(place, "FULL" if lasting else "NORMAL")
-    return _postgresql(read_url(place), "on" if lasting else "off")
+    return _postgresql(read_url(place), lasting=lasting)
 
 
 def named(place: Path | str) -> str:
@@ -42,17 +41,17 @@ def read_url(text: str) -> sql.URL:
         url = sql.make_url(text)
     except ArgumentError:
         raise StoreError("the database's URL can't be read: write postgresql://user@host/db") from None
-    if url.drivername not in ("postgresql", _DRIVER):
+    if url.drivername not in ("postgresql", DRIVER):
         raise StoreError(
             f"a store can't be kept in {url.drivername!r}: write postgresql://user@host/db, or leave the key "
             "out for a file in the home"
         )
-    if url.password is not None or {"password", "sslpassword"} & set(url.query):
+    if postgresql.has_password(url):
         raise StoreError(
             "the database's URL holds a password: take it out, and put it into keys/database.pgpass, mode 0600 "
             "(docs/store.md)"
         )
-    return url.set(drivername=_DRIVER)
+    return url.set(drivername=DRIVER)
 
 
 def _sqlite(path: Path, synchronous: str) -> sql.Engine:
@@ -68,7 +67,7 @@ def _sqlite(path: Path, synchronous: str) -> sql.Engine:
         connection.isolation_level = None  # type: ignore[attr-defined]  # we begin transactions ourselves
         cursor = connection.cursor()
         for pragma in (
-            f"busy_timeout={_WAIT_SECONDS * 1000}",
+            f"busy_timeout={WAIT_SECONDS * 1000}",
             "journal_mode=WAL",
             f"synchronous={synchronous}",
             "foreign_keys=ON",
@@ -84,12 +83,9 @@ def _sqlite(path: Path, synchronous: str) -> sql.Engine:
     return engine
 
 
-def _postgresql(url: sql.URL, synchronous: str) -> sql.Engine:
+def _postgresql(url: sql.URL, *, lasting: bool) -> sql.Engine:
     def on_begin(connection: sql.Connection) -> None:
-        connection.exec_driver_sql(f"SET LOCAL synchronous_commit TO {synchronous}")
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout TO '{_WAIT_SECONDS}s'")
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-        if connection.exec_driver_sql("SHOW fsync").scalar() != "on":
+        if not postgresql.begin(connection, _LOCK, lasting=lasting):
             raise StoreError(
                 "this PostgreSQL server runs with fsync off, and would lose what was committed: turn it on"
             )
@@ -99,7 +95,7 @@ def _postgresql(url: sql.URL, synchronous: str) -> sql.Engine:
         pool_pre_ping=True,
         isolation_level="READ COMMITTED",
         hide_parameters=True,
-        connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "fedpath consortium"},
+        connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "fedpath consortium"},
     )
     sql.event.listen(engine, "begin", on_begin)
     return engine

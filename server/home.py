@@ -25,11 +25,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
-from urllib.parse import quote
 
 from privacy import keys
 from privacy.errors import KeyFileError
 from privacy.keys import PrivateKey
+from privacy.ledger.postgresql import with_password_file
 from server.aside import Aside
 from server.blobs import Blobs
 from server.database import Database, Patience
@@ -178,16 +178,14 @@ class Home:
 def store_place(folder: Path, url: str | None) -> Path | str:
     """The home's file, or the URL with the home's password file (`keys/database.pgpass`) where there is one.
 
-    Raises `HomeError` where others may read that file: PostgreSQL's client would pass over it in silence.
+    Raises `HomeError` where others may read that file.
     """
     if url is None:
         return folder / "consortium.db"
-    password = folder / "keys" / "database.pgpass"
-    if not password.exists():
-        return url
-    if password.stat().st_mode & 0o077:
-        raise HomeError(f"{password}: others can read it: run `chmod 600 {password}`")
-    return f"{url}{'&' if '?' in url else '?'}passfile={quote(str(password), safe='/')}"
+    try:
+        return with_password_file(url, folder / "keys" / "database.pgpass")
+    except PermissionError as error:
+        raise HomeError(str(error)) from None
 
 
 def _check_url(url: object) -> None:

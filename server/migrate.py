@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import sqlalchemy as sql
 
+from privacy.errors import LedgerError
+from privacy.ledger.upgrade import upgrade
 from server.errors import StoreError
 from server.tables import metadata
 
@@ -31,20 +33,7 @@ def prepare(connection: sql.Connection) -> None:
         raise StoreError(
             f"the database holds other things ({odd or 'half a store'}): name one that is the consortium's own"
         )
-    _upgrade(connection, found)
-
-
-def _upgrade(connection: sql.Connection, found: str | None) -> None:
-    from alembic import command  # only here: it takes time to import, and a store is seldom upgraded
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
-
-    config = Config(attributes={"connection": connection, "version_table": _TABLE})
-    config.set_main_option("script_location", "server:migrations")
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if found is not None and found not in known:
-        raise StoreError(
-            f"the store is of version {found}, and this fedpath knows versions up to {HEAD}: a newer fedpath "
-            "wrote it; update this one"
-        )
-    command.upgrade(config, HEAD)
+    try:
+        upgrade(connection, "server:migrations", found, HEAD, "store", _TABLE)
+    except LedgerError as error:
+        raise StoreError(str(error)) from error

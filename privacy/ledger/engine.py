@@ -14,10 +14,9 @@ import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError
 
 from privacy.errors import LedgerError
+from privacy.ledger import postgresql
+from privacy.ledger.postgresql import CONNECT_SECONDS, DRIVER, WAIT_SECONDS
 
-POSTGRESQL = "postgresql+psycopg"
-_WAIT_SECONDS = 60
-_CONNECT_SECONDS = 10
 _LOCK = 0x66656470617468  # "fedpath": one writer at a time in each PostgreSQL database
 
 
@@ -65,7 +64,7 @@ def _sqlite_url(path: Path, read_only: bool) -> sql.URL:
 def _on_connect(connection: sql.PoolProxiedConnection, record: object) -> None:
     connection.isolation_level = None  # type: ignore[attr-defined]  # we begin transactions ourselves
     cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout={_WAIT_SECONDS * 1000}")
+    cursor.execute(f"PRAGMA busy_timeout={WAIT_SECONDS * 1000}")
     cursor.execute("PRAGMA journal_mode=WAL")
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
@@ -88,12 +87,12 @@ def _postgresql(place: str, read_only: bool) -> sql.Engine:
         url = sql.make_url(place)
     except ArgumentError:
         raise LedgerError("the ledger's URL can't be read: write postgresql+psycopg://user@host/db") from None
-    if url.drivername != POSTGRESQL:
+    if url.drivername != DRIVER:
         raise LedgerError(
-            f"a ledger can't be kept in {url.drivername!r}: write {POSTGRESQL}://user@host/db, or leave the key "
+            f"a ledger can't be kept in {url.drivername!r}: write {DRIVER}://user@host/db, or leave the key "
             "out for a file in the home"
         )
-    if url.password is not None or {"password", "sslpassword"} & set(url.query):
+    if postgresql.has_password(url):
         raise LedgerError(
             "the ledger's URL holds a password: take it out, and put it into keys/ledger.pgpass, mode 0600 "
             "(docs/ledger.md)"
@@ -104,7 +103,7 @@ def _postgresql(place: str, read_only: bool) -> sql.Engine:
         poolclass=sql.NullPool,
         isolation_level=level,
         hide_parameters=True,
-        connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": "fedpath ledger"},
+        connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "fedpath ledger"},
     )
     if read_only:
         return engine.execution_options(postgresql_readonly=True)
@@ -113,10 +112,7 @@ def _postgresql(place: str, read_only: bool) -> sql.Engine:
 
 
 def _on_begin_postgresql(connection: sql.Connection) -> None:
-    connection.exec_driver_sql("SET LOCAL synchronous_commit TO on")
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout TO '{_WAIT_SECONDS}s'")
-    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
-    if connection.exec_driver_sql("SHOW fsync").scalar() != "on":
+    if not postgresql.begin(connection, _LOCK, lasting=True):
         raise LedgerError(
             "this PostgreSQL server runs with fsync off, and would lose what was spent: turn it on"
         )

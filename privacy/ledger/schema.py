@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlalchemy as sql
 
 from privacy.errors import LedgerError
+from privacy.ledger.upgrade import LEDGER_VERSIONS, upgrade
 
 HEAD = "0001"  # the newest version, as this fedpath writes it
 
@@ -42,7 +43,7 @@ outbox = sql.Table(
     sql.Column("expert", sql.String, primary_key=True),
     sql.Column("data", _Bytes, nullable=False),
 )
-_version = sql.table("alembic_version", sql.column("version_num", sql.String))
+_version = sql.table(LEDGER_VERSIONS, sql.column("version_num", sql.String))
 
 
 def prepare(connection: sql.Connection, *, read_only: bool) -> None:
@@ -59,13 +60,13 @@ def prepare(connection: sql.Connection, *, read_only: bool) -> None:
             f"the ledger is of version {found or 'none'}, and this fedpath reads version {HEAD}: open it once "
             "where it may be written, or use the fedpath that wrote it"
         )
-    _upgrade(connection, found)
+    upgrade(connection, "privacy.ledger:migrations", found, HEAD, "ledger")
 
 
 def _found(connection: sql.Connection) -> str | None:
     """The database's version; None where there is nothing at all."""
     there = set(sql.inspect(connection).get_table_names())
-    if "alembic_version" in there:
+    if LEDGER_VERSIONS in there:
         return connection.scalar(sql.select(_version.c.version_num))
     if there & set(_tables.tables):
         raise LedgerError(
@@ -73,19 +74,3 @@ def _found(connection: sql.Connection) -> str | None:
             "policy for the new one leave out what it spent"
         )
     return None
-
-
-def _upgrade(connection: sql.Connection, found: str | None) -> None:
-    from alembic import command  # only here: it takes time to import, and a ledger is seldom upgraded
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
-
-    config = Config(attributes={"connection": connection})
-    config.set_main_option("script_location", "privacy.ledger:migrations")
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if found is not None and found not in known:
-        raise LedgerError(
-            f"the ledger is of version {found}, and this fedpath knows versions up to {HEAD}: a newer fedpath "
-            "wrote it; update this one"
-        )
-    command.upgrade(config, HEAD)

@@ -1,0 +1,39 @@
+"""What a hospital's ledger and the consortium's store ask of a PostgreSQL database that holds one of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+import sqlalchemy as sql
+
+DRIVER = "postgresql+psycopg"
+WAIT_SECONDS = 60
+CONNECT_SECONDS = 10
+
+
+def has_password(url: sql.URL) -> bool:
+    """Whether a password stands in the URL, where errors and files would show it."""
+    return url.password is not None or bool({"password", "sslpassword"} & set(url.query))
+
+
+def with_password_file(url: str, password: Path) -> str:
+    """The URL with the password file, where there is one.
+
+    Raises `PermissionError` where others may read that file: PostgreSQL's client would pass over it in silence.
+    """
+    if not password.exists():
+        return url
+    if password.stat().st_mode & 0o077:
+        raise PermissionError(f"{password}: others can read it: run `chmod 600 {password}`")
+    return f"{url}{'&' if '?' in url else '?'}passfile={quote(str(password), safe='/')}"
+
+
+def begin(connection: sql.Connection, lock: int, *, lasting: bool) -> bool:
+    """Begin a transaction that waits for all others that name the same `lock`, so that it reads all that they wrote, and that
+    survives a power cut where it is `lasting`, whatever the server's default; whether the server keeps anything safe at all.
+    """
+    connection.exec_driver_sql(f"SET LOCAL synchronous_commit TO {'on' if lasting else 'off'}")
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout TO '{WAIT_SECONDS}s'")
+    connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({lock})")
+    return connection.exec_driver_sql("SHOW fsync").scalar() == "on"
