@@ -144,7 +144,7 @@ def test_a_file_that_another_process_locks_for_long_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Catches a campaign that a backup of its file ends."""
-    monkeypatch.setattr(engine, "_WAIT_SECONDS", 0)
+    monkeypatch.setattr(engine, "WAIT_SECONDS", 0)
     here = world(tmp_path, "north", "south")
     other = sqlite3.connect(here.home.folder / "consortium.db", isolation_level=None)
     in_round(here.hospitals["south"], 1, lambda: other.execute("BEGIN IMMEDIATE"))

@@ -117,7 +117,7 @@ def test_a_fault_of_the_machine_loses_nothing_and_never_undercounts(
     """Catches a release without a charge, a second charge for work that only has to be written down, words about the
     fault that leave, and a fault after which the agent answers no more.
     """
-    monkeypatch.setattr(engine, "_WAIT_SECONDS", 1)
+    monkeypatch.setattr(engine, "WAIT_SECONDS", 1)
     place = house()
     agent = place.agent(Fixed(5))
     request = place.request(place.plan())
