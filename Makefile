@@ -12,18 +12,24 @@ export OMP_WAIT_POLICY := PASSIVE
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: demo test nightly lint study study-attacks study-trust study-real bench base lock audit sbom clean
+.PHONY: demo test nightly lint chromium study study-attacks study-trust study-real bench base lock audit sbom clean
 
 demo: $(READY)
 	$(BIN)/python -m demo
 
 # First what needs a core, a file each; then whole federations, which wait much, two at a time.
-test: lint
+test: lint chromium
 	$(BIN)/python -m pytest -m "not nightly and not e2e" -n logical --maxprocesses 4 --dist loadfile
 	$(BIN)/python -m pytest -m "e2e and not nightly" -n 2 --dist loadgroup
 
 nightly: test
 	$(BIN)/python -m pytest -m nightly
+
+# Pages are tested in a browser.  Where there is none and none can be had, those tests say so and are skipped.
+chromium:
+	@command -v chromium chromium-browser google-chrome >/dev/null || test -n "$$FEDPATH_CHROMIUM" || \
+	{ $$(test "$$(id -u)" = 0 || echo sudo -n) sh -c 'apt-get update && apt-get install --yes --no-install-recommends chromium' \
+	>/dev/null 2>&1 || echo "no Chromium here: tests of pages in a browser are skipped" >&2; }
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from playwright.sync_api import Browser, Page
 
+from tests.browser import DESKTOP, chromium
 from tests.tiny_base import write_tiny_base
 
 torch.set_num_threads(1)
@@ -37,3 +39,22 @@ def shared_slides() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real slides here ({folder}); set FEDPATH_SHARED to the folder that holds `slides`")
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """One Chromium for all tests of a process; skips where the machine has none."""
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture
+def browser_page(browser: Browser) -> Iterator[Page]:
+    """A page of a fresh profile, at desktop width. Fails the test when a script of the page fails."""
+    width, height = DESKTOP
+    context = browser.new_context(viewport={"width": width, "height": height}, ignore_https_errors=True)
+    page, failures = context.new_page(), []
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    yield page
+    context.close()
+    assert not failures, failures
