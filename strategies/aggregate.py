@@ -23,7 +23,7 @@ from strategies import shrink
 from strategies.drift import Drift, DriftSums, drift
 from strategies.errors import AggregationError, RecipeError
 from strategies.gathered import Change, Columns, Gathered, State
-from strategies.noise import delta_noise, noise_norm
+from strategies.noise import delta_noise, lengths
 from strategies.optimiser import Memory, Optimiser
 from strategies.rules import Mean, Median, MultiKrum, NormBound, Rule, TrimmedMean, Weights
 from strategies.weighting import EQUAL, WEIGHTINGS, Weighting
@@ -140,7 +140,7 @@ def aggregate(gathered: Gathered, recipe: Recipe, plan: Plan, memory: Memory | N
         for rows in gathered.shared():
             sums.add(rows)
         return Aggregate(gathered.start, memory, report({}, too_few=True))
-    weights = rule.weigh(gathered, np.array([noise_norm(plan, size) for size in sizes]))
+    weights = rule.weigh(gathered, lengths(plan, sizes))
     state: dict[str, NDArray[np.float32]] = {}
     remembered: dict[str, NDArray[np.float32]] = {}
     # One piece of memory is had sooner than hundreds.

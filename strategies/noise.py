@@ -10,6 +10,7 @@ signals are alike and the noise goes with t.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,6 +19,7 @@ import numpy as np
 from privacy.plan import Plan
 from privacy.randomness import SeededRandom
 from strategies.errors import AggregationError
+from strategies.gathered import Values
 
 _BETA1, _BETA2 = 0.9, 0.999  # privacy.descent's Adam
 _DRAWN, _MOST_STEPS = (
@@ -29,6 +31,9 @@ _WHOLE = 1e-6  # how far sigma * C / (q * stated) may be from a whole number of 
 _MOST_PATIENTS = 10**12  # privacy.policy's
 _DEVIATIONS = 6.0
 _FLOOR = 0.75  # of the norm of noise alone
+_LEAST_BELOW = (
+    1e-3  # of the steady norm's square: a delta as long as that has a gradient some thirty times its noise
+)
 
 
 @dataclass(frozen=True)
@@ -61,9 +66,32 @@ def least_norm(plan: Plan, size: int) -> float:
     return math.sqrt(noise.variance * size * max(_FLOOR**2 - _DEVIATIONS * spread, 0.0))
 
 
-def noise_norm(plan: Plan, size: int) -> float:
-    """The expected root of the squared norm of a delta of `size` coordinates that is noise alone."""
-    return math.sqrt(delta_noise(plan).variance * size)
+@dataclass(frozen=True)
+class Lengths:
+    """L2 norms of honest deltas, of one a release: of `noise` alone, and of the same way gone at every step (`steady`)."""
+
+    noise: Values
+    steady: Values
+
+
+def lengths(plan: Plan, sizes: Sequence[int]) -> Lengths:
+    """Of deltas of so many coordinates each. A steady gradient moves each by the learning rate a step, whatever its size."""
+    roots = np.sqrt(np.array(sizes, np.float64))
+    noise, steady = math.sqrt(delta_noise(plan).variance), plan.learning_rate * plan.mechanism.steps
+    return Lengths(noise * roots, steady * roots)
+
+
+def gradient_power(squared_norms: Values, variances: Values, of: Lengths) -> float:
+    """The mean square of a coordinate of the hospitals' gradients, in the unit of the stated noise variances: the median of
+    what each delta's length tells of it, rounded so that no machine's last bits show in what is aggregated.
+
+    With t^2 the stated variance, s^2 the gradient's and n the delta's norm, n^2 = (t^2 noise^2 + s^2 steady^2) / (t^2 + s^2),
+    as Adam divides by the root of t^2 + s^2. One step tells nothing, being of one length always: 0 then. A lower bound
+    where gradients turn from step to step.
+    """
+    above = np.maximum(squared_norms - of.noise**2, 0.0)
+    below = np.maximum(of.steady**2 - squared_norms, _LEAST_BELOW * of.steady**2)
+    return _rounded(float(np.median(above / below * variances)))
 
 
 def check_stated(noise_variance: float, plan: Plan, patients: int | None) -> None:

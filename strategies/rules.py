@@ -25,7 +25,8 @@ from typing import Protocol
 import numpy as np
 
 from strategies.gathered import Change, Gathered, Rows, Values, squared_norms
-from strategies.weighting import Weighting
+from strategies.noise import Lengths, gradient_power
+from strategies.weighting import NOISE_TEMPERED, Weighting
 
 _TOGETHER = 8  # hospitals
 
@@ -71,10 +72,8 @@ class Rule(Protocol):
         """Whether it takes releases of a lower rank."""
         ...
 
-    def weigh(self, gathered: Gathered, noise_norms: Values) -> Weights:
-        """Weights of `least` releases or more; `noise_norms` are those of honest changes that are noise alone, of as many
-        values as each release has.
-        """
+    def weigh(self, gathered: Gathered, lengths: Lengths) -> Weights:
+        """Weights of `least` releases or more; `lengths` are those of honest changes of as many values as each release has."""
         ...
 
     def combine(self, rows: Rows, weights: Weights, out: Change) -> None:
@@ -90,9 +89,13 @@ class Mean:
     least = 1
     by_columns = True
 
-    def weigh(self, gathered: Gathered, noise_norms: Values) -> Weights:
+    def weigh(self, gathered: Gathered, lengths: Lengths) -> Weights:
         """As the weighting says."""
-        each = np.array([self.weighting.of(release) for release in gathered.releases])
+        power = 0.0
+        if self.weighting.kind == NOISE_TEMPERED:
+            stated = np.array([release.noise_variance for release in gathered.releases])
+            power = gradient_power(squared_norms(gathered), stated, lengths)
+        each = np.array([self.weighting.of(release, power) for release in gathered.releases])
         return Weights(each, each)
 
     def combine(self, rows: Rows, weights: Weights, out: Change) -> None:
@@ -113,11 +116,11 @@ class NormBound:
     least = 1
     by_columns = True
 
-    def weigh(self, gathered: Gathered, noise_norms: Values) -> Weights:
+    def weigh(self, gathered: Gathered, lengths: Lengths) -> Weights:
         """The weighting's, times how much each change is shortened."""
-        weights = Mean(self.weighting).weigh(gathered, noise_norms)
+        weights = Mean(self.weighting).weigh(gathered, lengths)
         norms = np.sqrt(squared_norms(gathered))
-        return Weights(weights.each * (noise_norms / np.maximum(norms, noise_norms)), weights.counted)
+        return Weights(weights.each * (lengths.noise / np.maximum(norms, lengths.noise)), weights.counted)
 
     def combine(self, rows: Rows, weights: Weights, out: Change) -> None:
         """The weighted mean."""
@@ -131,7 +134,7 @@ class Median:
     least = 1
     by_columns = True
 
-    def weigh(self, gathered: Gathered, noise_norms: Values) -> Weights:
+    def weigh(self, gathered: Gathered, lengths: Lengths) -> Weights:
         """Equal."""
         return _equal(gathered)
 
@@ -156,7 +159,7 @@ class TrimmedMean:
         """One is left."""
         return 2 * self.hostile + 1
 
-    def weigh(self, gathered: Gathered, noise_norms: Values) -> Weights:
+    def weigh(self, gathered: Gathered, lengths: Lengths) -> Weights:
         """Equal."""
         return _equal(gathered)
 
@@ -184,7 +187,7 @@ class MultiKrum:
         """As the theorem needs."""
         return 2 * self.hostile + 3
 
-    def weigh(self, gathered: Gathered, noise_norms: Values) -> Weights:
+    def weigh(self, gathered: Gathered, lengths: Lengths) -> Weights:
         """1 for the chosen, 0 for the others; of equals the first by name."""
         kept = len(gathered.releases) - self.hostile - 2
         distances = np.sort(squared_distances(gathered), axis=1)[:, 1 : kept + 1]  # without one's own

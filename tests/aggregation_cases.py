@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from privacy.ranks import is_b
 from strategies import shrink
 from strategies.aggregate import MEDIAN, MULTI_KRUM, NORM_BOUND, TRIMMED_MEAN, Recipe
-from strategies.noise import delta_noise, noise_norm
+from strategies.noise import delta_noise, lengths
 from strategies.optimiser import ADAM, MOMENTUM, YOGI, Optimiser
-from strategies.weighting import DECLARED, NOISE_AWARE, NOISE_MATCHED, Weighting
+from strategies.weighting import DECLARED, NOISE_AWARE, NOISE_MATCHED, NOISE_TEMPERED, Weighting
 from tests.privacy_cases import PLAN as ANY_PLAN
 
 PLAN = replace(ANY_PLAN, learning_rate=0.01)
@@ -123,10 +123,21 @@ def _shortened(changes: Changes) -> Changes:
     found = []
     for change in changes:
         flat = _flat(change)
-        kept = min(1.0, noise_norm(PLAN, flat.size) / float(np.linalg.norm(flat)))
+        kept = min(1.0, float(lengths(PLAN, [flat.size]).noise[0]) / float(np.linalg.norm(flat)))
         short: Any = {name: value * kept for name, value in _wide(change).items()}
         found.append(replace(change, tensors=short))
     return found
+
+
+def _tempered(changes: Changes) -> Changes:
+    """Each with eight mean squares of the gradient, to three digits, on top of its stated variance."""
+    told, most = [], (PLAN.learning_rate * PLAN.mechanism.steps) ** 2
+    for change in changes:
+        mean_square, noise = float(np.mean(_flat(change) ** 2)), delta_noise(PLAN).variance
+        signal = max(mean_square - noise, 0.0) / max(most - mean_square, 1e-3 * most)
+        told.append(signal * change.noise_variance)
+    power = float(f"{np.median(told):.3g}")
+    return [replace(change, noise_variance=change.noise_variance + 8 * power) for change in changes]
 
 
 def _median(changes: Changes) -> Values:
@@ -203,6 +214,13 @@ CASES = (
         Recipe(weighting=Weighting(NOISE_MATCHED)),
         mean_by(lambda c: c.noise_variance**-0.5),
         "its",
+    ),
+    Case(
+        "noise-tempered",
+        Recipe(weighting=Weighting(NOISE_TEMPERED)),
+        mean_by(lambda c: c.noise_variance**-0.5),
+        "its",
+        _tempered,
     ),
     Case("norm-bound", Recipe(rule=NORM_BOUND), _equal, "its", _shortened),
     Case("median", Recipe(rule=MEDIAN), _median, "its"),
