@@ -25,7 +25,7 @@ from privacy.ledger.reading import read
 from server.home import Home as Consortium
 from server.status import status
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.nightly, pytest.mark.e2e, pytest.mark.timeout(900)]
 
 START = (
     "import sys; from pathlib import Path; from rich.console import Console; from demo.__main__ import run; "

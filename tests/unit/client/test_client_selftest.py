@@ -191,15 +191,17 @@ def padding_attended(patch: pytest.MonkeyPatch) -> None:
     ("plant", "seen_in"),
     [
         (per_sample, {"sft, duplicates"}),
-        (one_tensor_unclipped, {"sft, many slides"}),
-        (batch_token_mean, {"sft, a long answer"}),
-        (realised_mean, {"sft, a whole round"}),
-        (seeds_by_place, {"sft, many slides, first of all", "grpo, duplicates, in the middle"}),
-        (
-            chunk_takes_its_neighbour,
-            {"sft, a twin, in chunks of two", "grpo, a twin, in chunks of two"},
+        (chunk_takes_its_neighbour, {"sft, a twin, in chunks of two", "grpo, a twin, in chunks of two"}),
+        *(
+            pytest.param(plant, seen_in, marks=pytest.mark.nightly)
+            for plant, seen_in in (
+                (one_tensor_unclipped, {"sft, many slides"}),
+                (batch_token_mean, {"sft, a long answer"}),
+                (realised_mean, {"sft, a whole round"}),
+                (seeds_by_place, {"sft, many slides, first of all", "grpo, duplicates, in the middle"}),
+                (padding_attended, {"sft, a long question, in the middle"}),
+            )
         ),
-        (padding_attended, {"sft, a long question, in the middle"}),
     ],
 )
 def test_a_patient_who_moves_the_sum_too_far_is_found(
@@ -330,30 +332,27 @@ def noise(fault: AddNoise) -> Plant:
 @pytest.mark.parametrize(
     ("plant", "check"),
     [
-        (noise(forgotten), Check.NOISE_SCALE),
-        (noise(on_one_expert_only), Check.NOISE_SCALE),
-        (noise(not_on_one_tensor), Check.NOISE_SCALE),
-        (noise(half_scale), Check.NOISE_SCALE),
-        (noise(after_the_mean), Check.NOISE_SCALE),
-        (once_a_round, Check.NOISE_SCALE),
-        (noise(fixed_seed), Check.NOISE_REPEATS),
-        (seeded_at_the_start, Check.NOISE_REPEATS),
-        (again_in_long_rounds, Check.NOISE_SCALE),
-        (noise(partly_shared), Check.NOISE_REPEATS),
-        (noise(a_twentieth_low), Check.NOISE_SCALE),
-    ],
-    ids=[
-        "forgotten",
-        "on one expert only",
-        "not on one tensor",
-        "half scale",
-        "after the mean",
-        "once a round",
-        "fixed seed",
-        "seeded at the start",
-        "again in long rounds",
-        "partly shared",
-        "a twentieth low",
+        pytest.param(noise(forgotten), Check.NOISE_SCALE, id="forgotten"),
+        pytest.param(
+            noise(on_one_expert_only), Check.NOISE_SCALE, id="on one expert only", marks=pytest.mark.nightly
+        ),
+        pytest.param(
+            noise(not_on_one_tensor), Check.NOISE_SCALE, id="not on one tensor", marks=pytest.mark.nightly
+        ),
+        pytest.param(noise(half_scale), Check.NOISE_SCALE, id="half scale", marks=pytest.mark.nightly),
+        pytest.param(
+            noise(after_the_mean), Check.NOISE_SCALE, id="after the mean", marks=pytest.mark.nightly
+        ),
+        pytest.param(once_a_round, Check.NOISE_SCALE, id="once a round"),
+        pytest.param(noise(fixed_seed), Check.NOISE_REPEATS, id="fixed seed", marks=pytest.mark.nightly),
+        pytest.param(
+            seeded_at_the_start, Check.NOISE_REPEATS, id="seeded at the start", marks=pytest.mark.nightly
+        ),
+        pytest.param(
+            again_in_long_rounds, Check.NOISE_SCALE, id="again in long rounds", marks=pytest.mark.nightly
+        ),
+        pytest.param(noise(partly_shared), Check.NOISE_REPEATS, id="partly shared"),
+        pytest.param(noise(a_twentieth_low), Check.NOISE_SCALE, id="a twentieth low"),
     ],
 )
 def test_wrong_noise_is_found_in_what_leaves(
