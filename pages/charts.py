@@ -1,4 +1,4 @@
-"""Charts as SVG within a page: told apart by dashes and by words at their ends, never by colour alone.
+"""Charts as SVG within a page: told apart by dashes and by words, never by colour alone; on a narrow screen they scroll.
 
 No attribute is a style: a page's policy for what a browser may do forbids those; `style.css` has the classes.
 """
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-_WIDE, _HIGH, _LEFT, _RIGHT, _ABOVE, _BELOW = 860, 260, 52, 150, 14, 40
+_WIDE, _HIGH, _LEFT, _RIGHT, _ABOVE, _BELOW = 860, 268, 52, 150, 22, 40
+_LETTER = 7.5  # its width, about
 _DASHES = {"line": "", "second": "7 4", "third": "2 3", "limit": "10 3 2 3"}
 _LABEL = 14.0  # between the words at the ends of two lines
 
@@ -31,7 +32,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Span:
-    """From one time to another, in seconds; `level` is a badge's."""
+    """From one time to another, in seconds; `level` is a badge's. Its `words` stand in it where there is room."""
 
     start: float
     end: float
@@ -90,7 +91,7 @@ def line_chart(
         for n in range(math.ceil(left / x_step), math.floor(right / x_step) + 1)
     ]
     parts.append(_text((_LEFT + _WIDE - _RIGHT) / 2, _HIGH - 4, across, "soft", "middle"))
-    parts.append(_text(_LEFT + 6, _ABOVE + 2, up, "soft"))
+    parts.append(_text(_LEFT, _ABOVE - 8, up, "soft"))
     ends = []
     for line in kept:
         if not line.points:
@@ -136,6 +137,8 @@ def timeline(title: str, rows: Sequence[Row], now: float | None = None) -> Marku
                 f'<rect class="span {span.level}" x="{x:.1f}" y="{y + 4}" width="{width:.1f}" height="16" rx="2">'
                 f"<title>{escape(row.name)}: {escape(span.words)}</title></rect>"
             )
+            if width > _LETTER * (len(span.words) + 1):
+                parts.append(_text(x + width / 2, y + 16, span.words, f"on {span.level}", "middle"))
     if now is not None:
         parts.append(
             f'<path class="line limit" stroke-dasharray="3 3" d="M{x_of(now):.1f} {_ABOVE}V{high - 24}"/>'
@@ -154,8 +157,10 @@ def bar(used: float, most: float) -> Markup:
 
 
 def _chart(title: str, wide: int, high: int, parts: Sequence[str]) -> Markup:
-    frame = f'<svg class="chart" viewBox="0 0 {wide} {high}" role="img" aria-label="{escape(title)}">'
-    return Markup(frame + "".join(parts) + "</svg>")  # noqa: S704 - numbers, and words that `_text` escapes
+    name = f'aria-label="{escape(title)}"'
+    around = f'<div class="wide" role="region" {name} tabindex="0">'
+    frame = f'{around}<svg class="chart" viewBox="0 0 {wide} {high}" role="img" {name}>'
+    return Markup(frame + "".join(parts) + "</svg></div>")  # noqa: S704 - numbers, and words that `_text` escapes
 
 
 def _text(x: float, y: float, words: str, css: str = "", anchor: str = "start") -> str:
