@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 
 from privacy.printable import printable
 
@@ -15,13 +16,14 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 def templates(package: str) -> Environment:
     """The templates in `package`'s folder `templates`, with `layout.html` and `parts.html` of this one.
 
-    Guarantee: text is escaped whoever wrote it, but for what its maker declared to be `Markup`; a value that a template
-    misses is an error, never a gap.
+    Guarantee: text is made printable and escaped, whoever wrote it, but for what its maker declared to be `Markup`; a value
+    that a template misses is an error, never a gap.
     """
     environment = Environment(
         loader=ChoiceLoader([PackageLoader(package, "templates"), PackageLoader("pages", "templates")]),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_plain,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -31,9 +33,12 @@ def templates(package: str) -> Environment:
         "size": size,
         "seconds": seconds,
         "short": short,
-        "printable": printable,
     }
     return environment
+
+
+def _plain(value: object) -> object:
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def when(at: str | None) -> str:

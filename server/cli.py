@@ -16,6 +16,7 @@ from privacy.printable import printable
 from server.cli_enrolment import approve, enroll, renew, revoke, rotate
 from server.cli_errors import told_plainly as _told_plainly
 from server.cli_experts import experts
+from server.cli_page import serve, users
 from server.cli_steer import pause, resume, stop
 from server.cli_watch import metrics
 
@@ -26,8 +27,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Coordinate a FedPath consortium.", no_args_is_help=True, add_completion=False)
 
-for command in (enroll, approve, revoke, renew, rotate, pause, resume, stop, experts, metrics):
+for command in (enroll, approve, revoke, renew, rotate, pause, resume, stop, experts, metrics, serve):
     app.command()(command)
+app.add_typer(users, name="users")
 
 HomeArgument = Annotated[Path, typer.Argument(help="the consortium's home folder")]
 CampaignArgument = Annotated[Path, typer.Argument(help="a campaign file: docs/campaign.md")]

@@ -52,7 +52,10 @@ if (source) {
   const events = new EventSource(source);
   events.addEventListener("changed", refresh);
   events.onopen = () => { state.hidden = true; refresh(); };
-  events.onerror = () => { state.hidden = false; };
+  events.onerror = () => {
+    state.hidden = false;
+    if (events.readyState === EventSource.CLOSED) refresh(); // turned away for good: the page says why
+  };
 }
 
 for (const form of document.querySelectorAll("form")) {

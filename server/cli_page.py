@@ -1,0 +1,159 @@
+"""`fedpath-consortium serve` and `users`: the coordinator's page, and who may look at it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from server.cli_errors import told_plainly
+from server.page.access.roles import Role
+
+if TYPE_CHECKING:
+    from server.page.access.users import Users
+
+HomeArgument = Annotated[Path, typer.Argument(help="the consortium's home folder")]
+NameArgument = Annotated[str, typer.Argument(help="the user's name")]
+RoleOption = Annotated[Role, typer.Option(help="what the user may")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
+PasswordFile = Annotated[
+    Path | None,
+    typer.Option(
+        help="a file whose first line is the password (- for standard input); without it, you are asked"
+    ),
+]
+
+users = typer.Typer(help="Who may look at the page, and as what.", no_args_is_help=True)
+
+
+def serve(
+    home: HomeArgument,
+    host: Annotated[
+        str, typer.Option(help="the address to listen on; beyond this machine, TLS is needed")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8787,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(help="a host name by which browsers reach it, besides loopback's; may be repeated"),
+    ] = None,
+    tls_certificate: Annotated[Path | None, typer.Option(help="a certificate chain in PEM")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="its private key in PEM, of mode 0600")] = None,
+    behind_tls: Annotated[
+        bool, typer.Option(help="a proxy on this machine ends TLS: cookies are told to go over TLS alone")
+    ] = False,
+) -> None:
+    """Serve the page in the foreground: campaigns, hospitals, experts and privacy, live.
+
+    Users are made with `fedpath-consortium users add`. Stop it with SIGTERM or Ctrl-C.
+    """
+    from pages.serving import LOOPBACK, Tls, listen
+    from pages.serving import serve as serve_page
+    from privacy.supervisor import tell_ready
+    from server.errors import HomeError
+    from server.home import Home
+    from server.page.access.access import users_of
+    from server.page.app import page
+
+    os.umask(0o077)
+    with told_plainly():
+        place = Home.open(home)
+        if (tls_certificate is None) != (tls_key is None):
+            raise HomeError("give both --tls-certificate and --tls-key, or neither")
+        tls = None if tls_certificate is None or tls_key is None else Tls(tls_certificate, tls_key)
+        if host not in ("127.0.0.1", "::1", "localhost") and tls is None:
+            raise HomeError(
+                f"--host {host} is reached from other machines: give --tls-certificate and --tls-key, or listen on "
+                "127.0.0.1 behind a proxy that ends TLS (--behind-tls)"
+            )
+        if tls is not None and tls.key.exists() and tls.key.stat().st_mode & 0o077:
+            raise HomeError(f"{tls.key}: others may read the key: chmod 600 {tls.key}")
+        place.store()
+        if not users_of(place).all():
+            typer.echo(
+                f"nobody may log in yet: `fedpath-consortium users add {home} NAME --role coordinator`",
+                err=True,
+            )
+        try:
+            sock = listen(host, port)
+        except OSError as error:
+            raise HomeError(f"{host}:{port}: {error.strerror}: name another --port") from error
+        names = {*LOOPBACK, host.lower(), *(each.lower() for each in name or ())}
+        app = page(place, names, secure=tls is not None or behind_tls)
+        shown = f"[{host}]" if ":" in host else host
+        typer.echo(f"the page is at {'https' if tls else 'http'}://{shown}:{sock.getsockname()[1]}/")
+        tell_ready()
+        serve_page(app, sock, tls)
+
+
+@users.command()
+def add(home: HomeArgument, user: NameArgument, role: RoleOption, password_file: PasswordFile = None) -> None:
+    """Add a user."""
+    with told_plainly():
+        _users(home).add(user, role, _password(password_file))
+    typer.echo(f"added {user}, {role}")
+
+
+@users.command("list")
+def list_users(home: HomeArgument, as_json: JsonOption = False) -> None:
+    """All users and their roles."""
+    from server.page.access.users import shown
+
+    with told_plainly():
+        found = shown(_users(home).all())
+    if as_json:
+        typer.echo(json.dumps({"users": found}))
+        return
+    table = Table("user", "role")
+    for one in found:
+        table.add_row(one["name"], one["role"])
+    Console().print(table)
+
+
+@users.command("role")
+def set_role(home: HomeArgument, user: NameArgument, role: RoleOption) -> None:
+    """Give a user another role; the user's sessions end."""
+    with told_plainly():
+        _users(home).set_role(user, role)
+    typer.echo(f"{user} is {role} now")
+
+
+@users.command("password")
+def set_password(home: HomeArgument, user: NameArgument, password_file: PasswordFile = None) -> None:
+    """Give a user another password; the user's sessions end."""
+    with told_plainly():
+        _users(home).set_password(user, _password(password_file))
+    typer.echo(f"{user} has a new password")
+
+
+@users.command()
+def remove(home: HomeArgument, user: NameArgument) -> None:
+    """Remove a user; the user's sessions end."""
+    with told_plainly():
+        _users(home).remove(user)
+    typer.echo(f"removed {user}")
+
+
+def _users(home: Path) -> Users:
+    from server.home import Home
+    from server.page.access.access import users_of
+
+    os.umask(0o077)
+    return users_of(Home.open(home))
+
+
+def _password(file: Path | None) -> str:
+    from server.errors import HomeError
+
+    if file is None:
+        return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
+    try:
+        text = sys.stdin.readline() if str(file) == "-" else file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise HomeError(f"{file}: the password can't be read: {error}") from error
+    return text.split("\n", 1)[0].removesuffix("\r")

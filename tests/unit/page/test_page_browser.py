@@ -1,0 +1,145 @@
+"""The page in a real browser: at both widths, by keyboard alone, live, and with its walls."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from server.page.access.access import Access, users_of
+from server.page.access.roles import Role
+from server.page.access.sessions import IDLE_S
+from tests.browser import DESKTOP, PHONE, axe_findings, keep_screenshot, scrolls_sideways
+from tests.federation.simulator import SimulatedHospital
+from tests.federation.test_rounds import CAMPAIGN, SFT, World
+from tests.unit.page.conftest import NAMES, PASSWORD, Site, serving
+
+_PAGES = {
+    "campaigns": "/",
+    "campaign": "/campaigns/spring",
+    "round": "/campaigns/spring/rounds/1",
+    "experts": "/campaigns/spring/experts",
+    "hospitals": "/hospitals",
+    "privacy": "/privacy",
+    "journal": "/journal",
+    "account": "/account",
+}
+
+
+def log_in(page: Page, address: str, role: Role, path: str = "/") -> None:
+    page.goto(address + path)
+    page.get_by_label("Name").fill(NAMES[role])
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url(address + path)
+
+
+@pytest.mark.parametrize(("width", "size"), [("desktop", DESKTOP), ("phone", PHONE)])
+def test_every_page_is_readable_at_both_widths(
+    address: str, browser_page: Page, width: str, size: tuple[int, int]
+) -> None:
+    """Catches what axe-core calls serious, and a page wider than the window. Screenshots are kept, to be looked at."""
+    browser_page.set_viewport_size({"width": size[0], "height": size[1]})
+    browser_page.goto(address + "/login")
+    assert axe_findings(browser_page) == []
+    keep_screenshot(browser_page, f"coordinator-login-{width}")
+    log_in(browser_page, address, Role.COORDINATOR)
+    for name, path in _PAGES.items():
+        browser_page.goto(address + path)
+        expect(browser_page.get_by_role("heading", level=1)).to_be_visible()
+        assert axe_findings(browser_page) == [], name
+        assert not scrolls_sideways(browser_page), name
+        keep_screenshot(browser_page, f"coordinator-{name}-{width}")
+
+
+def test_log_in_walls_and_log_out_by_keyboard_alone(address: str, browser_page: Page) -> None:
+    """Catches a form that needs a mouse, a wrong password without a word, and a page that shows what the role may not see."""
+    page = browser_page
+    page.goto(address + "/hospitals")
+    expect(page.get_by_label("Name")).to_be_focused()
+    page.keyboard.type(NAMES[Role.READ_ONLY])
+    page.keyboard.press("Tab")
+    page.keyboard.type("not the password")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_have_text("Name or password is wrong.")
+    page.get_by_label("Password").focus()
+    page.keyboard.type(PASSWORD)
+    page.keyboard.press("Enter")
+    page.wait_for_url(address + "/hospitals")
+    expect(page.get_by_role("link", name="Privacy")).to_have_count(0)
+    answer = page.goto(address + "/privacy")
+    assert answer is not None
+    assert answer.status == 403
+    page.goto(address + "/")
+    page.get_by_role("button", name="Log out").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(address + "/login")
+    page.goto(address + "/")
+    page.wait_for_url(re.compile("/login"))
+
+
+def test_a_session_that_is_over_leads_to_log_in_and_back(
+    address: str, site: Site, browser_page: Page
+) -> None:
+    """Catches an open page that outlives its session, and a log-in that forgets where one was."""
+    log_in(browser_page, address, Role.AUDITOR, "/privacy")
+    site.clock.now += IDLE_S + 1
+    browser_page.wait_for_url(re.compile(r"/login\?next=%2Fprivacy"), timeout=60_000)
+
+
+@pytest.fixture
+def running(running_world: World, site: Site) -> Iterator[tuple[str, World, threading.Event]]:
+    """The page of a consortium that runs a campaign now; its second round waits until it is told to go on."""
+    here, go_on = running_world, threading.Event()
+    south = here.hospitals["south"]
+
+    class Waiting(SimulatedHospital):
+        def _train(self, parts: dict[str, bytes]) -> dict[str, bytes]:
+            if self.asked.count("train") == 2:
+                assert go_on.wait(120)
+            return super()._train(parts)
+
+    south.__class__ = Waiting
+    runner = threading.Thread(
+        target=here.run, args=(replace(CAMPAIGN, stages=(replace(SFT, rounds=3),)),), daemon=True
+    )
+    page = Site(here, Access(users_of(here.home), False, site.clock), site.clock)
+    served = serving(page)
+    address = next(served)
+    runner.start()
+    yield address, here, go_on
+    go_on.set()
+    runner.join(120)
+    assert not runner.is_alive()
+    next(served, None)
+
+
+def test_a_campaign_is_watched_live_and_paused_by_keyboard(
+    running: tuple[str, World, threading.Event], browser_page: Page
+) -> None:
+    """Catches a page that must be reloaded to be true, and a pause that can't be reached without a mouse."""
+    address, here, go_on = running
+    page = browser_page
+    log_in(page, address, Role.COORDINATOR, "/")
+    page.get_by_role("link", name="spring").click(timeout=60_000)
+    expect(page.get_by_role("heading", name="Round 2 under way")).to_be_visible(timeout=60_000)
+    keep_screenshot(page, "coordinator-under-way-desktop")
+    assert axe_findings(page) == []
+    page.get_by_role("link", name="Pause").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Pause spring?")).to_be_visible()
+    page.get_by_role("button", name="Pause").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_url(address + "/campaigns/spring")
+    expect(page.get_by_role("link", name="Resume")).to_be_visible()
+    go_on.set()
+    expect(page.get_by_text("2 of 3").first).to_be_visible(timeout=60_000)
+    page.get_by_role("link", name="Resume").focus()
+    page.keyboard.press("Enter")
+    page.get_by_role("button", name="Resume").press("Enter")
+    expect(page.get_by_text("3 of 3").first).to_be_visible(timeout=60_000)
+    assert {entry.kind for entry in here.store.journal()} >= {"pause", "resume"}
