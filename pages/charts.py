@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from pages.templates import seconds
+
 _WIDE, _HIGH, _LEFT, _RIGHT, _ABOVE, _BELOW = 860, 268, 52, 150, 22, 40
 _LETTER = 7.5  # its width, about
 _DASHES = {"line": "", "second": "7 4", "third": "2 3", "limit": "10 3 2 3"}
@@ -121,11 +123,11 @@ def timeline(title: str, rows: Sequence[Row], now: float | None = None) -> Marku
     def x_of(at: float) -> float:
         return left + (at - start) / (end - start) * (_WIDE - left - right)
 
-    parts, step = [], _step(0, end - start)
+    parts, step = [], _time_step(end - start)
     for n in range(int((end - start) / step) + 1):
         x = x_of(start + n * step)
         parts.append(f'<path class="grid" d="M{x:.1f} {_ABOVE}V{high - 24}"/>')
-        parts.append(_text(x, high - 8, f"{n * step:g} s", "soft", "middle"))
+        parts.append(_text(x, high - 8, seconds(n * step), "soft", "middle"))
     for number, row in enumerate(rows):
         y = _ABOVE + number * row_high
         parts.append(
@@ -193,6 +195,12 @@ def _wider(low: float, high: float) -> tuple[float, float]:
     """The range itself, or one of some width where it has none that a float can tell."""
     least = 1e-6 * max(abs(low), abs(high))
     return (low, high) if high - low > least else (low, low + max(1.0, 2 * least))
+
+
+def _time_step(span: float) -> float:
+    """A distance between ticks that people count time by, for three to eight of them."""
+    usual = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14_400, 43_200, 86_400)
+    return next((float(step) for step in usual if span / step <= 8), _step(0, span))
 
 
 def _step(low: float, high: float) -> float:

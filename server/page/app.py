@@ -15,7 +15,7 @@ from pages.door import Door
 from pages.serving import static
 from server.errors import ServerError
 from server.home import Home
-from server.page.access.access import Access, users_of
+from server.page.access.access import Access, access_of
 from server.page.access.door import access_routes
 from server.page.access.guard import guarded
 from server.page.house import House
@@ -36,7 +36,7 @@ def page(home: Home, hosts: Collection[str], *, secure: bool, access: Access | N
         exception_handlers={HTTPException: _plain, ServerError: _failed},
     )
     app.state.house = House(home)
-    app.state.access = access or Access(users_of(home), secure)
+    app.state.access = access or access_of(home, secure=secure)
     return Door(app, hosts, secure)
 
 

@@ -184,13 +184,13 @@ def confirm(request: Request, visitor: Visitor) -> Response:
 def act(request: Request, visitor: Visitor) -> Response:
     """Pause, resume or stop a campaign."""
     house, name, action = _house(request), request.path_params["name"], _action(request)
-    return _done(request, visitor, lambda: do(house, visitor.name, action, name), f"/campaigns/{name}")
+    return _done(request, visitor, lambda: do(house, visitor, action, name), f"/campaigns/{name}")
 
 
 def start(request: Request, visitor: Visitor) -> Response:
     """Run one of the campaign files in the home."""
     house, file = _house(request), request.path_params["file"]
-    return _done(request, visitor, lambda: house.start(visitor.name, file), "/")
+    return _done(request, visitor, lambda: house.start(visitor, file), "/")
 
 
 def events(request: Request, visitor: Visitor) -> Response:

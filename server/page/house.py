@@ -123,7 +123,7 @@ class House:
             path.name for path in folder.glob("*.toml") if _FILE.fullmatch(path.name) and path.is_file()
         )
 
-    def start(self, who: str, file: str) -> str:
+    def start(self, visitor: Visitor, file: str) -> str:
         """Run one of the `startable`, or go on with it. Returns Flower's run id. Raises `ServerError`."""
         if file not in self.startable():
             raise CampaignError(
@@ -137,5 +137,5 @@ class House:
         require_superlink(self.home)
         config = {"home": str(self.home.folder), "campaign": str(path)}
         run_id = superlink.flower(self.home).submit(checkout() / "pyproject.toml", config)
-        tell(CampaignStarted(Name(asked.name), Name(who)))
+        tell(CampaignStarted(Name(asked.name), Name(visitor.name)))
         return run_id

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from privacy.events import Name, tell
 from server import superlink
 from server.loopback import accepts
+from server.page.access.visitor import Visitor
 from server.page.events import Action, CampaignSteered
 from server.page.house import House
 
@@ -17,7 +18,7 @@ ACTIONS: Mapping[Action, str] = {
 }
 
 
-def do(house: House, who: str, action: Action, campaign: str) -> None:
+def do(house: House, visitor: Visitor, action: Action, campaign: str) -> None:
     """Pause, resume or stop. Raises `ServerError` where the campaign stands otherwise."""
     store = house.store()
     if action == Action.PAUSE:
@@ -28,4 +29,4 @@ def do(house: House, who: str, action: Action, campaign: str) -> None:
         run_id = store.stop(campaign)
         if accepts(house.home.port):  # else no run of Flower's is under way
             superlink.flower(house.home).stop(run_id)
-    tell(CampaignSteered(Name(campaign), action, Name(who)))
+    tell(CampaignSteered(Name(campaign), action, Name(visitor.name)))

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 
 from server.home import Home
 from server.page.access.attempts import Attempts
+from server.page.access.oidc import Provider, read_oidc
+from server.page.access.roles import Role
 from server.page.access.sessions import Session, Sessions
-from server.page.access.users import User, Users
+from server.page.access.users import Users
 from server.page.access.visitor import Visitor
 
 
@@ -18,13 +20,23 @@ def users_of(home: Home) -> Users:
     return Users(home.folder / "keys" / "page-users.json")
 
 
+def access_of(home: Home, *, secure: bool) -> Access:
+    """Users and identity provider of a home's page. Raises `HomeError` for settings that can't be used."""
+    settings = read_oidc(home.folder)
+    provider = None if settings is None else Provider(settings, time.monotonic)
+    return Access(users_of(home), secure, provider=provider)
+
+
 @dataclass(frozen=True)
 class Access:
-    """`secure` where the page is served over TLS: its cookie then goes nowhere else."""
+    """`provider` is None where only local users are let in; `secure` where the page is served over TLS: its cookies then go
+    nowhere else.
+    """
 
     users: Users
     secure: bool
     clock: Callable[[], float] = time.monotonic
+    provider: Provider | None = None
     sessions: Sessions = field(init=False)
     attempts: Attempts = field(init=False)
 
@@ -40,11 +52,9 @@ class Access:
     def visitor(self, token: str | None, *, use: bool = True) -> Visitor | None:
         """Who comes with this cookie; None where its session is over, or the user gone or changed since."""
         session = None if token is None else self.sessions.find(token, use=use)
-        user = None if session is None else self._user(session)
-        if session is None or user is None:
-            return None
-        return Visitor(session.user, user.role, session.csrf)
+        role = None if session is None else session.role or self._role(session)
+        return None if session is None or role is None else Visitor(session.user, role, session.csrf)
 
-    def _user(self, session: Session) -> User | None:
+    def _role(self, session: Session) -> Role | None:
         user = self.users.all().get(session.user)
-        return user if user is not None and user.stamp == session.stamp else None
+        return user.role if user is not None and user.stamp == session.stamp else None

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -17,6 +18,7 @@ from privacy.events import Name, tell
 from server.errors import ServerError
 from server.page.access.access import Access
 from server.page.access.guard import comes_from_here, guarded, local
+from server.page.access.oidc import OidcRefused
 from server.page.access.roles import Role
 from server.page.access.users import LEAST_LETTERS
 from server.page.access.visitor import Visitor
@@ -30,6 +32,8 @@ def access_routes() -> list[Route]:
     return [
         Route("/login", _login, methods=["GET"]),
         Route("/login", _try, methods=["POST"]),
+        Route("/oidc/start", _to_provider, methods=["GET"]),
+        Route("/oidc/callback", _from_provider, methods=["GET"]),
         Route("/logout", guarded(Role.READ_ONLY, _logout), methods=["POST"]),
         Route("/account", guarded(Role.READ_ONLY, _account), methods=["GET"]),
         Route("/account/password", guarded(Role.READ_ONLY, _password), methods=["POST"]),
@@ -60,19 +64,55 @@ async def _try(request: Request) -> Response:
         tell(LogInRefused())
         return _draw(request, "login.html", 401, next=local(then), name=name, wrong=_WRONG)
     access.attempts.succeeded(name, address)
-    before = request.cookies.get(access.cookie)
+    return _begun(request, access.sessions.begin(name, user.stamp), local(then))
+
+
+async def _to_provider(request: Request) -> Response:
+    access = _access(request)
+    if access.provider is None:
+        raise HTTPException(404)
+    then = local(request.query_params.get("next", "/"))
+    try:
+        ticket, address = await run_in_threadpool(access.provider.begin, then)
+    except OidcRefused as error:
+        return _draw(request, "login.html", 502, next=then, name="", wrong=f"{error}.")
+    answer = RedirectResponse(address, 303)
+    _set(answer, access, f"{access.cookie}-oidc", ticket)
+    return answer
+
+
+async def _from_provider(request: Request) -> Response:
+    access = _access(request)
+    if access.provider is None:
+        raise HTTPException(404)
+    ticket = request.cookies.get(f"{access.cookie}-oidc")
+    try:
+        known = await run_in_threadpool(access.provider.finish, ticket, request.query_params)
+    except OidcRefused as error:
+        tell(LogInRefused())
+        return _draw(request, "login.html", 401, next="/", name="", wrong=f"{error}.")
+    answer = _begun(request, access.sessions.begin(known.name, role=known.role), known.then)
+    answer.delete_cookie(
+        f"{access.cookie}-oidc", secure=access.secure, httponly=True, samesite="lax", path="/"
+    )
+    return answer
+
+
+def _begun(request: Request, token: str, then: str) -> Response:
+    """A fresh session, and on to `then`; the one that the browser had before is over."""
+    access = _access(request)
+    before, visitor = request.cookies.get(access.cookie), access.visitor(token)
     if before is not None:
         access.sessions.end(before)
-    return begin_session(access, name, user.role, user.stamp, local(then))
-
-
-def begin_session(access: Access, name: str, role: Role, stamp: str, then: str) -> Response:
-    """A fresh session for this user, and on to `then`."""
-    tell(LoggedIn(Name(name), role))
+    if visitor is not None:
+        tell(LoggedIn(Name(visitor.name), visitor.role))
     answer = RedirectResponse(then, 303)
-    token = access.sessions.begin(name, stamp)
-    answer.set_cookie(access.cookie, token, secure=access.secure, httponly=True, samesite="lax", path="/")
+    _set(answer, access, access.cookie, token)
     return answer
+
+
+def _set(answer: Response, access: Access, name: str, value: str) -> None:
+    answer.set_cookie(name, value, secure=access.secure, httponly=True, samesite="lax", path="/")
 
 
 def _logout(request: Request, visitor: Visitor) -> Response:
@@ -127,10 +167,6 @@ def _templates() -> Environment:
 
 
 def _draw(request: Request, template: str, status: int = 200, **values: Any) -> HTMLResponse:
-    house = request.app.state.house
-    text = (
-        _templates()
-        .get_template(template)
-        .render(place=house.home.name, navigation=[], current=request.url.path, **values)
-    )
-    return HTMLResponse(text, status)
+    known = {"place": request.app.state.house.home.name, "provider": _access(request).provider is not None}
+    found = _templates().get_template(template)
+    return HTMLResponse(found.render(navigation=[], current=request.url.path, **known, **values), status)

@@ -9,16 +9,21 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from server.page.access.roles import Role
+
 IDLE_S, LONGEST_S = 30 * 60, 12 * 3600
 _MOST = 2000  # of all users together; the oldest ends where one more begins
 
 
 @dataclass(frozen=True)
 class Session:
-    """Whose, under which `stamp` of the user, since when and last used when (seconds of the clock that sessions go by)."""
+    """Whose, since when and last used when (seconds of the clock that sessions go by). A local user's has the `stamp` that the
+    user had then; one of an identity provider's has the `role` that the provider's word gave, for as long as it lasts.
+    """
 
     user: str
-    stamp: str
+    stamp: str | None
+    role: Role | None
     csrf: str
     begun: float
     used: float
@@ -32,13 +37,13 @@ class Sessions:
         self._lock = threading.Lock()
         self._all: OrderedDict[str, Session] = OrderedDict()
 
-    def begin(self, user: str, stamp: str) -> str:
+    def begin(self, user: str, stamp: str | None = None, role: Role | None = None) -> str:
         """A new session; what its cookie is to hold: 256 random bits."""
         token, now = secrets.token_urlsafe(32), self._clock()
         with self._lock:
             while len(self._all) >= _MOST:
                 self._all.popitem(last=False)
-            self._all[_key(token)] = Session(user, stamp, secrets.token_urlsafe(32), now, now)
+            self._all[_key(token)] = Session(user, stamp, role, secrets.token_urlsafe(32), now, now)
         return token
 
     def find(self, token: str, *, use: bool = True) -> Session | None:

@@ -20,7 +20,7 @@ from server.errors import HomeError
 from server.page.access.roles import Role
 
 LEAST_LETTERS, MOST_LETTERS = 12, 256
-_NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _AT_ONCE = threading.BoundedSemaphore(2)  # hashes at once: each takes 64 MiB
 _HASHER = PasswordHasher()
 _NOBODY = _HASHER.hash(secrets.token_hex(16))  # what an unknown name is checked against, for the same time
@@ -59,7 +59,7 @@ class Users:
     def add(self, name: str, role: Role, password: str) -> None:
         """Raises `HomeError` for a name that is taken or none, and for a password of no use."""
         if not _NAME.fullmatch(name):
-            raise HomeError(f'user {name!r}: use lower-case letters, digits and "._@-", 64 at most')
+            raise HomeError(f'user {name!r}: use lower-case letters, digits and "._-", 64 at most')
         check_password(name, password)
         with self._changing() as users:
             if name in users:

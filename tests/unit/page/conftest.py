@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -60,6 +62,7 @@ class Site:
 def run_world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Two good hospitals, one that forges, an evaluator, three rounds of two stages; read only."""
     here = world(tmp_path_factory.mktemp("page"), "north", "south", "west", evaluator=True)
+    here.clock.seconds = (datetime.now(UTC) - here.clock.now()).total_seconds() - 900
     here.hospitals["west"].faults.forged = True
     here.run(replace(CAMPAIGN, stages=(SFT, GRPO), evaluate="stages"))
     write_kits(here.home, here.store.hospitals().values(), here.clock.now())
@@ -78,19 +81,23 @@ def site(run_world: World) -> Site:
 @pytest.fixture
 def address(site: Site) -> Iterator[str]:
     """The page served for real on a free port of loopback."""
-    yield from serving(site)
+    with serving(site) as there:
+        yield there
 
 
+@contextmanager
 def serving(site: Site) -> Iterator[str]:
-    """Serve a site's page until the test ends; its address."""
+    """Serve a site's page; its address."""
     sock = listen("127.0.0.1", 0)
     app = page(site.world.home, LOOPBACK, secure=False, access=site.access)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
     thread.start()
-    yield f"http://127.0.0.1:{sock.getsockname()[1]}"
-    server.should_exit = True
-    thread.join(30)
+    try:
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
     assert not thread.is_alive()
 
 
@@ -98,6 +105,7 @@ def serving(site: Site) -> Iterator[str]:
 def running_world(tmp_path: Path) -> World:
     """Two hospitals whose campaign is still to begin."""
     here = world(tmp_path, "north", "south")
+    here.clock.seconds = (datetime.now(UTC) - here.clock.now()).total_seconds() - 90
     write_kits(here.home, here.store.hospitals().values(), here.clock.now())
     users = users_of(here.home)
     for role, name in NAMES.items():

@@ -108,14 +108,12 @@ def running(running_world: World, site: Site) -> Iterator[tuple[str, World, thre
         target=here.run, args=(replace(CAMPAIGN, stages=(replace(SFT, rounds=3),)),), daemon=True
     )
     page = Site(here, Access(users_of(here.home), False, site.clock), site.clock)
-    served = serving(page)
-    address = next(served)
-    runner.start()
-    yield address, here, go_on
-    go_on.set()
-    runner.join(120)
+    with serving(page) as address, here.home.only_runner(CAMPAIGN.name):
+        runner.start()
+        yield address, here, go_on
+        go_on.set()
+        runner.join(120)
     assert not runner.is_alive()
-    next(served, None)
 
 
 def test_a_campaign_is_watched_live_and_paused_by_keyboard(
