@@ -26,6 +26,7 @@ from client.cli_evaluate import evaluate
 from client.cli_features import features
 from client.cli_import import imports
 from client.cli_index import index
+from client.cli_page import serve
 from client.cli_pair import start, stop
 from client.cli_pause import pause, resume
 from client.cli_peer import peer
@@ -39,7 +40,7 @@ app = typer.Typer(help="Run a hospital of a FedPath consortium.", no_args_is_hel
 
 for command in (
     *(index, init, request, join, check, selftest, features, evaluate, ask, curve),
-    *(campaigns, approve, pause, resume, start, stop, upgrade, health, metrics),
+    *(campaigns, approve, pause, resume, start, stop, upgrade, health, metrics, serve),
 ):
     app.command()(command)
 app.add_typer(imports, name="import")

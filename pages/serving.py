@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,9 +37,11 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(app: ASGIApp, sock: socket.socket, tls: Tls | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; streams are then cut after seconds. Nothing of a request is logged: paths and
-    addresses may tell who looked at what.
+    """Serve until SIGTERM or SIGINT, then return; streams are cut after seconds. Nothing of a request is logged: paths and
+    addresses may tell who looked at what. Call it in the main thread.
     """
+    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended
+        signal.signal(number, lambda *_: None)
     config = uvicorn.Config(
         app,
         access_log=False,

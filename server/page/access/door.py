@@ -13,11 +13,12 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from pages.forms import comes_from_here, local
 from pages.templates import templates
 from privacy.events import Name, tell
 from server.errors import ServerError
 from server.page.access.access import Access
-from server.page.access.guard import comes_from_here, guarded, local
+from server.page.access.guard import guarded
 from server.page.access.oidc import OidcRefused
 from server.page.access.roles import Role
 from server.page.access.users import LEAST_LETTERS

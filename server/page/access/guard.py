@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Awaitable, Callable
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
+from pages.forms import comes_from_here, local
 from server.page.access.access import Access
 from server.page.access.roles import Role
 from server.page.access.visitor import Visitor
 
 Endpoint = Callable[[Request, Visitor], Response]
-_LONGEST_NEXT = 512
 
 
 def guarded(role: Role, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
@@ -51,20 +51,6 @@ def still_allowed(request: Request) -> Callable[[], bool]:
     access: Access = request.app.state.access
     token = request.cookies.get(access.cookie)
     return lambda: access.visitor(token, use=False) is not None
-
-
-def comes_from_here(request: Request) -> bool:
-    """Whether a form comes from a page of ours, as the browser says."""
-    origin, site = request.headers.get("origin"), request.headers.get("sec-fetch-site")
-    if site is not None and site not in ("same-origin", "none"):
-        return False
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host", "")
-
-
-def local(path: str) -> str:
-    """A path of this page to go on to: whatever else was given becomes "/"."""
-    plain = path.isascii() and path.isprintable() and "\\" not in path and len(path) <= _LONGEST_NEXT
-    return path if plain and path.startswith("/") and not path.startswith("//") else "/"
 
 
 def _log_in(request: Request) -> Response:
