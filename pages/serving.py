@@ -40,8 +40,6 @@ def serve(app: ASGIApp, sock: socket.socket, tls: Tls | None = None) -> None:
     """Serve until SIGTERM or SIGINT, then return; streams are cut after seconds. Nothing of a request is logged: paths and
     addresses may tell who looked at what. Call it in the main thread.
     """
-    for number in (signal.SIGTERM, signal.SIGINT):  # uvicorn raises them again once it has ended
-        signal.signal(number, lambda *_: None)
     config = uvicorn.Config(
         app,
         access_log=False,
@@ -58,4 +56,14 @@ def serve(app: ASGIApp, sock: socket.socket, tls: Tls | None = None) -> None:
         ssl_certfile=None if tls is None else str(tls.certificate),
         ssl_keyfile=None if tls is None else str(tls.key),
     )
-    uvicorn.Server(config).run(sockets=[sock])
+    server = uvicorn.Server(config)
+
+    def end(*_: object) -> None:
+        server.should_exit = True
+
+    for number in (
+        signal.SIGTERM,
+        signal.SIGINT,
+    ):  # before uvicorn's own handlers stand, and when it raises them again
+        signal.signal(number, end)
+    server.run(sockets=[sock])
