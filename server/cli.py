@@ -17,6 +17,7 @@ from server.cli_enrolment import approve, enroll, renew, revoke, rotate
 from server.cli_errors import told_plainly as _told_plainly
 from server.cli_experts import experts
 from server.cli_steer import pause, resume, stop
+from server.cli_track import track
 from server.cli_watch import metrics
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Coordinate a FedPath consortium.", no_args_is_help=True, add_completion=False)
 
-for command in (enroll, approve, revoke, renew, rotate, pause, resume, stop, experts, metrics):
+for command in (enroll, approve, revoke, renew, rotate, pause, resume, stop, experts, metrics, track):
     app.command()(command)
 
 HomeArgument = Annotated[Path, typer.Argument(help="the consortium's home folder")]
