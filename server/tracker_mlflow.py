@@ -98,6 +98,7 @@ def check_uri(uri: str) -> None:
 
 def _client(uri: str) -> MlflowClient:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # nobody else is told who trains what
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")  # its own seven take minutes
     try:
         from mlflow import MlflowClient
     except ImportError:
