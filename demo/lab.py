@@ -80,7 +80,7 @@ class Lab:
     def train(self, state: State, plan: Plan, seed: int) -> list[dict[str, Change]]:
         """What each hospital would send after a round from `state`; other seeds are other draws and other noise."""
         jobs = [
-            self._pool.submit(_train, self._place, site, state, plan, f"{seed}/{plan.round}")
+            self._pool.submit(_train, self._place, site, state, plan.to_bytes(), f"{seed}/{plan.round}")
             for site in self._place.sites
         ]
         return [job.result() for job in jobs]
@@ -104,8 +104,8 @@ def _encode(folder: Path, experts: Sequence[str]) -> None:
     encode(folder, experts)
 
 
-def _train(place: Place, site: Site, state: State, plan: Plan, seed: str) -> dict[str, Change]:
-    return experiment.train(_experts(place), _hospital(place, site), state, plan, seed)
+def _train(place: Place, site: Site, state: State, plan: bytes, seed: str) -> dict[str, Change]:
+    return experiment.train(_experts(place), _hospital(place, site), state, Plan.from_bytes(plan), seed)
 
 
 def _score(place: Place, state: State | None) -> Rows:
