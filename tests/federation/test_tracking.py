@@ -367,3 +367,21 @@ def test_names_are_a_trackers_and_points_are_rounds() -> None:
     assert len({named(text) for text in odd}) == len(odd)
     assert all(re.fullmatch(r"[A-Za-z0-9 ._-]+", named(text)) for text in odd)
     assert [round_of(point, {"base": 0, "sft": 2}) for point in ("base", "sft", "round-1")] == [0, 2, 1]
+
+
+def test_the_page_tells_of_every_figure_and_its_commands_run(
+    spring: World, tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches an option or a figure that the page does not have, or has otherwise."""
+    page = (Path(__file__).parents[2] / "docs" / "trackers.md").read_text("utf-8")
+    named_there = {name.split("/")[0] for name in re.findall(r"`([a-z_]+)(?=[`/])", page)}
+    assert {figure.name.split("/")[0] for figure in told(spring).figures} <= named_there
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "consortium").symlink_to(spring.home.folder)
+    lines = re.findall(r"^    fedpath-consortium (\S.*)$", page, re.MULTILINE)
+    assert len(lines) == 3
+    for line in lines:
+        result = CliRunner().invoke(app, line.replace("https://mlflow.example", uri).split())
+        assert result.exit_code == 0, result.output
+    same(history(uri), spring)
+    same(events(tmp_path / "boards"), spring)
