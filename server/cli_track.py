@@ -43,6 +43,7 @@ def track(
             raise TrackerError("nowhere to write: give --mlflow URI or --tensorboard FOLDER")
         place = Home.open(home)
         store = place.store()
+        tracked(store, place.name, campaign)  # there is such a campaign
         os.umask(0o077)
         trackers: list[Tracker] = [] if mlflow is None else [MlflowTracker(mlflow)]
         trackers += [] if tensorboard is None else [TensorBoardTracker(tensorboard)]

@@ -344,6 +344,7 @@ def test_the_command_says_what_it_wrote(
     for arguments, what in (
         ([home, "spring"], "--mlflow URI or --tensorboard FOLDER"),
         ([home, "autumn", "--tensorboard", str(board)], "never begun"),
+        ([home, "../spring/x", "--tensorboard", str(board)], "never begun"),
         ([home, "spring", "--mlflow", "http://127.0.0.1:9"], "not written twice"),
     ):
         result = CliRunner().invoke(app, ["track", *arguments])
