@@ -20,7 +20,7 @@ class NeedsExtra(TrackerError):  # noqa: N818 - reads as what happened
 
 
 class Tracker(Protocol):
-    """Where figures go."""
+    """Where the figures of one campaign go."""
 
     def write(self, told: Tracked) -> int:
         """Make the tracker say all of it, and say how many figures it did not have. Raises `TrackerError`.
