@@ -25,27 +25,17 @@ from rich.progress import Progress
 
 from client.model.base import Base
 from client.model.experts import Experts
-from client.training.round import train_round
+from demo import experiment
 from demo.arms import State, fresh, plan_of, start
-from demo.attacks import ATTACKS, Change, after, hostile, mislabelled, passes
+from demo.attacks import ATTACKS, hostile, mislabelled
+from demo.experiment import BASE, BASE_ARM, Change, aggregate_all, changed, passes
 from demo.house import EMBEDDED
 from demo.recipe import BUDGET, STUDY, at_epsilon
-from demo.small_study import (
-    BASE,
-    BASE_ARM,
-    SEED,
-    STUDY_WORK,
-    arm,
-    hospitals_of,
-    results_of,
-    run_missing,
-    write_scores,
-)
+from demo.small_study import SEED, STUDY_WORK, arm, hospitals_of, results_of, run_missing, write_scores
 from demo.study import begin, prepare
 from demo.study_table import Results
 from privacy import tensors
 from privacy.plan import Plan
-from privacy.randomness import SeededRandom
 from strategies.aggregate import MEAN, MEDIAN, MULTI_KRUM, NORM_BOUND, TRIMMED_MEAN, Recipe
 
 WORK, PAGE = Path("build/attacks"), Path("docs/results-attacks.md")
@@ -122,18 +112,10 @@ def train(training: Training) -> None:
     hospital = hospitals_of(site, PARTS[site], STUDY.patients, base)[int(number) - 1]
     experts = fresh(base, STUDY)
     samples = [mislabelled(s) for s in hospital.samples] if training.flipped else hospital.samples
-    asked = plan(experts)
-    found = train_round(
-        experts,
-        asked.restricted(hospital.experts),
-        samples,
-        hospital.inputs,
-        asked,
-        hospital.nominal_patients,
-        SeededRandom(f"{SEED}/{training.hospital}"),
-        lambda done, of: None,
+    found = experiment.train(
+        experts, replace(hospital, samples=samples), start(experts), plan(experts), str(SEED)
     )
-    values = {f"{name}//{key}": v for name, delta in found.items() for key, v in delta.tensors.items()}
+    values = {f"{name}//{key}": v for name, change in found.items() for key, v in change.tensors.items()}
     part = training.file.with_suffix(".part")
     part.write_bytes(tensors.encode(values))
     part.replace(training.file)
@@ -146,11 +128,7 @@ def changes(training: Training, asked: Plan) -> dict[str, Change]:
         expert, key = name.split("//")
         found.setdefault(expert, {})[key] = value
     patients = STUDY.patients // PARTS[training.hospital.split("-")[0]]
-    mechanism = asked.mechanism
-    deviation = mechanism.noise_multiplier * mechanism.clip_norm / (mechanism.sampling_rate * patients)
-    return {
-        expert: Change(training.hospital, expert, values, deviation**2) for expert, values in found.items()
-    }
+    return changed(training.hospital, found, asked, patients)
 
 
 def sent(attack: str, asked: Plan) -> dict[str, list[Change]]:
@@ -182,8 +160,7 @@ def score(model: Asked) -> None:
     state: State = start(experts)
     if model.attack != BASE:
         asked = plan(experts)
-        for expert, all_sent in sent(model.attack, asked).items():
-            state[expert] = dict(after(state[expert], all_sent, RULES[model.rule], asked))
+        state = aggregate_all(state, sent(model.attack, asked), RULES[model.rule], asked)
     write_scores(model.file, experts, state, scale_experts=model.attack != BASE)
 
 

@@ -1,4 +1,4 @@
-"""What a hostile hospital may send instead of its honest change of an expert, and whether it gets through the door.
+"""What a hostile hospital may send instead of its honest change of an expert.
 
 | attack          | what it sends                                                                                         |
 |-----------------|-------------------------------------------------------------------------------------------------------|
@@ -13,21 +13,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from client.tasks.sample import FRAME, Box, Boxes, Polygon, Polygons, Sample, Words
+from demo.experiment import Change
 from privacy.plan import Plan
 from privacy.randomness import SeededRandom
-from strategies.aggregate import NORM_BOUND, Recipe, aggregate
 from strategies.bounds import norm_bound
-from strategies.gathered import gather
-from strategies.noise import delta_noise, least_norm
-
-Tensors = Mapping[str, NDArray[np.float32]]
+from strategies.noise import delta_noise
 
 SIGN_FLIP, SCALING, SMALL_SHIFT, LABEL_FLIP, FREE_RIDER = (
     "sign flip",
@@ -38,30 +35,6 @@ SIGN_FLIP, SCALING, SMALL_SHIFT, LABEL_FLIP, FREE_RIDER = (
 )
 ATTACKS = (SIGN_FLIP, SCALING, SMALL_SHIFT, LABEL_FLIP, FREE_RIDER)
 _SHORT_OF_THE_BOUND = 0.999
-
-
-@dataclass(frozen=True)
-class Change:
-    """A hospital's change of one expert in memory (`strategies.gathered.Contribution`)."""
-
-    hospital: str
-    expert: str
-    tensors: Tensors
-    noise_variance: float
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of its tensors."""
-        return {name: value.shape for name, value in self.tensors.items()}
-
-    @property
-    def norm(self) -> float:
-        """L2, over all its tensors."""
-        return math.sqrt(sum(float(np.square(v, dtype=np.float64).sum()) for v in self.tensors.values()))
-
-    def rows(self, tensor: str, start: int, stop: int) -> NDArray[np.float32]:
-        """Rows of a tensor, flat."""
-        return self.tensors[tensor][start:stop].reshape(-1)
 
 
 def hostile(attack: str, own: Change, flipped: Change, honest: Sequence[Change], plan: Plan) -> Change:
@@ -85,19 +58,6 @@ def hostile(attack: str, own: Change, flipped: Change, honest: Sequence[Change],
         }
         return replace(own, tensors=noise)
     raise ValueError(f"attack {attack!r}: one of {', '.join(ATTACKS)}")
-
-
-def passes(change: Change, recipe: Recipe, plan: Plan) -> bool:
-    """Whether its length is one that a round with this recipe takes (`strategies.intake`)."""
-    size = sum(value.size for value in change.tensors.values())
-    least = least_norm(plan, size) if recipe.rule == NORM_BOUND else 0.0
-    return least <= change.norm <= norm_bound(plan, change.shapes)
-
-
-def after(start: Tensors, sent: Sequence[Change], recipe: Recipe, plan: Plan) -> Tensors:
-    """The expert after a round of what was sent."""
-    taken = [change for change in sent if passes(change, recipe, plan)]
-    return aggregate(gather(sent[0].expert, start, taken), recipe, plan).state
 
 
 def mislabelled(sample: Sample) -> Sample:

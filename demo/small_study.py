@@ -11,20 +11,18 @@ from typing import Protocol, TypeVar
 
 from rich.progress import Progress
 
-from client.evaluation.answers import Asking
 from client.model.base import Base
 from client.model.experts import Experts
-from demo.arms import Hospital, State, answers, load
+from demo.arms import Hospital, State
 from demo.cohort import SITES
-from demo.recipe import ANSWER_TOKENS
-from demo.study_runs import experts_of, open_encoded, scored
+from demo.experiment import ask, deal, results
+from demo.study_runs import experts_of, open_encoded
 from demo.study_table import Arm, Results
 from privacy.experts import EXPERTS
 
 SEED = 11
 STUDY_WORK = Path("build/study")
 DATA = STUDY_WORK / "data" / str(SEED)
-BASE = "base"
 _ARMS = "arms"
 _PUBLIC = 400  # public patients that are asked
 
@@ -56,46 +54,26 @@ def run_missing(
 def hospitals_of(site: str, parts: int, patients: int, base: Base) -> list[Hospital]:
     """The hospitals "<site>-1", "<site>-2", ...: the site's first `patients` patients, dealt in turn, and opened once."""
     whole = open_encoded(DATA / site, base, experts_of(next(one for one in SITES if one.name == site)))
-    everyone = sorted({s.patient for s in whole.samples})[:patients]
-    dealt = [set(everyone[part::parts]) for part in range(parts)]
-    return [
-        replace(
-            whole,
-            name=f"{site}-{number}",
-            samples=[s for s in whole.samples if s.patient in mine],
-            nominal_patients=patients // parts,
-        )
-        for number, mine in enumerate(dealt, start=1)
-    ]
+    return deal(whole, parts, patients)
 
 
 def write_scores(file: Path, experts: Experts, state: State, *, scale_experts: bool) -> None:
     """Asks public patients directly, with these states; their rows go to a file, whole."""
-    load(experts, state)
     public = open_encoded(DATA / "public", experts.base, EXPERTS)
     patients = sorted({s.patient for s in public.samples})
     some = set(patients[:: max(1, len(patients) // _PUBLIC)])
     public = replace(public, samples=[s for s in public.samples if s.patient in some])
-    asking = Asking("direct", ANSWER_TOKENS, scale_experts=scale_experts, task_experts=False)
     part = file.with_suffix(".part")
-    part.write_text(json.dumps(scored(answers(experts, public, asking))) + "\n")
+    part.write_text(json.dumps(ask(experts, state, public, scale_experts=scale_experts)) + "\n")
     part.replace(file)
 
 
 def results_of(base: Path, files: Mapping[str, Path]) -> Results:
     """Scores that were written, as results of two runs: the base, and one whose forms are the arms (`arm`)."""
     forms = {name: json.loads(file.read_text()) for name, file in files.items()}
-    return Results(
-        {
-            (SEED, BASE): {"forms": {"base direct": json.loads(base.read_text())}},
-            (SEED, _ARMS): {"forms": forms},
-        }
-    )
+    return results(json.loads(base.read_text()), {_ARMS: forms}, SEED)
 
 
 def arm(name: str) -> Arm:
     """The arm of that name in `results_of`."""
     return Arm((_ARMS,), name)
-
-
-BASE_ARM = Arm((BASE,), "base direct")

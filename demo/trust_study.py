@@ -23,19 +23,10 @@ from rich.progress import Progress
 from client.model.base import Base
 from demo.arms import fresh, pooled, start, train_stage
 from demo.cohort import SITES
+from demo.experiment import BASE, BASE_ARM
 from demo.house import EMBEDDED
 from demo.recipe import BUDGET, at_epsilon
-from demo.small_study import (
-    BASE,
-    BASE_ARM,
-    SEED,
-    STUDY_WORK,
-    arm,
-    hospitals_of,
-    results_of,
-    run_missing,
-    write_scores,
-)
+from demo.small_study import SEED, STUDY_WORK, arm, hospitals_of, results_of, run_missing, write_scores
 from demo.study import begin, prepare
 from demo.study_table import Results
 from demo.trust_arms import RECIPE, noise_for, train_distributed

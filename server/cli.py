@@ -18,6 +18,7 @@ from server.cli_errors import told_plainly as _told_plainly
 from server.cli_experts import experts
 from server.cli_page import serve, users
 from server.cli_steer import pause, resume, stop
+from server.cli_track import track
 from server.cli_watch import metrics
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Coordinate a FedPath consortium.", no_args_is_help=True, add_completion=False)
 
-for command in (enroll, approve, revoke, renew, rotate, pause, resume, stop, experts, metrics, serve):
+for command in (enroll, approve, revoke, renew, rotate, pause, resume, stop, experts, metrics, serve, track):
     app.command()(command)
 app.add_typer(users, name="users")
 

@@ -14,6 +14,7 @@ ServerError
 │   └── KeyReplaced         the journal is held by a later key of the coordinator's
 ├── RoundFailed         too few hospitals answered: nothing was committed
 ├── EvaluationFailed    no evaluator gave figures
+├── TrackerError        a tracker that is not installed, can't be reached, or was named with a password
 └── SuperLinkError      Flower's own programs did not do what was asked
 """
 
@@ -78,6 +79,10 @@ class RoundFailed(ServerError):  # noqa: N818 - reads as what happened
 
 class EvaluationFailed(ServerError):  # noqa: N818 - reads as what happened
     """An evaluation that no evaluator answered; the campaign may be run again and goes on from there."""
+
+
+class TrackerError(ServerError):
+    """An experiment tracker can't take the figures; the message says what to do."""
 
 
 class SuperLinkError(ServerError):

@@ -23,12 +23,13 @@ CONNECTION = "consortium"
 _TIMEOUT_S = 120
 _WORDS = 600  # letters of a log that an error quotes
 _BIN = Path(sys.prefix) / "bin"
+_COLOURING = ("FORCE_COLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE")  # of what is read here as JSON
 
 
 def environment(flower_home: Path) -> dict[str, str]:
     """This process' environment, with Flower kept to the folder `flower_home`."""
     return {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name not in _COLOURING},
         "PATH": os.pathsep.join([str(_BIN), os.environ.get("PATH", os.defpath)]),
         "FLWR_HOME": str(flower_home),
         "FLWR_TELEMETRY_ENABLED": "0",

@@ -166,6 +166,14 @@ class Home:
                 time.sleep(0.05)
             yield
 
+    @contextmanager
+    def only_tracker(self, campaign: str) -> Iterator[None]:
+        """Be the one process that tells trackers of this campaign. Raises `CampaignBusy`."""
+        with (self.folder / "locks" / f"{campaign}.track").open("ab") as file:
+            if not _try(file, fcntl.LOCK_EX):
+                raise CampaignBusy(f"another `track` follows campaign {campaign!r}: end that one first")
+            yield
+
     def is_running(self, campaign: str) -> bool:
         """Whether some living process runs this campaign."""
         with self._lock_file(campaign) as file:

@@ -90,7 +90,7 @@ def _campaign(home: Home, store: Store, name: str) -> dict[str, Any]:
             for item in found
         ],
         "evaluations": [_evaluation(item) for item in store.read(_of(db.evaluations, name))],
-        "noised_evaluations": _noised(store, name),
+        "noised_evaluations": noised_evaluations(store, name),
     }
 
 
@@ -99,7 +99,7 @@ def _evaluation(row: dict[str, Any]) -> dict[str, Any]:
     return {**kept, "ci95": [row["low"], row["high"]], "n": row["n"]}
 
 
-def _noised(store: Store, name: str) -> list[dict[str, Any]]:
+def noised_evaluations(store: Store, name: str) -> list[dict[str, Any]]:
     """Each noised evaluation that is committed: by hospital, and pooled over those that answered."""
     answers: dict[str, list[dict[str, Any]]] = {}
     for row in store.read(_of(db.noised_answers, name)):

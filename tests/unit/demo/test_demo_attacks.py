@@ -16,12 +16,10 @@ from demo.attacks import (
     SCALING,
     SIGN_FLIP,
     SMALL_SHIFT,
-    Change,
-    after,
     hostile,
     mislabelled,
-    passes,
 )
+from demo.experiment import Change, after, passes
 from strategies.aggregate import MEAN, MEDIAN, NORM_BOUND, Recipe
 from strategies.noise import delta_noise
 from tests.aggregation_cases import EXPERT, PLAN

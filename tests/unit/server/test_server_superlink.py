@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from server import superlink
 from server.cli import app
 from server.errors import SuperLinkError
-from server.flower_cli import FlowerCli, checkout, stage
+from server.flower_cli import CONNECTION, FlowerCli, checkout, stage, toml
 from server.flower_cli import environment as environment_of
 from server.follow import follow
 from server.home import Home
@@ -71,6 +71,18 @@ def test_flower_phones_nobody_and_keeps_to_the_home(home: Home) -> None:
     environment = environment_of(home.folder / "flower")
     assert environment["FLWR_TELEMETRY_ENABLED"] == "0"
     assert Path(environment["FLWR_HOME"]).is_relative_to(home.folder)
+
+
+def test_flower_answers_without_colours(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches escapes in what is read as JSON, where a notebook or a CI job asks all programs for colours."""
+    for name in ("FORCE_COLOR", "CLICOLOR_FORCE"):
+        monkeypatch.setenv(name, "1")
+    cli = FlowerCli(
+        home.folder / "flower" / "cli", toml({"address": f"127.0.0.1:{free_port()}", "insecure": True})
+    )
+    _, said = cli.run("list", CONNECTION, "--format", "json")
+    assert said
+    assert "\x1b" not in said
 
 
 def test_the_app_takes_the_keys_that_a_run_gives_it() -> None:
