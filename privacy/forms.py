@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 Form = Callable[[object], bool]
 
 
+def words(form: Form) -> str:
+    """What a form takes, in words: what its docstring says of it."""
+    return re.sub(r"^Whether `\w+` is ", "", form.__doc__ or "").rstrip(".")
+
+
 def text(value: object) -> bool:
-    """Any string."""
+    """Text."""
     return isinstance(value, str)
 
 
 def table(value: object) -> bool:
-    """Any table."""
+    """A table."""
     return isinstance(value, dict)
 
 
@@ -29,22 +35,22 @@ def hexadecimal(value: object) -> bool:
 
 def maybe(form: Form) -> Form:
     """Null, or what `form` takes."""
-    return lambda value: value is None or form(value)
+    return _said(lambda value: value is None or form(value), f"Null, or {_small(form)}.")
 
 
 def each(form: Form) -> Form:
     """A list of what `form` takes."""
-    return lambda value: isinstance(value, list) and all(map(form, value))
+    return _said(lambda value: isinstance(value, list) and all(map(form, value)), f"A list, each {_small(form)}.")
 
 
 def record(fields: Mapping[str, Form]) -> Form:
     """A table of exactly these fields."""
-    return lambda value: isinstance(value, dict) and not odd(value, fields)
+    return _said(lambda value: isinstance(value, dict) and not odd(value, fields), f"A table of {_fields(fields)}.")
 
 
 def with_fields(fields: Mapping[str, Form]) -> Form:
     """A table with these fields, whatever else it has."""
-    return lambda value: isinstance(value, dict) and not missing(value, fields)
+    return _said(lambda value: isinstance(value, dict) and not missing(value, fields), f"A table with {_fields(fields)}.")
 
 
 def odd(values: Mapping[str, object], fields: Mapping[str, Form]) -> list[str]:
@@ -55,3 +61,17 @@ def odd(values: Mapping[str, object], fields: Mapping[str, Form]) -> list[str]:
 def missing(values: Mapping[str, object], fields: Mapping[str, Form]) -> list[str]:
     """The fields that are missing, or not of their form."""
     return [name for name, form in fields.items() if name not in values or not form(values[name])]
+
+
+def _said(form: Form, docstring: str) -> Form:
+    form.__doc__ = docstring
+    return form
+
+
+def _small(form: Form) -> str:
+    said = words(form)
+    return said if said.startswith("SHA-") else said[:1].lower() + said[1:]
+
+
+def _fields(fields: Mapping[str, Form]) -> str:
+    return ", ".join(f"`{name}` ({_small(form)})" for name, form in fields.items())

@@ -30,6 +30,7 @@ class Kind(StrEnum):
 
 
 def _time(value: object) -> bool:
+    """A time in UTC, to the millisecond."""
     try:
         return isinstance(value, str) and bool(read_time(value))
     except ValueError:
@@ -37,6 +38,7 @@ def _time(value: object) -> bool:
 
 
 def _release(value: object) -> bool:
+    """64 lower-case hex digits, or nothing."""
     return value == "" or canonical.is_digest(value)
 
 

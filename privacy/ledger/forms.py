@@ -17,7 +17,7 @@ from privacy.policy import is_hospital
 
 def check_form(entry: Entry) -> None:
     """Raise `LedgerError` unless the entry is of a known kind and its body has that kind's form."""
-    form = _FORMS.get(entry.kind)
+    form = FORMS.get(entry.kind)
     if form is None:
         raise LedgerError(
             f"ledger entry {entry.sequence} is of an unknown kind {entry.kind!r}: update fedpath"
@@ -29,24 +29,34 @@ def check_form(entry: Entry) -> None:
 
 
 def _code(value: object) -> bool:
+    """A refusal's code."""
     return isinstance(value, str) and (value in set(Refusal) or value in set(SecaggFault))
 
 
 def _stage(value: object) -> bool:
+    """A stage's kind, or an evaluation."""
     return value in (*TRAINED_IN, EVALUATION)
 
 
 def _expert(value: object) -> bool:
+    """An expert's name."""
     return isinstance(value, str) and value in EXPERTS
 
 
 def _epsilon(value: object) -> bool:
+    """A number from 0, or null beyond any bound."""
     return value is None or (type(value) is float and value >= 0)  # None: beyond any bound
 
 
 def _sent(value: object) -> bool:
+    """A table of `sha256` and `bytes` by the part's name, at least one."""
     part = record({"sha256": canonical.is_digest, "bytes": count})
     return isinstance(value, dict) and bool(value) and all(map(part, value.values()))
+
+
+def _flag(value: object) -> bool:
+    """True or false."""
+    return isinstance(value, bool)
 
 
 _installation = record(
@@ -55,7 +65,7 @@ _installation = record(
 
 _key = canonical.is_digest  # 32 bytes in hex, as a SHA-256 is
 
-_FORMS: Mapping[str, Mapping[str, Form]] = {
+FORMS: Mapping[str, Mapping[str, Form]] = {
     Kind.POLICY: {"policy": table},
     Kind.RESERVATION: {
         "campaign": is_campaign,
@@ -81,10 +91,10 @@ _FORMS: Mapping[str, Mapping[str, Form]] = {
     Kind.SUCCESSION: {"consortium": is_hospital, "old": _key, "new": _key, "proof": hexadecimal},
     Kind.WITHDRAWAL: {"withdrawn": count, "salt": canonical.is_digest},
     Kind.SELFTEST: {
-        "passed": lambda value: isinstance(value, bool),
+        "passed": _flag,
         "code": canonical.is_digest,
         "findings": each(text),
     },
-    Kind.APPROVAL: {"campaign": is_campaign, "approved": lambda value: isinstance(value, bool)},
+    Kind.APPROVAL: {"campaign": is_campaign, "approved": _flag},
     Kind.UPGRADE: {"before": maybe(_installation), "after": _installation},
 }
