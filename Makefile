@@ -12,7 +12,9 @@ export OMP_WAIT_POLICY := PASSIVE
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: demo test nightly lint chromium study study-attacks study-trust study-real bench base lock audit sbom clean
+.PHONY: setup demo test nightly lint docs chromium study study-attacks study-trust study-real bench base lock audit sbom clean
+
+setup: $(READY)
 
 demo: $(READY)
 	$(BIN)/python -m demo
@@ -37,6 +39,11 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/mypy compose/without_containers.py
 	$(BIN)/lint-imports
+	$(BIN)/python -m mkdocs build --strict --quiet --site-dir build/site
+
+# The documentation's site, at build/site/index.html; a warning is an error.
+docs: $(READY)
+	$(BIN)/python -m mkdocs build --strict --site-dir build/site
 
 study: $(READY)
 	$(BIN)/python -m demo.study

@@ -38,7 +38,5 @@ def made(root: Path) -> dict[str, str]:
         "reference/codes.md": codes.codes(),
         "reference/events.md": watching.events(),
         "adr/index.md": decisions(records),
-        **{
-            place: relinked((root / name).read_text("utf-8"), name) for name, place in ROOT_PAGES.items()
-        },
+        **{place: relinked((root / name).read_text("utf-8"), name) for name, place in ROOT_PAGES.items()},
     }

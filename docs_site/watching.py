@@ -21,8 +21,8 @@ def events() -> str:
     """Every event, its level and fields."""
     parts = [
         "# Events of the logs",
-        "A daemon's log holds these lines and no others. [Monitoring](../howto/monitor.md) shows what they look like, how they are "
-        "shipped, and the figures that there are besides.",
+        "A daemon's log holds these lines and no others. [Monitoring](../howto/monitor.md) shows what they look like, how they "
+        "are shipped, and the figures that there are besides.",
     ]
     for title, module in SIDES.items():
         parts += [f"## {title}", table(("event", "level", "fields", "what"), map(_row, of(module)))]
@@ -32,9 +32,13 @@ def events() -> str:
 def of(module: str) -> Iterator[type[Event]]:
     """The events that a module defines, in its order."""
     for value in vars(importlib.import_module(module)).values():
-        if isinstance(value, type) and issubclass(value, Event) and value.__module__ == module:
-            if value is not Event:
-                yield value
+        if (
+            isinstance(value, type)
+            and issubclass(value, Event)
+            and value.__module__ == module
+            and value is not Event
+        ):
+            yield value
 
 
 def _row(event: type[Event]) -> tuple[str, Level, str, str]:

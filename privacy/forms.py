@@ -40,17 +40,24 @@ def maybe(form: Form) -> Form:
 
 def each(form: Form) -> Form:
     """A list of what `form` takes."""
-    return _said(lambda value: isinstance(value, list) and all(map(form, value)), f"A list, each {_small(form)}.")
+    return _said(
+        lambda value: isinstance(value, list) and all(map(form, value)), f"A list, each {_small(form)}."
+    )
 
 
 def record(fields: Mapping[str, Form]) -> Form:
     """A table of exactly these fields."""
-    return _said(lambda value: isinstance(value, dict) and not odd(value, fields), f"A table of {_fields(fields)}.")
+    return _said(
+        lambda value: isinstance(value, dict) and not odd(value, fields), f"A table of {_fields(fields)}."
+    )
 
 
 def with_fields(fields: Mapping[str, Form]) -> Form:
     """A table with these fields, whatever else it has."""
-    return _said(lambda value: isinstance(value, dict) and not missing(value, fields), f"A table with {_fields(fields)}.")
+    return _said(
+        lambda value: isinstance(value, dict) and not missing(value, fields),
+        f"A table with {_fields(fields)}.",
+    )
 
 
 def odd(values: Mapping[str, object], fields: Mapping[str, Form]) -> list[str]:
