@@ -16,10 +16,10 @@ from privacy.printable import printable
 from server.cli_enrolment import approve, enroll, renew, revoke, rotate
 from server.cli_errors import told_plainly as _told_plainly
 from server.cli_experts import experts
-from server.cli_page import serve, users
 from server.cli_steer import pause, resume, stop
 from server.cli_track import track
 from server.cli_watch import metrics
+from server.page.cli import serve, users
 
 if TYPE_CHECKING:
     from server.flower_cli import FlowerCli

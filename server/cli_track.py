@@ -31,11 +31,11 @@ def track(
 
     from server.errors import TrackerError
     from server.home import Home
-    from server.tracked import tracked
-    from server.tracker import Tracker
-    from server.tracker import follow as telling
-    from server.tracker_mlflow import MlflowTracker
-    from server.tracker_tensorboard import TensorBoardTracker
+    from server.trackers.tracked import tracked
+    from server.trackers.tracker import Tracker
+    from server.trackers.tracker import follow as telling
+    from server.trackers.tracker_mlflow import MlflowTracker
+    from server.trackers.tracker_tensorboard import TensorBoardTracker
 
     new, steps, state = 0, 0, ""
     with told_plainly():

@@ -18,16 +18,16 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from typer.testing import CliRunner
 
 from privacy.accounting import epsilon
-from server import tracker_mlflow
 from server.campaign import NoisedEvaluations
 from server.cli import app
 from server.errors import CampaignBusy, StoreError, TrackerError
-from server.tracked import Tracked, tracked
-from server.tracked_costs import DELTA
-from server.tracked_evaluations import named, round_of
-from server.tracker import Tracker, follow
-from server.tracker_mlflow import EXPERIMENT, PREFIX, MlflowTracker, check_uri
-from server.tracker_tensorboard import TensorBoardTracker
+from server.trackers import tracker_mlflow
+from server.trackers.tracked import Tracked, tracked
+from server.trackers.tracked_costs import DELTA
+from server.trackers.tracked_evaluations import named, round_of
+from server.trackers.tracker import Tracker, follow
+from server.trackers.tracker_mlflow import EXPERIMENT, PREFIX, MlflowTracker, check_uri
+from server.trackers.tracker_tensorboard import TensorBoardTracker
 from tests.federation.simulator import Faults
 from tests.federation.test_rounds import CAMPAIGN, GRPO, MECHANISM, SFT, World, world
 

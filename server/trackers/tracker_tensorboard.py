@@ -8,8 +8,8 @@ from pathlib import Path
 
 from privacy.printable import printable
 from server.errors import TrackerError
-from server.tracked import Tracked
-from server.tracker import Missing, NeedsExtra
+from server.trackers.tracked import Tracked
+from server.trackers.tracker import Missing, NeedsExtra
 
 DEFINITION, HASHES = "definition", "hashes"  # texts: once, and after each round that is told
 
@@ -28,7 +28,7 @@ class TensorBoardTracker:
         self._missing = Missing(self._held)
 
     def write(self, told: Tracked) -> int:
-        """As `server.tracker.Tracker` says. Each call that has something to write makes one event file."""
+        """As `server.trackers.tracker.Tracker` says. Each call that has something to write makes one event file."""
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
         from tensorboard.plugins.text.summary_v2 import text_pb

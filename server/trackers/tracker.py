@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from server.errors import TrackerError
-from server.tracked import Figure, Tracked
+from server.trackers.tracked import Figure, Tracked
 
 POLL_S = 5.0
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
 from server.errors import TrackerError
-from server.tracked import Figure, Tracked
-from server.tracker import Missing, NeedsExtra
+from server.trackers.tracked import Figure, Tracked
+from server.trackers.tracker import Missing, NeedsExtra
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -40,7 +40,7 @@ class MlflowTracker:
         self._missing = Missing(self._held)
 
     def write(self, told: Tracked) -> int:
-        """As `server.tracker.Tracker` says."""
+        """As `server.trackers.tracker.Tracker` says."""
         with _told():
             self._run = self._run or self._found_or_made(told)
             missing = self._missing.of(told)

@@ -15,7 +15,7 @@ from privacy.mechanism import Event
 from privacy.plan import Plan
 from server import tables as db
 from server.store import Store
-from server.tracked_rounds import Told
+from server.trackers.tracked_rounds import Told
 
 DELTA = 1e-5  # at which epsilon is told: hospitals' own are their policies'
 _HISTORIES = 4096  # that hospitals share, mostly

@@ -12,7 +12,7 @@ from server import tables as db
 from server.errors import CampaignError
 from server.status import noised_evaluations
 from server.store import Store
-from server.tracked_rounds import Told
+from server.trackers.tracked_rounds import Told
 
 _ROUND = "round-"
 

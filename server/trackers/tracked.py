@@ -21,9 +21,9 @@ from server.campaign import BASE, definition_hash
 from server.errors import StoreError
 from server.journal import MAX_BODY
 from server.store import Store
-from server.tracked_costs import charges
-from server.tracked_evaluations import noised_scores, public_scores
-from server.tracked_rounds import exchanged
+from server.trackers.tracked_costs import charges
+from server.trackers.tracked_evaluations import noised_scores, public_scores
+from server.trackers.tracked_rounds import exchanged
 
 _LONGEST = 500  # letters of a parameter: what every MLflow server takes
 _HASHES = ("base_hash", "trusted_code", "initial")

@@ -1,0 +1,1 @@
+"""What has left a campaign's hospitals, for experiment trackers."""
