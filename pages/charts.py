@@ -12,16 +12,19 @@ from dataclasses import dataclass
 from markupsafe import Markup, escape
 
 from pages.templates import seconds
+from privacy.printable import printable
 
 _WIDE, _HIGH, _LEFT, _RIGHT, _ABOVE, _BELOW = 860, 268, 52, 150, 22, 40
 _LETTER = 7.5  # its width, about
-_DASHES = {"line": "", "second": "7 4", "third": "2 3", "limit": "10 3 2 3"}
+_DASHES = {"line": "", "second": "7 4", "third": "2 3", "fourth": "12 4 2 4", "limit": "10 3 2 3"}
+KINDS = ("line", "second", "third", "fourth")  # as many lines as can be told apart
+_APART = 90.0  # between the words over two marks
 _LABEL = 14.0  # between the words at the ends of two lines
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve with its name at its end. `kind` is line, second, third or limit; `band` is (x, low, high); `steps` holds
+    """A curve with its name at its end. `kind` is one of `KINDS`, or limit; `band` is (x, low, high); `steps` holds
     each value until the next.
     """
 
@@ -110,13 +113,18 @@ def line_chart(
     return _chart(title, _WIDE, _HIGH, parts)
 
 
-def timeline(title: str, rows: Sequence[Row], now: float | None = None) -> Markup:
-    """What each row did when: seconds from the earliest start, a mark at `now`. Empty without any span."""
+def timeline(
+    title: str, rows: Sequence[Row], now: float | None = None, expected: float | None = None
+) -> Markup:
+    """What each row did when: seconds from the earliest start, a mark at `now`, and a word where it is `expected` to end.
+    Empty without any span.
+    """
     spans = [span for row in rows for span in row.spans]
     if not spans:
         return Markup("")
     start = min(span.start for span in spans)
-    _, end = _wider(start, max([*(span.end for span in spans), *([] if now is None else [now])]))
+    marks = [mark for mark in (now, expected) if mark is not None]
+    _, end = _wider(start, max([*(span.end for span in spans), *marks]))
     left, right, row_high = 170, 20, 24
     high = _ABOVE + row_high * len(rows) + 26
 
@@ -137,21 +145,27 @@ def timeline(title: str, rows: Sequence[Row], now: float | None = None) -> Marku
             x, width = x_of(span.start), max(2.0, x_of(span.end) - x_of(span.start))
             parts.append(
                 f'<rect class="span {span.level}" x="{x:.1f}" y="{y + 4}" width="{width:.1f}" height="16" rx="2">'
-                f"<title>{escape(row.name)}: {escape(span.words)}</title></rect>"
+                f"<title>{_said(row.name)}: {_said(span.words)}</title></rect>"
             )
             if width > _LETTER * (len(span.words) + 1):
                 parts.append(_text(x + width / 2, y + 16, span.words, f"on {span.level}", "middle"))
-    if now is not None:
-        parts.append(
-            f'<path class="line limit" stroke-dasharray="3 3" d="M{x_of(now):.1f} {_ABOVE}V{high - 24}"/>'
-        )
+    for mark, words, css in ((expected, "usual end", "third"), (now, "now", "limit")):
+        if mark is not None:
+            x = x_of(mark)
+            parts.append(
+                f'<path class="line {css}" stroke-dasharray="3 3" d="M{x:.1f} {_ABOVE}V{high - 24}"/>'
+            )
+            if words != "now" or expected is None or abs(x - x_of(expected)) > _APART:
+                parts.append(_text(x, _ABOVE - 6, words, "soft", "end" if x > _WIDE / 2 else "start"))
     return _chart(title, _WIDE, high, parts)
 
 
-def bar(used: float, most: float) -> Markup:
-    """A small bar of how much of `most` is used, for a cell beside the figures; it warns from four fifths on."""
+def bar(used: float, most: float, *, warns: bool = True) -> Markup:
+    """A small bar of how much of `most` is used, for a cell beside the figures; it warns from four fifths on, unless it is
+    good to be full.
+    """
     share = 1.0 if most <= 0 else min(max(used / most, 0.0), 1.0)
-    level = "over" if share >= 1 else "near" if share >= 0.8 else ""
+    level = "" if not warns or share < 0.8 else "near" if share < 1 else "over"
     return Markup(  # noqa: S704 - numbers alone
         f'<svg class="bar {level}" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect class="rest" width="100" height="10"/><rect class="used" width="{100 * share:.1f}" height="10"/></svg>'
@@ -159,14 +173,19 @@ def bar(used: float, most: float) -> Markup:
 
 
 def _chart(title: str, wide: int, high: int, parts: Sequence[str]) -> Markup:
-    name = f'aria-label="{escape(title)}"'
+    name = f'aria-label="{_said(title)}"'
     around = f'<div class="wide" role="region" {name} tabindex="0">'
     frame = f'{around}<svg class="chart" viewBox="0 0 {wide} {high}" role="img" {name}>'
     return Markup(frame + "".join(parts) + "</svg></div>")  # noqa: S704 - numbers, and words that `_text` escapes
 
 
+def _said(words: str) -> str:
+    """Words of whoever, as text: charts are `Markup`, which templates leave as it is."""
+    return escape(printable(words))
+
+
 def _text(x: float, y: float, words: str, css: str = "", anchor: str = "start") -> str:
-    return f'<text class="{css}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+    return f'<text class="{css}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{_said(words)}</text>'
 
 
 def _finite(line: Line) -> Line:

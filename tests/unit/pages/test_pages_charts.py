@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pages.charts import Line, Row, Span, bar, line_chart, timeline
 from pages.templates import ago, seconds, short, size, templates, when
 
-_HOSTILE = "<script>alert(1)</script>\"&'"
+_HOSTILE = "<script>alert(1)</script>\"&'\x1b[31m"
 _values = st.floats(allow_nan=True, allow_infinity=True, width=32)
 
 
@@ -38,13 +38,28 @@ def test_words_of_others_are_escaped_and_nothing_is_a_style() -> None:
         line_chart(
             _HOSTILE, [Line(_HOSTILE, [(0, 1), (1, 2)], band=[(0, 0, 2), (1, 1, 3)])], _HOSTILE, _HOSTILE
         ),
-        timeline(_HOSTILE, [Row(_HOSTILE, [Span(0, 1, "busy", _HOSTILE)])], now=2),
+        timeline(_HOSTILE, [Row(_HOSTILE, [Span(0, 1, "busy", _HOSTILE)])], now=2, expected=5),
         bar(3, 0),
     ]
     for chart in drawn:
         ElementTree.fromstring(chart)
         assert "<script" not in chart
+        assert "\x1b" not in chart
         assert "style=" not in chart
+
+
+@pytest.mark.parametrize(("expected", "shown"), [(100.0, True), (51.0, False), (None, True)])
+def test_the_words_over_two_marks_do_not_lie_on_each_other(expected: float | None, shown: bool) -> None:
+    drawn = timeline("t", [Row("north", [Span(0, 50, "busy", "at work")])], now=50, expected=expected)
+    assert (">now<" in drawn) == shown
+    assert (">usual end<" in drawn) == (expected is not None)
+
+
+@pytest.mark.parametrize(
+    ("used", "warns", "level"), [(7, True, ""), (8, True, "near"), (10, True, "over"), (10, False, "")]
+)
+def test_a_bar_warns_where_it_is_no_good_to_be_full(used: float, warns: bool, level: str) -> None:
+    assert f'class="bar {level}"' in bar(used, 10, warns=warns)
 
 
 def test_names_at_the_ends_do_not_lie_on_each_other() -> None:
