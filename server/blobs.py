@@ -30,6 +30,13 @@ class Blobs:
         """The bytes of that hash. Raises `StoreError` where they are lost or were changed."""
         return read_whole(self._path(digest), digest, "expert state")
 
+    def size(self, digest: str) -> int | None:
+        """How many bytes it has; None where it is lost."""
+        try:
+            return self._path(digest).stat().st_size
+        except OSError:
+            return None
+
     def _path(self, digest: str) -> Path:
         return self._folder / f"{digest}.safetensors"
 

@@ -127,6 +127,10 @@ class StoredCampaigns(Stored):
         """The bytes of an expert's state."""
         return self._blobs.get(digest)
 
+    def state_size(self, digest: str) -> int | None:
+        """How many bytes an expert's state has; None where it is lost."""
+        return self._blobs.size(digest)
+
     def _set(self, campaign: str, **values: str) -> None:
         table = tables.campaigns
         this = (table.c.name == campaign) & (
