@@ -25,7 +25,12 @@ _LOG = logging.getLogger("fedpath.page")
 
 
 def page(home: Home, hosts: Collection[str], *, secure: bool, access: Access | None = None) -> Door:
-    """The consortium's page, answering to these host names; `secure` where it is reached over TLS."""
+    """The consortium's page, answering to these host names; `secure` where it is reached over TLS.
+
+    Its store is open then, and the journal verified. Raises `ServerError`.
+    """
+    house = House(home)
+    house.store()
     app = Starlette(
         routes=[
             *access_routes(),
@@ -35,7 +40,7 @@ def page(home: Home, hosts: Collection[str], *, secure: bool, access: Access | N
         ],
         exception_handlers={HTTPException: _plain, ServerError: _failed},
     )
-    app.state.house = House(home)
+    app.state.house = house
     app.state.access = access or access_of(home, secure=secure)
     return Door(app, hosts, secure)
 

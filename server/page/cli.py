@@ -38,42 +38,33 @@ def serve(
         str, typer.Option(help="the address to listen on; beyond this machine, TLS is needed")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one")] = 8787,
-    name: Annotated[
-        list[str] | None,
-        typer.Option(help="a host name by which browsers reach it, besides loopback's; may be repeated"),
+    public_url: Annotated[
+        str | None,
+        typer.Option(
+            help="the address by which browsers reach it, where that is another: https://fedpath.example.org"
+        ),
     ] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="a certificate chain in PEM")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="its private key in PEM, of mode 0600")] = None,
-    behind_tls: Annotated[
-        bool, typer.Option(help="a proxy on this machine ends TLS: cookies are told to go over TLS alone")
-    ] = False,
 ) -> None:
     """Serve the page in the foreground: campaigns, hospitals, experts and privacy, live.
 
     Users are made with `fedpath-consortium users add`. Stop it with SIGTERM or Ctrl-C.
     """
-    from pages.serving import LOOPBACK, Tls, listen
+    from pages.serving import listen
     from pages.serving import serve as serve_page
     from privacy.supervisor import tell_ready
     from server.errors import HomeError
     from server.home import Home
     from server.page.access.access import users_of
     from server.page.app import page
+    from server.page.reached import reached
 
     os.umask(0o077)
     with told_plainly():
         place = Home.open(home)
-        if (tls_certificate is None) != (tls_key is None):
-            raise HomeError("give both --tls-certificate and --tls-key, or neither")
-        tls = None if tls_certificate is None or tls_key is None else Tls(tls_certificate, tls_key)
-        if host not in ("127.0.0.1", "::1", "localhost") and tls is None:
-            raise HomeError(
-                f"--host {host} is reached from other machines: give --tls-certificate and --tls-key, or listen on "
-                "127.0.0.1 behind a proxy that ends TLS (--behind-tls)"
-            )
-        if tls is not None and tls.key.exists() and tls.key.stat().st_mode & 0o077:
-            raise HomeError(f"{tls.key}: others may read the key: chmod 600 {tls.key}")
-        place.store()
+        where = reached(host, public_url, tls_certificate, tls_key)
+        app = page(place, where.names, secure=where.secure)
         if not users_of(place).all():
             typer.echo(
                 f"nobody may log in yet: `fedpath-consortium users add {home} NAME --role coordinator`",
@@ -83,12 +74,9 @@ def serve(
             sock = listen(host, port)
         except OSError as error:
             raise HomeError(f"{host}:{port}: {error.strerror}: name another --port") from error
-        names = {*LOOPBACK, host.lower(), *(each.lower() for each in name or ())}
-        app = page(place, names, secure=tls is not None or behind_tls)
-        shown = f"[{host}]" if ":" in host else host
-        typer.echo(f"the page is at {'https' if tls else 'http'}://{shown}:{sock.getsockname()[1]}/")
+        typer.echo(f"the page is at {where.address(sock.getsockname()[1])}")
         tell_ready()
-        serve_page(app, sock, tls)
+        serve_page(app, sock, where.tls)
 
 
 @users.command()

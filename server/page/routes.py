@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.responses import Response
 
-from server.page import endpoints
+from server.page import actions, campaign_pages, consortium_pages
 from server.page.access.roles import Role
 from server.page.access.visitor import Visitor
 from server.page.events import Action
@@ -27,19 +27,22 @@ class Address:
 
 
 ADDRESSES = (
-    Address("/", "GET", Role.READ_ONLY, endpoints.overview),
-    Address("/campaigns/{name}", "GET", Role.READ_ONLY, endpoints.campaign),
-    Address("/campaigns/{name}/rounds/{number}", "GET", Role.READ_ONLY, endpoints.round_of),
-    Address("/campaigns/{name}/experts", "GET", Role.READ_ONLY, endpoints.experts),
-    Address("/hospitals", "GET", Role.READ_ONLY, endpoints.hospitals),
-    Address("/privacy", "GET", Role.AUDITOR, endpoints.privacy),
-    Address("/journal", "GET", Role.AUDITOR, endpoints.journal),
-    Address("/journal/export", "GET", Role.AUDITOR, endpoints.export),
-    Address("/events", "GET", Role.READ_ONLY, endpoints.events),
+    Address("/", "GET", Role.READ_ONLY, campaign_pages.overview),
+    Address("/campaigns/{name}", "GET", Role.READ_ONLY, campaign_pages.campaign),
+    Address("/campaigns/{name}/rounds/{number}", "GET", Role.READ_ONLY, campaign_pages.round_of),
+    Address("/campaigns/{name}/rounds/{number}/{file}", "GET", Role.COORDINATOR, campaign_pages.download),
+    Address("/campaigns/{name}/experts", "GET", Role.READ_ONLY, campaign_pages.experts_of),
+    Address("/experts", "GET", Role.READ_ONLY, campaign_pages.experts),
+    Address("/hospitals", "GET", Role.READ_ONLY, consortium_pages.hospitals),
+    Address("/privacy", "GET", Role.AUDITOR, consortium_pages.privacy),
+    Address("/journal", "GET", Role.AUDITOR, consortium_pages.journal),
+    Address("/journal/export", "GET", Role.AUDITOR, consortium_pages.export),
+    Address("/events", "GET", Role.READ_ONLY, consortium_pages.events),
     *(
-        Address(f"/campaigns/{{name}}/{action}", "GET", Role.COORDINATOR, endpoints.confirm)
+        Address(f"/campaigns/{{name}}/{action}", "GET", Role.COORDINATOR, actions.confirm)
         for action in Action
     ),
-    *(Address(f"/campaigns/{{name}}/{action}", "POST", Role.COORDINATOR, endpoints.act) for action in Action),
-    Address("/start/{file}", "POST", Role.COORDINATOR, endpoints.start),
+    *(Address(f"/campaigns/{{name}}/{action}", "POST", Role.COORDINATOR, actions.act) for action in Action),
+    Address("/start/{file}", "GET", Role.COORDINATOR, actions.confirm_start),
+    Address("/start/{file}", "POST", Role.COORDINATOR, actions.start),
 )

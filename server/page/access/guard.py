@@ -31,7 +31,8 @@ def guarded(role: Role, endpoint: Endpoint) -> Callable[[Request], Awaitable[Res
 
     async def answer(request: Request) -> Response:
         access: Access = request.app.state.access
-        visitor = access.visitor(request.cookies.get(access.cookie), use=not _is_stream(request))
+        by_itself = _is_stream(request) or _is_script(request)  # an open page asks so, with nobody before it
+        visitor = access.visitor(request.cookies.get(access.cookie), use=not by_itself)
         if visitor is None:
             return _log_in(request)
         if not visitor.role.may(role):

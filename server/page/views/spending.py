@@ -6,23 +6,24 @@ A hospital's own ledger is what counts: it charges rounds that were never commit
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 from markupsafe import Markup
 
 from pages.charts import Line, line_chart
-from privacy.accounting import Composition, merged, rounds_left
+from privacy.accounting import Composition, rounds_left
 from privacy.evaluation import NoisedEvaluation
-from privacy.mechanism import Event
+from privacy.mechanism import MOST_STEPS, Event
 from privacy.plan import Plan
 
 COUNTED_TO = 1000
-_DRAWN = 16  # points of a curve
+_DRAWN = 16  # points of a curve, about
 Values = Mapping[str, Any]
-History = tuple[Event, ...]
+History = tuple[tuple[Event, int], ...]  # what was spent how often, in order
+Kinds = tuple[tuple[Event, int], ...]  # one step of each kind, and how many of it
 
 
 @dataclass(frozen=True)
@@ -52,18 +53,23 @@ class Account:
 
 
 def histories(
-    paid: Sequence[Values], plans: Mapping[tuple[str, int], bytes], counted: Sequence[Values]
+    accepted: Sequence[Values], plans: Mapping[tuple[str, str], bytes], counted: Sequence[Values]
 ) -> dict[str, History]:
-    """Each hospital's events in order: of rounds whose releases were accepted, then of its noised evaluations."""
-    found: dict[str, list[Event]] = {}
-    for row in paid:
-        found.setdefault(row["hospital"], []).append(event_of(plans[row["campaign"], row["number"]]))
+    """Each hospital's history: `accepted` rounds by stage (all rounds of a stage spend the same), then noised evaluations.
+
+    `plans` has one plan of each campaign's stage.
+    """
+    found: dict[str, list[tuple[Event, int]]] = {}
+    for row in accepted:
+        event = event_of(plans[row["campaign"], row["stage"]])
+        found.setdefault(row["hospital"], []).append((event, row["rounds"]))
     for row in counted:
-        found.setdefault(row["hospital"], []).append(NoisedEvaluation.from_bytes(row["request"]).event())
-    return {hospital: tuple(events) for hospital, events in found.items()}
+        event = NoisedEvaluation.from_bytes(row["request"]).event()
+        found.setdefault(row["hospital"], []).append((event, 1))
+    return {hospital: tuple(parts) for hospital, parts in found.items()}
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def event_of(plan: bytes) -> Event:
     """What a round under this plan spends."""
     return Plan.from_bytes(plan).event()
@@ -71,12 +77,29 @@ def event_of(plan: bytes) -> Event:
 
 def account(hospital: str, history: History, limits: Limits | None, coming: Event | None) -> Account:
     """The hospital's account; `coming` is what the next round spends."""
+    count = rounds_of(history)
     if limits is None:
-        return Account(hospital, len(history), math.nan, None, None)
-    left = None
-    if coming is not None:
-        left = _left(_kinds(history), coming, limits)
-    return Account(hospital, len(history), _epsilon(_kinds(history), limits.delta), limits, left)
+        return Account(hospital, count, math.nan, None, None)
+    left = None if coming is None else rounds_ahead(history, coming, limits)
+    return Account(hospital, count, epsilon_of(history, limits.delta), limits, left)
+
+
+def most_spent(
+    accepted: Sequence[Values],
+    plans: Mapping[tuple[str, str], bytes],
+    limits: Mapping[str, Limits | None],
+) -> dict[str, float]:
+    """By campaign: the largest epsilon that it alone took from any hospital whose delta is known."""
+    by: dict[tuple[str, str], list[Values]] = {}
+    for row in accepted:
+        by.setdefault((row["campaign"], row["hospital"]), []).append(row)
+    found: dict[str, float] = {}
+    for (campaign, hospital), rows in by.items():
+        proposed = limits.get(hospital)
+        if proposed is not None:
+            spent = epsilon_of(histories(rows, plans, ())[hospital], proposed.delta)
+            found[campaign] = max(spent, found.get(campaign, 0.0))
+    return found
 
 
 def chart(accounts: Sequence[Account], histories: Mapping[str, History]) -> Markup:
@@ -88,38 +111,93 @@ def chart(accounts: Sequence[Account], histories: Mapping[str, History]) -> Mark
     lines = []
     for kind, one in zip(("line", "second"), drawn, strict=False):
         history, limits = histories[one.hospital], one.limits
-        if limits is None:
-            continue
-        at = sorted({round(len(history) * n / _DRAWN) for n in range(_DRAWN + 1)})
-        points = [(float(n), _epsilon(_kinds(history[:n]), limits.delta)) for n in at]
-        lines.append(Line(one.hospital, points, kind, steps=True))
+        if limits is not None:
+            points = [(float(n), epsilon_of(first(history, n), limits.delta)) for n in _drawn_at(one.rounds)]
+            lines.append(Line(one.hospital, points, kind, steps=True))
     top = known[-1].limits
     if top is not None:
-        lines.append(
-            Line(
-                "budget", [(0.0, top.epsilon_budget), (float(known[-1].rounds), top.epsilon_budget)], "limit"
-            )
-        )
+        budget = [(0.0, top.epsilon_budget), (float(known[-1].rounds), top.epsilon_budget)]
+        lines.append(Line("budget", budget, "limit"))
     return line_chart("Epsilon over accepted rounds", lines, "accepted rounds", "epsilon")
 
 
-def _kinds(history: History) -> History:
-    """Events in a form under which equal spending is looked up once: one of each noise, rate and mechanism."""
-    by: dict[str, list[Event]] = {}
-    for event in history:
-        by.setdefault(event.mechanism, []).append(event)
-    return tuple(
-        Event(noise, rate, steps, mechanism=mechanism)
-        for mechanism, events in sorted(by.items())
-        for noise, rate, steps in sorted(merged(events))
-    )
+def rounds_of(history: History) -> int:
+    """How many parts it has."""
+    return sum(times for _, times in history)
+
+
+def first(history: History, count: int) -> History:
+    """The history's first so many parts."""
+    found: list[tuple[Event, int]] = []
+    for event, times in history:
+        taken = min(times, count)
+        if taken:
+            found.append((event, taken))
+        count -= taken
+    return tuple(found)
+
+
+def epsilon_of(history: History, delta: float) -> float:
+    """The accountant's epsilon of the whole history."""
+    return _epsilon(_kinds(history), delta)
+
+
+def rounds_ahead(history: History, coming: Event, limits: Limits) -> int:
+    """How many rounds like `coming` the limits hold after `history`, counted up to `COUNTED_TO`.
+
+    What is alike is spent as one, so it is asked how many such rounds fit beside all else: one search for all hospitals, and
+    for a whole campaign. Rounds that were of another length may make it one less than there are; never more.
+    """
+    kinds, one = _kinds(history), _step(coming)
+    rest = tuple((step, count) for step, count in kinds if step != one)
+    spent = sum(count for step, count in kinds if step == one)
+    counted = 2 * COUNTED_TO
+    while counted * coming.steps < spent + COUNTED_TO * coming.steps:
+        counted *= 2  # so that rounds to come ask the same
+    most = _most(rest, coming, limits, counted)
+    return min(COUNTED_TO, max(0, (most * coming.steps - spent) // coming.steps))
+
+
+def _drawn_at(rounds: int) -> Iterable[int]:
+    """Where a curve of so many rounds is drawn: places that stay where they are as it grows, and its end."""
+    step = 1
+    while rounds > step * _DRAWN:
+        step *= 2
+    return sorted({*range(0, rounds + 1, step), rounds})
+
+
+def _kinds(history: History) -> Kinds:
+    """The history in a form under which equal spending is looked up once: one step of each kind, and how many."""
+    found: dict[Event, int] = {}
+    for event, times in history:
+        found[_step(event)] = found.get(_step(event), 0) + event.steps * times
+    return tuple(sorted(found.items(), key=lambda kind: astuple(kind[0])))
+
+
+def _step(event: Event) -> Event:
+    return replace(event, steps=1)
+
+
+def _composed(kinds: Kinds) -> Composition:
+    """One event holds no more than `MOST_STEPS`."""
+    events: list[Event] = []
+    for step, count in kinds:
+        whole, rest = divmod(count, MOST_STEPS)
+        events += [replace(step, steps=MOST_STEPS)] * whole
+        if rest:
+            events.append(replace(step, steps=rest))
+    return Composition.of(events)
 
 
 @lru_cache(maxsize=4096)
-def _epsilon(history: History, delta: float) -> float:
-    return Composition.of(history).epsilon(delta)
+def _epsilon(kinds: Kinds, delta: float) -> float:
+    return _composed(kinds).epsilon(delta)
 
 
-@lru_cache(maxsize=1024)
-def _left(history: History, coming: Event, limits: Limits) -> int:
-    return rounds_left(Composition.of(history), coming, limits.epsilon_budget, limits.delta, COUNTED_TO)
+@lru_cache(maxsize=256)
+def _most(rest: Kinds, coming: Event, limits: Limits, counted: int) -> int:
+    """As many rounds as fit, up to `counted`: where so many do, one look is enough."""
+    before, budget, delta = _composed(rest), limits.epsilon_budget, limits.delta
+    if before.plus(coming, counted).epsilon(delta) <= budget:
+        return counted
+    return rounds_left(before, coming, budget, delta, counted)

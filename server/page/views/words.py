@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+
+from privacy.experts import EXPERTS
 
 _STATES = {"running": "busy", "paused": "warn", "stopped": "off", "failed": "bad", "done": "fine"}
 _MEANINGS = {
@@ -79,6 +82,13 @@ def answer_badge(answer: str | None) -> Badge:
     if answer == "releases":
         return Badge("fine", "answered")
     return Badge("bad" if answer in ("no-answer", "internal", "bad-reply", "revoked") else "warn", answer)
+
+
+def trained(experts: Sequence[str] | None) -> str:
+    """What a hospital said that it trains."""
+    if experts is None:
+        return "not met yet"
+    return "all experts" if set(experts) >= set(EXPERTS) else ", ".join(experts)
 
 
 def between(start: str, end: str) -> float:

@@ -18,10 +18,31 @@ from server.page.access.access import Access, users_of
 from server.page.access.roles import Role
 from server.page.app import page
 from server.provision.kits import write_kits
+from tests.federation.simulator import BASE, SimulatedClock
 from tests.federation.test_rounds import CAMPAIGN, GRPO, SFT, World, world
 
 PASSWORD = "a long enough one"
 NAMES = {Role.READ_ONLY: "rae", Role.AUDITOR: "ada", Role.COORDINATOR: "cora"}
+
+
+FILE = f"""
+name = "spring"
+seed = 7
+base_hash = "{BASE}"
+expert_rank = 2
+expert_alpha = 4.0
+initial = "experts"
+quorum = 2
+round_deadline_s = 120
+evaluate = "never"
+
+[[stage]]
+kind = "sft"
+rounds = 2
+experts = ["scale/roi", "scale/wsi"]
+learning_rate = 0.01
+mechanism = {{ clip_norm = 1.0, noise_multiplier = 1.0, sampling_rate = 0.1, steps = 2, samples_per_patient = 4 }}
+"""
 
 
 class Clock:
@@ -62,14 +83,33 @@ class Site:
 def run_world(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Two good hospitals, one that forges, an evaluator, three rounds of two stages; read only."""
     here = world(tmp_path_factory.mktemp("page"), "north", "south", "west", evaluator=True)
-    here.clock.seconds = (datetime.now(UTC) - here.clock.now()).total_seconds() - 900
+    set_back(here, 900)
     here.hospitals["west"].faults.forged = True
     here.run(replace(CAMPAIGN, stages=(SFT, GRPO), evaluate="stages"))
-    write_kits(here.home, here.store.hospitals().values(), here.clock.now())
+    furnish(here)
+    return here
+
+
+def set_back(here: World, seconds: float) -> None:
+    """Let the world's clock show a time so long ago."""
+    here.clock.seconds = (datetime.now(UTC) - SimulatedClock().now()).total_seconds() - seconds
+
+
+def furnish(here: World) -> None:
+    """Kits for all who are enrolled, a campaign file, and a user of each role."""
+    write_kits(here.home, here.store.hospitals().values(), datetime.now(UTC))
+    put_file(here)
     users = users_of(here.home)
     for role, name in NAMES.items():
         users.add(name, role, PASSWORD)
-    return here
+
+
+def put_file(here: World, name: str = "spring.toml") -> Path:
+    """Put the campaign's file where it may be started from."""
+    file = here.home.folder / "campaigns" / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(FILE)
+    return file
 
 
 @pytest.fixture
@@ -105,9 +145,6 @@ def serving(site: Site) -> Iterator[str]:
 def running_world(tmp_path: Path) -> World:
     """Two hospitals whose campaign is still to begin."""
     here = world(tmp_path, "north", "south")
-    here.clock.seconds = (datetime.now(UTC) - here.clock.now()).total_seconds() - 90
-    write_kits(here.home, here.store.hospitals().values(), here.clock.now())
-    users = users_of(here.home)
-    for role, name in NAMES.items():
-        users.add(name, role, PASSWORD)
+    set_back(here, 90)
+    furnish(here)
     return here

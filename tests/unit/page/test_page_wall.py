@@ -15,8 +15,8 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 
 
 def _path(address: Address) -> str:
-    values = {"name": "spring", "number": "1", "file": "spring.toml"}
-    return address.path.format(**values)
+    file = "scale__roi.safetensors" if "/rounds/" in address.path else "spring.toml"
+    return address.path.format(name="spring", number="1", file=file)
 
 
 def _taken() -> dict[str, dict[str, Role]]:
