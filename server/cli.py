@@ -123,15 +123,20 @@ def reach(
     campaign: Annotated[
         Path | None, typer.Option(help="a campaign file: ask also whether its ServerApp lives, or it is done")
     ] = None,
+    page: Annotated[
+        int | None, typer.Option(help="a port: ask also whether the page is served there")
+    ] = None,
 ) -> None:
     """Say whether this home's SuperLink answers on this machine, with its certificate; exit status 1 where it does not."""
     from server.campaign_file import load_campaign
     from server.home import Home
-    from server.reach import require_runner, require_superlink
+    from server.reach import require_page, require_runner, require_superlink
 
     with _told_plainly():
         place = Home.open(home)
         require_superlink(place)
+        if page is not None:
+            require_page(page)
         if campaign is not None:
             require_runner(place, place.store(), load_campaign(campaign).name)
     typer.echo(f"the SuperLink answers on port {place.port}")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import ssl
 
-from server.errors import SuperLinkError
+from server.errors import HomeError, SuperLinkError
 from server.home import Home
+from server.loopback import accepts
 from server.provision.authority import CA_CERTIFICATE
 from server.store import Store
 
@@ -31,6 +32,12 @@ def require_superlink(home: Home) -> None:
         raise SuperLinkError(
             f"nothing answers on port {home.port}: run `fedpath-consortium start {home.folder}` first"
         ) from error
+
+
+def require_page(port: int) -> None:
+    """Raise `HomeError` unless something listens on this port of loopback, where the page is served."""
+    if not accepts(port):
+        raise HomeError(f"nothing answers on port {port}: run `fedpath-consortium serve` first")
 
 
 def require_runner(home: Home, store: Store, campaign: str) -> None:

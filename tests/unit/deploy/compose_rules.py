@@ -15,6 +15,7 @@ from client.walls import MOUNTED
 Body = Mapping[str, Any]
 HOME = "${FEDPATH_HOME}"
 
+_SUPERLINK_PORT = "${FEDPATH_PORT:-9092}:${FEDPATH_PORT:-9092}"
 _SECRET = re.compile(r"secret|password|passwd|token|private|credential|_key\b|key_", re.IGNORECASE)
 _SCHEMA = "check_jsonschema/builtin_schemas/vendor/compose-spec.json"
 
@@ -147,9 +148,20 @@ def _courier(body: Body) -> Iterator[str]:
 
 
 def _superlink(body: Body) -> Iterator[str]:
-    if len(body.get("ports", [])) != 1:
-        yield "it publishes not exactly its one port"
+    page = "${FEDPATH_PAGE_ADDRESS:-127.0.0.1}:${FEDPATH_PAGE_PORT:-8787}:8787"  # nothing listens there but the page
+    if [port for port in body.get("ports", []) if port != page] != [_SUPERLINK_PORT]:
+        yield "it publishes not exactly its one port, and the page's on this machine"
     yield from _coordinator(body)
+
+
+def _page(body: Body) -> Iterator[str]:
+    if mounts(body) != {HOME: False, "${FEDPATH_PAGE_TLS}": True}:
+        yield "it mounts other things than its home, and its certificate read-only"
+    if body.get("network_mode") != "service:superlink" or "networks" in body:
+        yield "it has a network of its own"
+    options = dict(str(word).partition("=")[::2] for word in body["command"])
+    if not options.get("--tls-certificate") or not options.get("--tls-key"):
+        yield "it is served without TLS"
 
 
 def _coordinator(body: Body) -> Iterator[str]:
@@ -177,4 +189,5 @@ _OF: dict[str, Callable[[Body], Iterator[str]]] = {
     "courier": _courier,
     "superlink": _superlink,
     "campaign": _coordinator,
+    "page": _page,
 }

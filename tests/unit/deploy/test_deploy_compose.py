@@ -47,9 +47,12 @@ def test_the_postgresql_file_adds_a_database_without_a_network_alone() -> None:
     assert {name: set(body) for name, body in services.items() if name != "database"} == {
         "superlink": {"depends_on", "volumes"},
         "campaign": {"depends_on", "volumes"},
+        "page": {"depends_on", "volumes"},
     }
     socket = "${FEDPATH_DATABASE}/socket"
-    assert all(services[name]["volumes"] == [f"{socket}:{socket}:ro"] for name in ("superlink", "campaign"))
+    assert all(
+        services[name]["volumes"] == [f"{socket}:{socket}:ro"] for name in ("superlink", "campaign", "page")
+    )
     database = services["database"]
     assert (database["network_mode"], database["read_only"], database["cap_drop"]) == ("none", True, ["ALL"])
     assert database["security_opt"] == ["no-new-privileges:true"]
@@ -128,14 +131,19 @@ def test_the_image_has_the_projects_version() -> None:
         ("courier.read_only", GONE, "can be written"),
         ("courier.devices", ["/dev/nvidia0"], "devices"),
         ("superlink.ports", ["9092:9092", "22:22"], "one port"),
+        ("superlink.ports.1", "8787:8787", "one port"),
         ("superlink.volumes.1", "${FEDPATH_CAMPAIGNS}:${FEDPATH_CAMPAIGNS}", "campaigns read-only"),
         ("campaign.ports", ["1:1"], "publishes ports"),
+        ("page.ports", ["8787:8787"], "publishes ports"),
+        ("page.volumes.1", "${FEDPATH_PAGE_TLS}:${FEDPATH_PAGE_TLS}", "read-only"),
+        ("page.network_mode", "host", "network of its own"),
+        ("page.command", ["fedpath-consortium", "serve", "${FEDPATH_HOME}", "--host=0.0.0.0"], "without TLS"),
         ("database", {"image": "localhost/postgresql:15.0.0"}, "nothing is known"),
     ],
 )
 def test_each_planted_fault_is_found(where: str, value: object, named: str) -> None:
     """Catches a rule that finds nothing: one row is one way in which a stack was opened."""
-    name = "coordinator.yaml" if where.split(".")[0] in ("superlink", "campaign") else "hospital.yaml"
+    name = "coordinator.yaml" if where.split(".")[0] in ("superlink", "campaign", "page") else "hospital.yaml"
     document = copy.deepcopy(read(name))
     *path, last = where.split(".")
     place: Any = document["services"]

@@ -12,8 +12,10 @@ import pytest
 from demo.processes import ROOT
 
 UNITS = ROOT / "compose" / "systemd"
-AGENT, COURIER, SUPERLINK = (f"fedpath-{name}.service" for name in ("agent", "courier", "superlink"))
-# As `systemd-analyze security` reckons it (0 is best, 10 worst); by systemd 252 the units stand at 1.2, 1.8 and 1.6.
+ALL = AGENT, COURIER, SUPERLINK, PAGE = tuple(
+    f"fedpath-{name}.service" for name in ("agent", "courier", "superlink", "page")
+)
+# As `systemd-analyze security` reckons it (0 is best, 10 worst); by systemd 252 the units stand at 1.2, 1.8, 1.6 and 1.6.
 EXPOSURE = 2.0
 
 EACH = {
@@ -29,6 +31,13 @@ EACH = {
     "SystemCallArchitectures": "native",
     "UMask": "0077",
     "KillMode": "mixed",
+}
+_COORDINATOR = {
+    "User": "fedpath-consortium",
+    "ProtectSystem": "strict",
+    "StateDirectory": "fedpath-consortium",
+    "StateDirectoryMode": "0700",
+    "PrivateDevices": "yes",
 }
 OF = {
     AGENT: {
@@ -49,13 +58,8 @@ OF = {
         "PrivateDevices": "yes",
         "SystemCallFilter": "@system-service ~@privileged @resources",
     },
-    SUPERLINK: {
-        "User": "fedpath-consortium",
-        "ProtectSystem": "strict",
-        "StateDirectory": "fedpath-consortium",
-        "StateDirectoryMode": "0700",
-        "PrivateDevices": "yes",
-    },
+    SUPERLINK: _COORDINATOR,
+    PAGE: _COORDINATOR,
 }
 # What of the machine the courier sees besides its own folder: the system, the installation, names and certificates.
 SEEN = (
@@ -75,7 +79,7 @@ def settings(name: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("name", [AGENT, COURIER, SUPERLINK])
+@pytest.mark.parametrize("name", ALL)
 def test_each_wall_stands(name: str) -> None:
     """Catches a setting that was dropped or loosened."""
     wanted = EACH | OF[name]
@@ -90,7 +94,7 @@ def test_a_courier_in_a_unit_sees_no_more_than_it_is_given() -> None:
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
     """The units as they are on a machine that has the commands and the documentation where they say."""
-    for name in (AGENT, COURIER, SUPERLINK):
+    for name in ALL:
         text = (UNITS / name).read_text("utf-8")
         text = re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", text)
         (tmp_path / name).write_text(re.sub(r"(?m)^Documentation=.*\n", "", text))
@@ -101,13 +105,13 @@ def installed(tmp_path: Path) -> Path:
 
 def test_systemd_knows_every_setting(installed: Path) -> None:
     """Catches a name that systemd passes over with a warning, and with it a wall."""
-    units = [str(installed / name) for name in (AGENT, COURIER, SUPERLINK)]
+    units = [str(installed / name) for name in ALL]
     done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, timeout=60)
     said = [line for line in done.stderr.splitlines() if str(installed) in line or "fedpath" in line]
     assert (done.returncode, said) == (0, [])
 
 
-@pytest.mark.parametrize("name", [AGENT, COURIER, SUPERLINK])
+@pytest.mark.parametrize("name", ALL)
 def test_systemd_reckons_no_more_exposure(name: str, installed: Path) -> None:
     """Catches a unit that became easier to break out of, in whatever way systemd knows of."""
     command = ["systemd-analyze", "security", "--no-pager", "--offline=true", str(installed / name)]
