@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: setup demo test nightly lint docs chromium study study-attacks study-trust study-real bench base lock audit sbom clean
+.PHONY: setup demo test nightly lint docs chromium screenshots study study-attacks study-trust study-real bench base lock audit sbom clean
 
 setup: $(READY)
 
@@ -32,6 +32,11 @@ chromium:
 	@command -v chromium chromium-browser google-chrome >/dev/null || test -n "$$FEDPATH_CHROMIUM" || \
 	{ $$(test "$$(id -u)" = 0 || echo sudo -n) sh -c 'apt-get update && apt-get install --yes --no-install-recommends chromium' \
 	>/dev/null 2>&1 || echo "no Chromium here: tests of pages in a browser are skipped" >&2; }
+
+# The documentation's pictures of pages, from what the browser's tests keep.
+screenshots: $(READY) chromium
+	$(BIN)/python -m pytest -q tests/unit/page/test_page_browser.py tests/unit/client/test_client_page.py
+	for picture in docs/images/*.png; do cp build/screenshots/$$(basename $$picture .png)-desktop.png $$picture; done
 
 lint: $(READY)
 	$(BIN)/ruff check .

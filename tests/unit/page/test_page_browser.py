@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -14,15 +15,17 @@ from server.page.access.access import Access, users_of
 from server.page.access.roles import Role
 from server.page.access.sessions import IDLE_S
 from tests.browser import DESKTOP, PHONE, axe_findings, keep_screenshot, scrolls_sideways
-from tests.federation.simulator import SimulatedHospital
-from tests.federation.test_rounds import CAMPAIGN, SFT, World
-from tests.unit.page.conftest import NAMES, PASSWORD, Site, serving
+from tests.federation.simulator import SimulatedClock, SimulatedHospital
+from tests.federation.test_rounds import CAMPAIGN, SFT, World, world
+from tests.unit.page.conftest import NAMES, PASSWORD, Site, furnish, serving, set_back
 
 _PAGES = {
     "campaigns": "/",
     "campaign": "/campaigns/spring",
     "round": "/campaigns/spring/rounds/1",
-    "experts": "/campaigns/spring/experts",
+    "lineage": "/campaigns/spring/experts",
+    "experts": "/experts",
+    "start": "/start/spring.toml",
     "hospitals": "/hospitals",
     "privacy": "/privacy",
     "journal": "/journal",
@@ -36,6 +39,15 @@ def log_in(page: Page, address: str, role: Role, path: str = "/") -> None:
     page.get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
     page.wait_for_url(address + path)
+
+
+def tab_to(page: Page, words: str) -> None:
+    """Press Tab until what these words stand on has the focus."""
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.textContent.trim()") == words:
+            return
+    raise AssertionError(f"no way to {words!r} by Tab")
 
 
 @pytest.mark.parametrize(("width", "size"), [("desktop", DESKTOP), ("phone", PHONE)])
@@ -91,53 +103,84 @@ def test_a_session_that_is_over_leads_to_log_in_and_back(
     browser_page.wait_for_url(re.compile(r"/login\?next=%2Fprivacy"), timeout=60_000)
 
 
+class HeldClock(SimulatedClock):
+    """Time stops twice in the second round: once all are asked, and once all but the slow one have answered."""
+
+    def __init__(self, slow: SimulatedHospital) -> None:
+        super().__init__()
+        self.asked, self.answered = threading.Event(), threading.Event()
+        self._slow, self._slept = slow, 0
+
+    def sleep(self, seconds: float) -> None:
+        if self._slow.asked.count("train") == 2:
+            self._slept += 1
+            gate = {1: self.asked, 3: self.answered}.get(self._slept)
+            assert gate is None or gate.wait(120)
+        super().sleep(seconds)
+
+
+@dataclass(frozen=True)
+class Running:
+    """The page of a consortium that runs a campaign now."""
+
+    address: str
+    world: World
+    clock: HeldClock
+
+
 @pytest.fixture
-def running(running_world: World, site: Site) -> Iterator[tuple[str, World, threading.Event]]:
-    """The page of a consortium that runs a campaign now; its second round waits until it is told to go on."""
-    here, go_on = running_world, threading.Event()
-    south = here.hospitals["south"]
-
-    class Waiting(SimulatedHospital):
-        def _train(self, parts: dict[str, bytes]) -> dict[str, bytes]:
-            if self.asked.count("train") == 2:
-                assert go_on.wait(120)
-            return super()._train(parts)
-
-    south.__class__ = Waiting
-    runner = threading.Thread(
-        target=here.run, args=(replace(CAMPAIGN, stages=(replace(SFT, rounds=3),)),), daemon=True
-    )
+def running(tmp_path: Path, site: Site) -> Iterator[Running]:
+    """Five hospitals, of which the last is slow, in three rounds of SFT."""
+    here = world(tmp_path, "harbour", "hill", "lake", "park", "valley", evaluator=True)
+    furnish(here)
+    slow = here.hospitals["valley"]
+    slow.faults.seconds = 20
+    here.clock = clock = HeldClock(slow)
+    set_back(here, 90)
+    campaign = replace(CAMPAIGN, stages=(replace(SFT, rounds=3),), evaluate="stages")
+    runner = threading.Thread(target=here.run, args=(campaign,), daemon=True)
     page = Site(here, Access(users_of(here.home), False, site.clock), site.clock)
     with serving(page) as address, here.home.only_runner(CAMPAIGN.name):
         runner.start()
-        yield address, here, go_on
-        go_on.set()
+        yield Running(address, here, clock)
+        clock.asked.set()
+        clock.answered.set()
         runner.join(120)
     assert not runner.is_alive()
 
 
-def test_a_campaign_is_watched_live_and_paused_by_keyboard(
-    running: tuple[str, World, threading.Event], browser_page: Page
-) -> None:
+def test_a_campaign_is_watched_live_and_paused_by_keyboard(running: Running, browser_page: Page) -> None:
     """Catches a page that must be reloaded to be true, and a pause that can't be reached without a mouse."""
-    address, here, go_on = running
-    page = browser_page
+    page, address = browser_page, running.address
     log_in(page, address, Role.COORDINATOR, "/")
     page.get_by_role("link", name="spring").click(timeout=60_000)
     expect(page.get_by_role("heading", name="Round 2 under way")).to_be_visible(timeout=60_000)
-    keep_screenshot(page, "coordinator-under-way-desktop")
+    expect(page.get_by_text("0 of 5 have answered")).to_be_visible()
+    page.evaluate("window.loaded = 'once'")
+    running.clock.asked.set()
+    expect(page.get_by_text("4 of 5 have answered")).to_be_visible(timeout=60_000)
+    assert page.evaluate("window.loaded") == "once", "the answers came by a reload"
     assert axe_findings(page) == []
-    page.get_by_role("link", name="Pause").focus()
+    for width, size in (("phone", PHONE), ("desktop", DESKTOP)):
+        page.set_viewport_size({"width": size[0], "height": size[1]})
+        assert not scrolls_sideways(page)
+        keep_screenshot(page, f"coordinator-under-way-{width}")
+    tab_to(page, "Pause")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Pause spring?")).to_be_visible()
-    page.get_by_role("button", name="Pause").focus()
+    assert axe_findings(page) == []
+    keep_screenshot(page, "coordinator-pause-desktop")
+    tab_to(page, "Pause")
     page.keyboard.press("Enter")
     page.wait_for_url(address + "/campaigns/spring")
     expect(page.get_by_role("link", name="Resume")).to_be_visible()
-    go_on.set()
+    running.clock.answered.set()
     expect(page.get_by_text("2 of 3").first).to_be_visible(timeout=60_000)
-    page.get_by_role("link", name="Resume").focus()
+    tab_to(page, "Resume")
     page.keyboard.press("Enter")
-    page.get_by_role("button", name="Resume").press("Enter")
+    expect(page.get_by_role("heading", name="Resume spring?")).to_be_visible()
+    tab_to(page, "Resume")
+    page.keyboard.press("Enter")
     expect(page.get_by_text("3 of 3").first).to_be_visible(timeout=60_000)
-    assert {entry.kind for entry in here.store.journal()} >= {"pause", "resume"}
+    steered = [entry for entry in running.world.store.journal() if entry.kind in ("pause", "resume")]
+    assert [entry.body for entry in steered] == [{"campaign": "spring", "by": "cora"}] * 2
