@@ -6,6 +6,7 @@ import os
 import re
 import select
 import signal
+import socket
 import ssl
 import subprocess
 import sys
@@ -166,11 +167,10 @@ def test_over_tls_it_shows_its_certificate(running_world: World, pair: tuple[Pat
 
 
 def test_a_port_that_is_taken_is_told(running_world: World) -> None:
-    with served(running_world) as (_, address):
-        port = address.rstrip("/").rpartition(":")[2]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         command = [sys.executable, "-c", "from server.cli import app; app()", "serve"]
         done = subprocess.run(
-            [*command, str(running_world.home.folder), "--port", port],
+            [*command, str(running_world.home.folder), "--port", str(taken.getsockname()[1])],
             capture_output=True,
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
