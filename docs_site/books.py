@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sql
 
-from docs_site.markdown import code, page, sentences, table
+from docs_site import markdown
+from docs_site.markdown import code, page, table
 from privacy.audit import journal_forms
 from privacy.forms import Form, words
 from privacy.ledger import forms as ledger_forms
@@ -21,7 +22,7 @@ def books() -> str:
         "# Ledger and journal",
         "[The ledger](../ledger.md) says what each kind of entry means, and [an audit](../audit.md) what is checked.",
         "## An entry",
-        sentences(Entry.__doc__),
+        markdown.words(Entry.__doc__),
         "Hash and signature are of this table in canonical JSON, without the two: `format`, `sequence`, `kind`, `at`, `body`, "
         "`previous`.",
         "## Kinds in a hospital's ledger",
