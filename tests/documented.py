@@ -11,12 +11,13 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[1]
 SHELLS = ("", "sh", "bash", "console")
+_OURS = re.compile(r"(^|/)fedpath-(hospital|consortium|audit)$")
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,18 @@ class Command:
 
     @property
     def program(self) -> str:
-        """What it runs; the last of a pipe."""
-        return shlex.split(self.text.rsplit("|", 1)[-1])[0]
+        """What it runs in the end: one of ours, by its bare name, also where a container or a pipe is around it."""
+        return PurePosixPath(self._own[0]).name if _OURS.search(self._own[0]) else self._own[0]
+
+    @property
+    def arguments(self) -> list[str]:
+        """What that program is given."""
+        return self._own[1:]
+
+    @property
+    def _own(self) -> list[str]:
+        words = shlex.split(self.text.rsplit("|", 1)[-1])
+        return next((words[place:] for place, word in enumerate(words) if _OURS.search(word)), words)
 
 
 def pages() -> list[str]:
@@ -65,7 +76,7 @@ def commands_in(text: str, page: str) -> Iterator[Command]:
 
 def claim(page: str, *programs: str, without: tuple[str, ...] = ()) -> list[Command]:
     """The commands of a page that the calling test runs, every one: of these programs, or of all; but for those that begin
-    with one of `without`. Write the arguments as literals: `tests/unit/docs` reads them.
+    with one of `without`. Write the arguments as literals: `tests/unit/docs_site` reads them.
     """
     return [command for command in commands(page) if claimed(command, programs, without)]
 

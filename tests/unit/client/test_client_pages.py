@@ -26,11 +26,9 @@ IMPORTS = claim("docs/howto/import-labels.md")
 
 def do(command: Command, places: Mapping[str, str]) -> str:
     """Run a command in this process, with `places` for some of its words, and what is echoed into it; what it printed."""
-    told, _, rest = command.text.rpartition("|")
-    typed = re.sub(r"^echo ", "", told.strip())
-    text = Command(command.page, command.line, rest.strip())
-    arguments = [places.get(word, word) for word in text.words[1:]]
-    done = CliRunner().invoke(app, arguments, input=f"{places.get(typed, typed)}\n" if typed else None)
+    piped = re.match(r"echo (\S+) \|", command.text)
+    typed = f"{places.get(piped[1], piped[1])}\n" if piped else None
+    done = CliRunner().invoke(app, [places.get(word, word) for word in command.arguments], input=typed)
     assert done.exit_code == 0, f"{command}: {done.output}"
     return done.output
 
@@ -76,9 +74,14 @@ def labels(home: Home) -> Home:
     Path("whose.csv").write_text(f"slide,patient\n{slide},p-1\n")
     ring = [[0, 0], [200, 0], [200, 200], [0, 200], [0, 0]]
     Path("GEOJSON").mkdir()
-    objects = {"type": "FeatureCollection", "features": [feature("Region*", ring), feature("gland", ring[:3] + ring[:1])]}
+    objects = {
+        "type": "FeatureCollection",
+        "features": [feature("Region*", ring), feature("gland", ring[:3] + ring[:1])],
+    }
     Path("GEOJSON", f"{slide}.geojson").write_text(json.dumps(objects))
-    mapping = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/howto/import-labels.md").read_text(), re.DOTALL)[1]
+    mapping = re.findall(r"```toml\n(.*?)```", (ROOT / "docs/howto/import-labels.md").read_text(), re.DOTALL)[
+        1
+    ]
     Path("mapping.toml").write_text(mapping)
     Path("labels.csv").write_text(f"File,Case,Diagnosis,Note\n{slide},p-1,CA,pale\n")
     return home

@@ -25,12 +25,12 @@ def test_a_user_is_added_and_the_page_served(tmp_path: Path, monkeypatch: pytest
     """Catches a page whose commands add nobody, or serve at another place than they print."""
     monkeypatch.chdir(tmp_path)
     Home.create(Path("consortium"), "rhine", "127.0.0.1", 1)
-    done = CliRunner().invoke(app, ADD.words[1:], input=f"{PASSWORD}\n{PASSWORD}\n")
+    done = CliRunner().invoke(app, ADD.arguments, input=f"{PASSWORD}\n{PASSWORD}\n")
     assert done.exit_code == 0, done.output
     code = "from server.cli import app; app()"
     free = ["--port", "0"]  # the page's own may be taken here
     process = subprocess.Popen(
-        [sys.executable, "-c", code, *SERVE.words[1:], *free],
+        [sys.executable, "-c", code, *SERVE.arguments, *free],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         text=True,

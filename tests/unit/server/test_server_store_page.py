@@ -33,7 +33,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
 def test_a_campaign_is_steered_as_the_page_says(home: Home) -> None:
     """Catches a page that names a command which is not there, or another order than can be."""
     for command in STEERED:
-        arguments = [{"CAMPAIGN": CAMPAIGN.name}.get(word, word) for word in command.words[1:]]
+        arguments = [{"CAMPAIGN": CAMPAIGN.name}.get(word, word) for word in command.arguments]
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 0, f"{command}: {done.output}"
     assert [entry.kind for entry in home.store().journal()] == ["campaign", "pause", "resume", "stop"]
