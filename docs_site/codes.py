@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from docs_site.markdown import code, page, words, table
+from docs_site.markdown import code, page, table, words
 from docs_site.remarks import remarks
 from privacy.audit.findings import Code
 from privacy.codes import Refusal, ReleaseFault, SecaggFault

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any
 
-from docs_site.markdown import code, page, words, table
+from docs_site.markdown import code, page, table, words
 from privacy.experts import ExpertForm
 from privacy.mechanism import Mechanism
 from privacy.policy import Policy

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator
 from dataclasses import fields
 
-from docs_site.markdown import code, page, words, table
+from docs_site.markdown import code, page, table, words
 from privacy.events import Event, Level
 
 SIDES = {

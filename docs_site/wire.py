@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from docs_site.markdown import code, page, words, table
+from docs_site.markdown import code, page, table, words
 from privacy import release
 from privacy.mechanism import Event
 

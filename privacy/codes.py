@@ -72,7 +72,7 @@ class SecaggFault(StrEnum):
     """Why a hospital or the consortium stopped or refused something in secure aggregation."""
 
     MALFORMED = "malformed"  # bytes that are no such message, or a message that contradicts itself
-    UNKNOWN_HOSPITAL = "unknown-hospital"  # on the roll and not on this hospital's record; or not on the roll, or not among those asked
+    UNKNOWN_HOSPITAL = "unknown-hospital"  # on the roll and not on this hospital's record; or not on the roll
     UNKNOWN_KEY = "unknown-key"  # the roll names another release key than the hospital was enrolled with
     BAD_SIGNATURE = "bad-signature"  # not signed by the key that the roll names
     WRONG_SESSION = "wrong-session"  # another campaign, round, plan, roll or threshold: stale, or swapped

@@ -29,6 +29,13 @@ NOT_RUN = (
         "fedpath-hospital ask HOME tcga",
         "a public slide: test_e2e_real_slides.py has it",
     ),
+    ("docs/notebook.md", ".venv/bin/python -m pip", "a package that is not in the lock"),
+    (
+        "docs/notebook.md",
+        ".venv/bin/jupyter",
+        "half an hour, or a browser; test_e2e_notebook.py runs the notebook small",
+    ),
+    ("docs/trackers.md", "tensorboard ", "TensorBoard's own server"),
     (DEPLOY, "debootstrap ", "root and a package mirror"),
     (DEPLOY, "tar ", "root and a container engine"),
     (DEPLOY, "podman ", "a container engine"),

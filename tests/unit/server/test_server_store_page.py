@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,12 +21,12 @@ BACKED_UP = claim("docs/store.md", "sqlite3")
 
 
 @pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
     """A consortium whose campaign has begun, called HOME in the present folder."""
     monkeypatch.chdir(tmp_path)
     made = Home.create(tmp_path / "HOME", "consortium", "127.0.0.1", 1)
     made.store().begin(CAMPAIGN, initial(), "1")
-    yield made
+    return made
 
 
 def test_a_campaign_is_steered_as_the_page_says(home: Home) -> None:
