@@ -27,10 +27,10 @@ def books() -> str:
         "`previous`.",
         "## Kinds in a hospital's ledger",
         "An entry's `body` has exactly these fields.",
-        _kinds(ledger_forms.FORMS),
+        _kinds(ledger_forms.FORMS.items()),
         "## Kinds in the coordinator's journal",
         "What an audit reads of each. Others that stand there are let be.",
-        _kinds(journal_forms.FORMS),
+        _kinds(journal_forms.FORMS.items()),
         "## Tables of the ledger's database",
         "`ledger.db` in the hospital's home, or PostgreSQL.",
         _tables((schema.entries, schema.outbox)),
@@ -40,9 +40,9 @@ def books() -> str:
     )
 
 
-def _kinds(forms: Mapping[str, Mapping[str, Form]]) -> str:
+def _kinds(forms: Iterable[tuple[str, Mapping[str, Form]]]) -> str:
     parts = []
-    for kind, fields in forms.items():
+    for kind, fields in forms:
         rows = [(code(name), words(form)) for name, form in fields.items()]
         parts += [f"### {kind}", table(("field", "what"), rows)]
     return page(*parts)

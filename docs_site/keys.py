@@ -32,7 +32,10 @@ CAMPAIGN_TABLES: dict[str, type] = {
 }
 _BY_NAME = {"optimiser": 'optimiser."scale/roi"', "expert": 'expert."task/detection"'}
 _LISTS = {"stage"}
-_FILE_WIDE = {(ExpertForm, "rank"): "`expert_rank`", (ExpertForm, "alpha"): "`expert_alpha`"}
+_FILE_WIDE: dict[tuple[type, str], str] = {
+    (ExpertForm, "rank"): "`expert_rank`",
+    (ExpertForm, "alpha"): "`expert_alpha`",
+}
 _HEAD = ("key", "type", "without it", "what")
 
 
