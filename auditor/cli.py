@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from auditor.cli_replay import replay
 from client.cli_canary import canary
-from privacy.cli import app
+from privacy.cli import app as app
 
 app.command()(replay)
 app.command()(canary)

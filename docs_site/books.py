@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import sqlalchemy as sql
 
-from docs_site.markdown import code, page, sentences, table
+from docs_site import markdown
+from docs_site.markdown import code, page, table
 from privacy.audit import journal_forms
 from privacy.forms import Form, words
 from privacy.ledger import forms as ledger_forms
@@ -21,15 +22,15 @@ def books() -> str:
         "# Ledger and journal",
         "[The ledger](../ledger.md) says what each kind of entry means, and [an audit](../audit.md) what is checked.",
         "## An entry",
-        sentences(Entry.__doc__),
+        markdown.words(Entry.__doc__),
         "Hash and signature are of this table in canonical JSON, without the two: `format`, `sequence`, `kind`, `at`, `body`, "
         "`previous`.",
         "## Kinds in a hospital's ledger",
         "An entry's `body` has exactly these fields.",
-        _kinds(ledger_forms.FORMS),
+        _kinds(ledger_forms.FORMS.items()),
         "## Kinds in the coordinator's journal",
         "What an audit reads of each. Others that stand there are let be.",
-        _kinds(journal_forms.FORMS),
+        _kinds(journal_forms.FORMS.items()),
         "## Tables of the ledger's database",
         "`ledger.db` in the hospital's home, or PostgreSQL.",
         _tables((schema.entries, schema.outbox)),
@@ -39,9 +40,9 @@ def books() -> str:
     )
 
 
-def _kinds(forms: Mapping[str, Mapping[str, Form]]) -> str:
+def _kinds(forms: Iterable[tuple[str, Mapping[str, Form]]]) -> str:
     parts = []
-    for kind, fields in forms.items():
+    for kind, fields in forms:
         rows = [(code(name), words(form)) for name, form in fields.items()]
         parts += [f"### {kind}", table(("field", "what"), rows)]
     return page(*parts)

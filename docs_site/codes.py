@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from docs_site.markdown import code, page, sentences, table
+from docs_site.markdown import code, page, table, words
 from docs_site.remarks import remarks
 from privacy.audit.findings import Code
 from privacy.codes import Refusal, ReleaseFault, SecaggFault
@@ -27,7 +27,7 @@ def codes() -> str:
         "a word that is not here is not read. What to do about the frequent ones is in the [FAQ](../faq.md).",
     ]
     for title, kind in SETS.items():
-        parts += [f"## {title}", sentences(kind.__doc__), table(("code", "meaning"), rows(kind))]
+        parts += [f"## {title}", words(kind.__doc__), table(("code", "meaning"), rows(kind))]
     return page(*parts)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Any
 
 import typer
 from typer.main import get_command
 
-from docs_site.markdown import code, page, table
+from docs_site.markdown import code, page, table, words
 
 Command = Any  # typer's or click's: which of them depends on typer's version
 
@@ -37,8 +37,8 @@ def _section(path: tuple[str, ...], command: Command) -> str:
     for name in path[:-1]:
         parent = command.context_class(command, info_name=name, parent=parent)
     context = command.context_class(command, info_name=path[-1], parent=parent)
-    arguments = [each for each in command.get_params(context) if each.param_type_name == "argument"]
-    options = [each for each in command.get_params(context) if each.param_type_name == "option"]
+    arguments = [each for each in command.params if each.param_type_name == "argument"]
+    options = [each for each in command.params if each.param_type_name == "option" and not each.hidden]
     return page(
         f"## {' '.join(path[1:])}",
         f"```text\n{' '.join([*path, *command.collect_usage_pieces(context)])}\n```",
@@ -60,15 +60,22 @@ def _names(option: Any) -> str:
 
 
 def _value(option: Any, context: Any) -> str:
-    return "" if option.is_flag else code(option.make_metavar(context))
+    if option.is_flag:
+        return ""
+    least, most = getattr(option.type, "min", None), getattr(option.type, "max", None)
+    bounds = " ".join(
+        [*([f"from {least}"] if least is not None else ()), *([f"to {most}"] if most is not None else ())]
+    )
+    return f"{code(option.make_metavar(context).removesuffix(' RANGE'))} {bounds}".strip()
 
 
 def _default(option: Any) -> str:
     if option.required:
         return "must be given"
-    value = getattr(option.default, "value", option.default)
-    return "" if value in (None, False, (), []) or callable(value) else code(value)
+    value = getattr(option.default, "value", option.default)  # of an enum
+    told = isinstance(value, str | int | float | PurePath) and not isinstance(value, bool)
+    return code(value) if told else ""
 
 
 def _words(text: str | None) -> str:
-    return inspect.cleandoc(text or "").replace("\b", "").replace("\f", "")
+    return words(text).replace("\b", "").replace("\f", "")

@@ -43,3 +43,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Links of files under `docs/`; those of made pages lead to pages already."""
     return markdown if page.file.generated_by else relinked(markdown, f"docs/{page.file.src_uri}")
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Name the theme's search for who hears the page: it is a dialog without a name."""
+    return output.replace(
+        'data-md-component="search" role="dialog"',
+        'data-md-component="search" role="dialog" aria-label="Search"',
+    )

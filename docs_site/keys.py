@@ -10,7 +10,7 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any
 
-from docs_site.markdown import code, page, sentences, table
+from docs_site.markdown import code, page, table, words
 from privacy.experts import ExpertForm
 from privacy.mechanism import Mechanism
 from privacy.policy import Policy
@@ -32,6 +32,10 @@ CAMPAIGN_TABLES: dict[str, type] = {
 }
 _BY_NAME = {"optimiser": 'optimiser."scale/roi"', "expert": 'expert."task/detection"'}
 _LISTS = {"stage"}
+_FILE_WIDE: dict[tuple[type, str], str] = {
+    (ExpertForm, "rank"): "`expert_rank`",
+    (ExpertForm, "alpha"): "`expert_alpha`",
+}
 _HEAD = ("key", "type", "without it", "what")
 
 
@@ -43,7 +47,7 @@ def policy(explained: str) -> str:
         "together and shows a whole file. `fedpath-hospital policy set` changes them.",
         table(_HEAD, _rows(Policy, comments(explained, ""))),
         "## As the code states it",
-        sentences(Policy.__doc__),
+        words(Policy.__doc__),
     )
 
 
@@ -58,7 +62,7 @@ def campaign(explained: str) -> str:
         written = _BY_NAME.get(name, name)
         title = f"[[{written}]]" if name in _LISTS else f"[{written}]" if name else "The file's own keys"
         rows = _rows(kind, comments(explained, name), CAMPAIGN_TABLES if name in ("", "stage") else {})
-        parts += [f"## {code(title) if name else title}", table(_HEAD, rows), sentences(kind.__doc__)]
+        parts += [f"## {code(title) if name else title}", table(_HEAD, rows), words(kind.__doc__)]
     return page(*parts)
 
 
@@ -68,8 +72,10 @@ def comments(explained: str, wanted: str) -> dict[str, str]:
     for block in re.findall(r"^```toml\n(.*?)^```", explained, re.DOTALL | re.MULTILINE):
         where, last = "", None
         for line in block.splitlines():
-            if head := re.match(r"\[+([^\]\"]+?)(?:\.\"[^\"]*\")?\]+", line):
-                where, last = head[1], None
+            if head := re.match(r"\[+([^\]\"]+?)(?:\.\"[^\"]*\")?\]+\s*(?:#\s*(.*))?", line):
+                where, last = head[1], head[1] if wanted == "" and head[2] and head[1] not in found else None
+                if last:
+                    found[last] = head[2]
             elif entry := re.match(r"([\w-]+)\s*=\s*(?:\"[^\"]*\"|\[[^\]]*\]|[^#]*?)\s*(?:#\s*(.*))?$", line):
                 last = entry[1] if where == wanted and entry[1] not in found and entry[2] else None
                 if last:
@@ -96,7 +102,8 @@ def _rows(
         what = said.get(item.name, "")
         if not what and tables:
             what = "a table, below" if any(name.endswith(item.name) for name in tables) else ""
-        rows.append((code(item.name), type_words(types[item.name]), _default(item), what))
+        without = _FILE_WIDE.get((kind, item.name)) or _default(item)
+        rows.append((code(item.name), type_words(types[item.name]), without, what))
     return rows
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Iterable, Sequence
 
@@ -14,11 +15,17 @@ def cell(text: object) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table; nothing where there are no rows."""
-    lines = [f"| {' | '.join(map(cell, row))} |" for row in rows]
-    if not lines:
+    """A table, without the columns that are empty in every row; nothing where there are no rows."""
+    cells = [[cell(text) for text in row] for row in rows]
+    kept = [index for index in range(len(head)) if any(row[index] for row in cells)]
+    if not cells:
         return ""
-    return "\n".join([f"| {' | '.join(head)} |", f"|{'---|' * len(head)}", *lines]) + "\n"
+    lines = [
+        [head[index] for index in kept],
+        ["---"] * len(kept),
+        *([row[index] for index in kept] for row in cells),
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def code(text: object) -> str:
@@ -31,8 +38,6 @@ def page(*parts: str) -> str:
     return "\n\n".join(part.strip("\n") for part in parts if part.strip()) + "\n"
 
 
-def sentences(docstring: str | None) -> str:
-    """A docstring as Markdown: without its indentation, reStructuredText left alone."""
-    import inspect
-
+def words(docstring: str | None) -> str:
+    """A docstring without its indentation."""
     return inspect.cleandoc(docstring or "")

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator
 from dataclasses import fields
 
-from docs_site.markdown import code, page, sentences, table
+from docs_site.markdown import code, page, table, words
 from privacy.events import Event, Level
 
 SIDES = {
@@ -43,4 +43,4 @@ def of(module: str) -> Iterator[type[Event]]:
 
 def _row(event: type[Event]) -> tuple[str, Level, str, str]:
     said = ", ".join(code(item.name) for item in fields(event))
-    return code(event.word()), event.level, said, sentences(event.__doc__)
+    return code(event.word()), event.level, said, words(event.__doc__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
-from docs_site.markdown import code, page, sentences, table
+from docs_site.markdown import code, page, table, words
 from privacy import release
 from privacy.mechanism import Event
 
@@ -21,16 +21,16 @@ def release_format() -> str:
     """Layout, header and checks of a release."""
     return page(
         "# Release format",
-        sentences(release.__doc__),
+        words(release.__doc__),
         f"The magic is {code(release.MAGIC.decode())}; the payload begins at byte {release.PAYLOAD}.",
         "## Header",
-        sentences(release.Header.__doc__),
+        words(release.Header.__doc__),
         table(("field", "type"), _rows(release.Header)),
         "### event",
-        sentences(Event.__doc__),
+        words(Event.__doc__),
         table(("field", "type"), _rows(Event)),
         "## How it is checked",
-        sentences(release.check.__doc__),
+        words(release.check.__doc__),
         "The names of what can be wrong are [codes](codes.md#why-a-release-does-not-count).",
     )
 

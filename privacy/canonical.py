@@ -48,7 +48,7 @@ def digest(data: bytes) -> str:
 
 
 def is_digest(value: object) -> bool:
-    """Whether `value` is 64 lower-case hex digits, as `digest` writes them."""
+    """Whether `value` is 64 lower-case hex digits."""
     return isinstance(value, str) and len(value) == 64 and all(c in "0123456789abcdef" for c in value)
 
 

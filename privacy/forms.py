@@ -9,8 +9,9 @@ Form = Callable[[object], bool]
 
 
 def words(form: Form) -> str:
-    """What a form takes, in words: what its docstring says of it."""
-    return re.sub(r"^Whether `\w+` is ", "", form.__doc__ or "").rstrip(".")
+    """What a form takes, as its docstring says it: "a list, each text"."""
+    said = re.sub(r"^Whether `\w+` is ", "", form.__doc__ or "").rstrip(".")
+    return said[:1].lower() + said[1:]
 
 
 def text(value: object) -> bool:
@@ -24,7 +25,7 @@ def table(value: object) -> bool:
 
 
 def count(value: object) -> bool:
-    """A whole number from 0 to 2**53, which a float still holds exactly."""
+    """A whole number from 0 to 2^53, which a float still holds exactly."""
     return type(value) is int and 0 <= value <= 2**53
 
 
@@ -35,13 +36,13 @@ def hexadecimal(value: object) -> bool:
 
 def maybe(form: Form) -> Form:
     """Null, or what `form` takes."""
-    return _said(lambda value: value is None or form(value), f"Null, or {_small(form)}.")
+    return _said(lambda value: value is None or form(value), f"Null, or {words(form)}.")
 
 
 def each(form: Form) -> Form:
     """A list of what `form` takes."""
     return _said(
-        lambda value: isinstance(value, list) and all(map(form, value)), f"A list, each {_small(form)}."
+        lambda value: isinstance(value, list) and all(map(form, value)), f"A list, each {words(form)}."
     )
 
 
@@ -75,10 +76,5 @@ def _said(form: Form, docstring: str) -> Form:
     return form
 
 
-def _small(form: Form) -> str:
-    said = words(form)
-    return said if said.startswith("SHA-") else said[:1].lower() + said[1:]
-
-
 def _fields(fields: Mapping[str, Form]) -> str:
-    return ", ".join(f"`{name}` ({_small(form)})" for name, form in fields.items())
+    return ", ".join(f"`{name}` ({words(form)})" for name, form in fields.items())

@@ -200,7 +200,7 @@ class Plan:
 
 
 def is_campaign(name: object) -> bool:
-    """Whether `name` is spelled as a campaign's."""
+    """Whether `name` is spelled as a campaign's name."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 

@@ -194,7 +194,7 @@ class Policy:
 
 
 def is_hospital(name: object) -> bool:
-    """Whether `name` is spelled as a hospital's."""
+    """Whether `name` is spelled as a hospital's name."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 

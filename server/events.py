@@ -15,9 +15,9 @@ NO_ANSWER = "no-answer"
 class Answer(StrEnum):
     """What came of asking a hospital, besides codes."""
 
-    RELEASES = "releases"
-    NO_ANSWER = NO_ANSWER
-    REVOKED = REVOKED
+    RELEASES = "releases"  # sealed releases, each judged by itself
+    NO_ANSWER = NO_ANSWER  # none by the deadline
+    REVOKED = REVOKED  # it was revoked before its answer counted
     OTHER = "other"  # a word of no closed set
 
 

@@ -15,7 +15,7 @@ class Code(StrEnum):
     CHANGED = "changed"  # an entry, or its hash, is not as it was written
     BAD_SIGNATURE = "bad-signature"  # an entry that the key that held the book did not sign
     BROKEN_CHAIN = "broken-chain"  # entries were removed, added or reordered
-    UNKNOWN_FORMAT = "unknown-format"
+    UNKNOWN_FORMAT = "unknown-format"  # an entry of a format that this version does not read
     BACK_DATED = "back-dated"  # an entry bears a time before that of the entry it follows
     BAD_ROTATION = "bad-rotation"  # a new key that did not take over from the one that held the book
     HEAD_NOT_SIGNED = "head-not-signed"  # the export was not written by the key that holds the book
@@ -25,9 +25,9 @@ class Code(StrEnum):
     RECEIPT_CONTRADICTS = "receipt-contradicts"  # the coordinator's word is another than the ledger's
     KEPT_RELEASES = "kept-releases"  # a ledger's database keeps other releases than were paid for
     # epsilon
-    ACCOUNTANTS_DISAGREE = "accountants-disagree"
+    ACCOUNTANTS_DISAGREE = "accountants-disagree"  # two accountants differ on what the events come to
     EPSILON_UNDERSTATED = "epsilon-understated"  # less in the log of a reply than its events come to
-    EPSILON_OVERSTATED = "epsilon-overstated"
+    EPSILON_OVERSTATED = "epsilon-overstated"  # more than its events come to
     OVER_BUDGET = "over-budget"  # a reservation beyond what the policy in force allowed
     AGAINST_POLICY = "against-policy"  # one that it did not allow at all, or a failed self-test forbade
     # both sides
@@ -39,7 +39,7 @@ class Code(StrEnum):
         "not-paid"  # the coordinator has it, signed by the hospital, and it is not in the hospital's ledger
     )
     ACCEPTED_TWICE = "accepted-twice"  # one payment, counted twice by the coordinator
-    PLAN_MISMATCH = "plan-mismatch"
+    PLAN_MISMATCH = "plan-mismatch"  # the hospital paid for another plan than the coordinator's round has
     EVENT_MISMATCH = "event-mismatch"  # one side recorded another mechanism
     RESERVATION_MISMATCH = "reservation-mismatch"  # the coordinator saw another entry of the ledger
     RECEIPT_MISMATCH = "receipt-mismatch"  # a receipt says another thing than the journal

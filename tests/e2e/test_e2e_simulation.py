@@ -1,4 +1,4 @@
-"""A what-if run: `flwr run` in Flower's simulation engine, with the agents inside it."""
+"""A what-if run: `flwr run` in Flower's simulation engine, with the agents inside it; as docs/campaign.md says."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import pytest
 
 from privacy import keys
 from privacy.ledger.store import Ledger
+from tests.documented import claim
 from tests.e2e.federation import build
 
 pytestmark = [pytest.mark.nightly, pytest.mark.e2e]
+COMMANDS = claim("docs/campaign.md", "fedpath-consortium")
 
 
 def test_a_campaign_runs_in_the_simulation_engine(tmp_path: Path) -> None:
@@ -19,8 +21,14 @@ def test_a_campaign_runs_in_the_simulation_engine(tmp_path: Path) -> None:
     homes = federation.hospitals
     folders = [str(home.folder) for home in reversed(homes.values())]
     campaign = federation.campaign("what-if", evaluate="stages")
-    done = federation.command("simulate", str(federation.consortium.folder), str(campaign), *folders)
-    assert done.returncode == 0, done.stdout + done.stderr
+    words = {
+        "HOME": [str(federation.consortium.folder)],
+        "CAMPAIGN.toml": [str(campaign)],
+        "HOSPITAL_HOME...": folders,
+    }
+    for command in COMMANDS:
+        done = federation.command(*(one for word in command.arguments for one in words.get(word, [word])))
+        assert done.returncode == 0, done.stdout + done.stderr
     said = federation.status("what-if")
     assert (said["state"], said["rounds_committed"]) == ("done", 2)
     for name in ("north", "south"):

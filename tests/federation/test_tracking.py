@@ -28,9 +28,11 @@ from server.trackers.tracked_evaluations import named, round_of
 from server.trackers.tracker import Tracker, follow
 from server.trackers.tracker_mlflow import EXPERIMENT, PREFIX, MlflowTracker, check_uri
 from server.trackers.tracker_tensorboard import TensorBoardTracker
+from tests.documented import claim
 from tests.federation.simulator import Faults
 from tests.federation.test_rounds import CAMPAIGN, GRPO, MECHANISM, SFT, World, world
 
+COMMANDS = claim("docs/trackers.md", "fedpath-consortium")
 OFFERS = {"minimum_evaluation_noise": 0.5}
 TWO_STAGES = replace(
     CAMPAIGN, stages=(SFT, GRPO), evaluate="stages", noised_evaluation=NoisedEvaluations(noise_multiplier=2.0)
@@ -379,10 +381,10 @@ def test_the_page_tells_of_every_figure_and_its_commands_run(
     assert {figure.name.split("/")[0] for figure in told(spring).figures} <= named_there
     monkeypatch.chdir(tmp_path)
     (tmp_path / "consortium").symlink_to(spring.home.folder)
-    lines = re.findall(r"^    fedpath-consortium (\S.*)$", page, re.MULTILINE)
-    assert len(lines) == 3
-    for line in lines:
-        result = CliRunner().invoke(app, line.replace("https://mlflow.example", uri).split())
+    assert len(COMMANDS) == 3
+    for command in COMMANDS:
+        words = [{"https://mlflow.example": uri}.get(word, word) for word in command.arguments]
+        result = CliRunner().invoke(app, words)
         assert result.exit_code == 0, result.output
     same(history(uri), spring)
     same(events(tmp_path / "boards"), spring)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,11 +11,12 @@ from typer.testing import CliRunner
 
 from client.cli import app
 from client.rpc import serve
+from tests.documented import ROOT, claim
 from tests.unit.client.conftest import House
 
 MakeHouse = Callable[..., House]
-PAGE = Path(__file__).parents[3] / "docs" / "howto" / "hospital-day-to-day.md"
-LINES = re.findall(r"^    (fedpath-\S.*)$", PAGE.read_text("utf-8"), re.MULTILINE)
+PAGE = (ROOT / "docs" / "howto" / "hospital-day-to-day.md").read_text("utf-8")
+COMMANDS = claim("docs/howto/hospital-day-to-day.md")
 
 
 def test_every_command_of_the_page_does_what_it_says(
@@ -31,10 +31,10 @@ def test_every_command_of_the_page_does_what_it_says(
     Path("new.toml").write_text(policy.replace("= 50.0", "= 6.5").replace("= 40", "= 20"))
     server = serve(place.home.status_socket, place.agent().local_methods)
     try:
-        for line in LINES:
-            done = CliRunner().invoke(app, shlex.split(line)[1:])
-            assert done.exit_code == 0, f"{line}: {done.output}"
-            if " status " in line:
+        for command in COMMANDS:
+            done = CliRunner().invoke(app, command.arguments)
+            assert done.exit_code == 0, f"{command}: {done.output}"
+            if " status " in command.text:
                 assert re.search(r"^opens: 2\d\d\d-", done.output, re.MULTILINE)
     finally:
         server.stop(None).wait()
@@ -42,13 +42,13 @@ def test_every_command_of_the_page_does_what_it_says(
     assert (now.epsilon_budget, now.approval, now.gpu_memory_share) == (6.5, "manual", 0.5)
     kinds = [entry.kind for entry in place.ledger().entries()]
     assert kinds[:2] == ["policy", "upgrade"]
-    assert kinds.count("policy") == 1 + sum(" policy set " in line for line in LINES)
+    assert kinds.count("policy") == 1 + sum(" policy set " in command.text for command in COMMANDS)
     assert kinds.count("approval") == 2
 
 
 def test_the_page_shows_every_command_of_a_hospitals_month() -> None:
     """Catches a pattern that finds no line to check, and a command that nobody hears of."""
-    assert {line.split()[1] for line in LINES} == {
+    assert {command.words[1] for command in COMMANDS} == {
         *("policy", "status", "campaigns", "approve", "pause", "resume", "upgrade"),
     }
-    assert all(f"`fedpath-hospital {name} north`" in PAGE.read_text("utf-8") for name in ("start", "stop"))
+    assert all(f"`fedpath-hospital {name} north`" in PAGE for name in ("start", "stop"))

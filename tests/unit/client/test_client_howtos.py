@@ -1,13 +1,12 @@
 """The how-tos for a hospital's own eyes, done as they say: every command line, on a home with slides and experts.
 
-What a page shows after a `$` ran on public slides: tests/e2e/test_e2e_real_slides.py goes that way where they are.
+What a page shows under a `$` was answered about public slides: tests/e2e/test_e2e_real_slides.py goes that way where they
+are. Here the same commands run on drawn ones.
 """
 
 from __future__ import annotations
 
 import json
-import re
-import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,24 +18,23 @@ from typer.testing import CliRunner
 from client.cli import app
 from client.home import Home
 from client.reward_curve import RewardCurve
-from demo.processes import ROOT
 from privacy import tensors
 from privacy.evaluation import Evaluation
 from privacy.expert_folder import write_experts
 from privacy.experts import EXPERTS, same_form
 from tests.aperio import picture
+from tests.documented import Command, claim
 from tests.unit.client.conftest import House
 
-PAGES = {
-    name: (ROOT / "docs" / "howto" / name).read_text("utf-8")
-    for name in ("evaluate.md", "look-at-slides.md", "index-slides.md")
-}
-LINES = [
-    line
-    for page in PAGES.values()
-    for line in re.findall(r"^    fedpath-hospital (\S.*)$", page, re.MULTILINE)
-]
-SHOWN = {"ask", "curve", "evaluate", "features", "index", "slide"}
+ASKED = claim(
+    "docs/howto/evaluate.md",
+    "fedpath-hospital",
+    without=("fedpath-hospital ask HOME tcga-cr-7395-01a-01-ts1.svs",),
+)
+LOOKED_AT = claim("docs/howto/look-at-slides.md")
+INDEXED = claim("docs/howto/index-slides.md")
+COMMANDS = [*ASKED, *LOOKED_AT, *INDEXED]
+SHOWN = {"ask", "check", "curve", "evaluate", "features", "index", "slide"}
 
 
 @pytest.fixture(scope="module")
@@ -59,29 +57,31 @@ def home(shared_house: Callable[..., House]) -> Home:
 
 def test_every_command_is_looked_at() -> None:
     """Catches a pattern that finds no line to do."""
-    assert {line.split()[0] for line in LINES} == SHOWN
+    assert {command.words[1] for command in COMMANDS} == SHOWN
 
 
-@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.text)
 def test_a_line_does_what_the_page_says(
-    line: str, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Catches a page that tells of a command, option or argument that is not so."""
     monkeypatch.chdir(tmp_path)
     slides = sorted(home.settings.slides.iterdir())
     names = {
         "n-0017a.svs": slides[0].name,
+        "CMU-1-Small-Region.svs": slides[0].name,
         "/data/other.svs": str(slides[1]),
         "DIR": str(home.settings.slides),
-        "1200,800,512,512": "0,0,128,128",  # of the page's slide, and of a drawn one
+        "1200,800,512,512": "0,0,128,128",  # of the page's slides, and of a drawn one
+        "600,700,512,384": "0,0,128,128",
         "HOME": str(home.folder),
         "model/": str(home.experts),
     }
     shutil.copy(home.settings.manifest, "labels.csv")
     Image.fromarray(picture(200, 100)).save("photo.png")
-    arguments = [names.get(word, word) for word in shlex.split(line, comments=True)]
+    arguments = [names.get(word, word) for word in command.arguments]
     done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 0, f"{line}: {done.output}"
+    assert done.exit_code == 0, f"{command}: {done.output}"
     if "--json" in arguments:
         json.loads(done.stdout)
     for option in ("--out", "--draw"):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import subprocess
 from collections.abc import Callable
 from datetime import datetime
@@ -22,14 +21,14 @@ from privacy.events import Digest, Name, Ordinal, line
 from server.cli import app as consortium
 from server.home import Home as Consortium
 from server.loopback import free_port
+from tests.documented import claim
 from tests.unit.client import test_client_watch as watch
 from tests.unit.client.conftest import House
 from tests.unit.server import test_server_metrics
 
 MakeHouse = Callable[..., House]
 PAGE = (ROOT / "docs" / "howto" / "monitor.md").read_text("utf-8")
-LINES = re.findall(r"^    (\S.*)$", PAGE, re.MULTILINE)
-COMMANDS = [text for text in LINES if not text.startswith("{")]
+COMMANDS = claim("docs/howto/monitor.md")
 APPS = {"fedpath-consortium": consortium, "fedpath-hospital": hospital}
 
 
@@ -45,11 +44,11 @@ def test_every_command_of_the_page_does_what_it_says(
     with watch.running(place.home, log) as process:
         watch.until(lambda: watch.is_ready(place.home), process, log)
         watch.until(place.home.metrics.exists, process, log)
-        for text in COMMANDS:
-            program, *arguments = shlex.split(text)
+        for command in COMMANDS:
+            program, *arguments = command.words
             if program in APPS:
                 done = CliRunner().invoke(APPS[program], arguments)
-                assert done.exit_code == 0, f"{text}: {done.output}"
+                assert done.exit_code == 0, f"{command}: {done.output}"
                 if "--json" in arguments:
                     json.loads(done.output)
             elif program == "grep":  # that incident was the page's
@@ -71,7 +70,7 @@ def test_the_example_lines_are_lines_of_the_log() -> None:
         WorkBegan(Phase.TRAINING, Name("spring"), Ordinal(3)),
         RequestRefused(Refusal.BUDGET_EXHAUSTED, Digest("6f0c2ab1")),
     )
-    shown = [text for text in LINES if text.startswith("{")]
+    shown = re.findall(r"^\{.*", PAGE, re.MULTILINE)
     assert len(shown) == len(events)
     for text, event in zip(shown, events, strict=True):
         assert line(event, datetime.fromisoformat(json.loads(text)["at"]), as_json=True) == text

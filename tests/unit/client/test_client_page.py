@@ -28,8 +28,10 @@ from privacy import canonical
 from privacy.codes import Refusal
 from privacy.egress_record import EgressRecord
 from tests.browser import DESKTOP, PHONE, axe_findings, keep_screenshot, scrolls_sideways
+from tests.documented import claim
 from tests.unit.client.conftest import House
 
+(SERVE,) = claim("docs/hospitals-page.md")
 _PAGES = ("/", "/left", "/budget", "/policy", "/campaigns", "/slides")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 CODE = "c0" * 32
@@ -224,8 +226,7 @@ def test_the_command_tells_its_address_to_a_file_alone(site: Site) -> None:
         sys.executable,
         "-c",
         "from client.cli import app; app()",
-        "serve",
-        str(home.folder),
+        *({"north": str(home.folder)}.get(word, word) for word in SERVE.arguments),
         "--port",
         "0",
     ]

@@ -22,8 +22,10 @@ from demo.enrol import enrol
 from demo.processes import ROOT, status_of
 from server.home import Home as Consortium
 from server.loopback import free_port
+from tests.documented import claim
 
-SCRIPT = ROOT / "compose" / "without_containers.py"
+(SETTINGS,) = claim("docs/howto/deploy.md", "set")
+(START,) = claim("docs/howto/deploy.md", ".venv/bin/python", without=(".venv/bin/python -m pip",))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,7 @@ def hospital(tmp_path: Path, tiny_base: Path) -> Home:
 
 @pytest.fixture
 def stack(hospital: Home, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """The hospital's stack, as plain processes."""
+    """The hospital's stack, as plain processes, started as docs/howto/deploy.md says."""
     variables = {
         "FEDPATH_HOME": str(hospital.folder),
         "FEDPATH_SLIDES": str(hospital.settings.slides),
@@ -86,8 +88,10 @@ def stack(hospital: Home, tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         "FEDPATH_BASE": str(hospital.settings.base),
         "PYTHONPATH": str(ROOT),  # this checkout, whichever is installed
     }
-    command = [sys.executable, str(SCRIPT), str(ROOT / "compose" / "hospital.yaml"), str(tmp_path / "logs")]
-    process = subprocess.Popen(command, env={**os.environ, **variables}, stdout=subprocess.PIPE, text=True)
+    (tmp_path / "compose").symlink_to(ROOT / "compose")
+    (tmp_path / "hospital.env").write_text("".join(f"{name}={value}\n" for name, value in variables.items()))
+    script = f"{SETTINGS.text}\n{START.text.replace('.venv/bin/python', f'exec {sys.executable}')}"
+    process = subprocess.Popen(["bash", "-c", script], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     yield process
     if process.poll() is None:
         process.terminate()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
-import shlex
 import subprocess
 from pathlib import Path
 
@@ -16,17 +14,17 @@ from client.cli import app as hospital
 from client.home import Home as Hospital
 from server.cli import app as consortium
 from server.home import Home as Consortium
+from tests.documented import Command, claim
 
-PAGE = Path(__file__).parents[3] / "docs" / "howto" / "enrol.md"
-LINES = re.findall(r"^    (\S.*)$", PAGE.read_text("utf-8"), re.MULTILINE)
+COMMANDS = claim("docs/howto/enrol.md")
 APPS = {"fedpath-consortium": consortium, "fedpath-hospital": hospital}
 
 
 def test_every_command_of_the_page_does_what_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches a page that tells of a command, option, file or order that is not so."""
     monkeypatch.chdir(tmp_path)
-    for line in LINES:
-        _do(line)
+    for command in COMMANDS:
+        _do(command)
     home = Consortium.open(tmp_path / "consortium")
     kinds = [entry.kind for entry in home.store().journal()]
     assert kinds == ["enrolment", "handover", "revocation", "enrolment", "rotation"]
@@ -36,8 +34,8 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path: Path, monkeypatch
     assert north.coordinator == home.coordinator().public
 
 
-def _do(line: str) -> None:
-    program, *arguments = shlex.split(line)
+def _do(command: Command) -> None:
+    program, *arguments = command.words
     if program == "install":
         subprocess.run([program, *arguments], check=True)
     elif arguments[0] == "check":  # there are no slides and no base here
@@ -46,7 +44,7 @@ def _do(line: str) -> None:
         assert not problems & {"kit", "expiry", "node-key", "release-key", "policy"}, problems
     else:
         done = _run(program, arguments)
-        assert done.exit_code == 0, f"{line}: {done.output}"
+        assert done.exit_code == 0, f"{command}: {done.output}"
 
 
 def _run(program: str, arguments: list[str]) -> Result:
@@ -55,7 +53,7 @@ def _run(program: str, arguments: list[str]) -> Result:
 
 def test_the_page_shows_every_command_of_an_enrolment() -> None:
     """Catches a pattern that finds no line to check, and a command that nobody hears of."""
-    shown = {tuple(line.split()[:2]) for line in LINES if line.startswith("fedpath-")}
+    shown = {tuple(command.words[:2]) for command in COMMANDS if command.program != "install"}
     assert shown == {
         *(
             ("fedpath-consortium", name)
