@@ -50,7 +50,7 @@ def findings(home: Home, looking: Looking | None = None) -> Findings:
         ("release-key", lambda: _said(keys.load(home.release_key))),
         ("node-key", lambda: _said(node_key.load(home.node_key))),
         ("kit", lambda: _kit(home)),
-        ("clock", lambda: check_host.clock()),
+        ("clock", check_host.clock),
         ("ledger", lambda: check_machine.ledger(home)),
         ("superlink", lambda: check_machine.superlink(home)),
         ("disk", lambda: check_host.disk(home)),

@@ -44,7 +44,6 @@ def courier(home: Home, pause: Callable[[float], None] = time.sleep) -> None:
     view = View(python, (home.courier, home.socket.parent), home.courier_user)
     ended: list[int] = []
     with home.courier_report.open("a") as report:  # appended, so that what is cut off stays so
-
         with suppress(BlockingIOError):  # of another courier, which Flower will refuse
             fcntl.flock(report, fcntl.LOCK_EX | fcntl.LOCK_NB)
 

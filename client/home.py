@@ -22,6 +22,7 @@
     experts/               the experts that were received last, for local evaluation
     evaluation/            what `evaluate` wrote, unless it was told another folder
     rewards.jsonl          mean reward by round, step and task: the learning curve
+    page/address           where the hospital's page is, with what lets in once: client/page/entry.py
     details.log            what agent and (details-1.log) workers say in free words: privacy/details.py; it goes nowhere else
     metrics/               figures for the hospital's monitoring, for whom IT lets in: client/metrics.py
     agent.lock             held by the one agent that runs
@@ -250,6 +251,11 @@ class Home:
     def rewards(self) -> Path:
         """Mean reward by round, step and task."""
         return self.folder / "rewards.jsonl"
+
+    @property
+    def page(self) -> Path:
+        """The page's own folder, made by it."""
+        return self.folder / "page"
 
     @property
     def metrics(self) -> Path:

@@ -151,11 +151,20 @@ def timeline(title: str, rows: Sequence[Row], now: float | None = None) -> Marku
 def bar(used: float, most: float) -> Markup:
     """A small bar of how much of `most` is used, for a cell beside the figures; it warns from four fifths on."""
     share = 1.0 if most <= 0 else min(max(used / most, 0.0), 1.0)
-    level = "over" if share >= 1 else "near" if share >= 0.8 else ""
+    return _bar("over" if share >= 1 else "near" if share >= 0.8 else "", share)
+
+
+def _bar(level: str, share: float) -> Markup:
     return Markup(  # noqa: S704 - numbers alone
         f'<svg class="bar {level}" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">'
         f'<rect class="rest" width="100" height="10"/><rect class="used" width="{100 * share:.1f}" height="10"/></svg>'
     )
+
+
+def progress(done: float, of: float) -> Markup:
+    """A small bar of how far something has come, beside the figures."""
+    share = 0.0 if of <= 0 else min(max(done / of, 0.0), 1.0)
+    return _bar("", share)
 
 
 def _chart(title: str, wide: int, high: int, parts: Sequence[str]) -> Markup:
