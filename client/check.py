@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import torch
 
-from client import check_machine, peers
+from client import check_host, check_machine, peers
 from client.check_data import data_findings
 from client.errors import ClientError
 from client.findings import Finding
@@ -50,10 +50,10 @@ def findings(home: Home, looking: Looking | None = None) -> Findings:
         ("release-key", lambda: _said(keys.load(home.release_key))),
         ("node-key", lambda: _said(node_key.load(home.node_key))),
         ("kit", lambda: _kit(home)),
-        ("clock", lambda: check_machine.clock(home)),
+        ("clock", check_host.clock),
         ("ledger", lambda: check_machine.ledger(home)),
         ("superlink", lambda: check_machine.superlink(home)),
-        ("disk", lambda: check_machine.disk(home)),
+        ("disk", lambda: check_host.disk(home)),
         ("gpu", lambda: check_machine.gpu(home)),
         ("selftest", lambda: _selftest(home)),
         ("withdrawn", lambda: _withdrawn(home)),

@@ -12,7 +12,7 @@ import typer
 from client.cli_errors import told_plainly
 
 HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
-ADDRESS = "page-address"
+CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 
 
 def serve(
@@ -27,10 +27,17 @@ def serve(
     ] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="a certificate chain in PEM")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="its private key in PEM, of mode 0600")] = None,
+    contained: Annotated[
+        bool,
+        typer.Option(
+            "--contained",
+            help="it is in a container whose port is published on loopback alone: other addresses need no TLS",
+        ),
+    ] = False,
 ) -> None:
     """Serve the page in the foreground: is it well, what left, budget, policy, campaigns, slides.
 
-    Who may read the home's file `page-address` may open it: it holds the address with a secret, new at every start.
+    Who may read the home's file `page/address` may open it: it holds the address with a secret, another one after each use.
     """
     from client.errors import HomeError
     from client.home import Home
@@ -48,7 +55,9 @@ def serve(
         if (tls_certificate is None) != (tls_key is None):
             raise HomeError("give both --tls-certificate and --tls-key, or neither")
         tls = None if tls_certificate is None or tls_key is None else Tls(tls_certificate, tls_key)
-        if host not in ("127.0.0.1", "::1", "localhost") and tls is None:
+        if contained and not any(path.exists() for path in CONTAINERS):
+            raise HomeError("--contained: this is no container: leave it out")
+        if host not in ("127.0.0.1", "::1", "localhost") and tls is None and not contained:
             raise HomeError(
                 f"--host {host} is reached from other machines, and this page shows patients' tissue: give --tls-certificate "
                 "and --tls-key, or leave it on loopback and come through ssh"
@@ -59,23 +68,23 @@ def serve(
             sock = listen(host, port)
         except OSError as error:
             raise HomeError(f"{host}:{port}: {error.strerror}: name another --port") from error
-        entry = Entry()
-        shown = f"[{host}]" if ":" in host else host
-        address = (
-            f"{'https' if tls else 'http'}://{shown}:{sock.getsockname()[1]}/enter?secret={entry.secret}"
-        )
-        file = place.folder / ADDRESS
-        durable.replace(file, address.encode() + b"\n")
-        app = page(
-            place,
-            {*LOOPBACK, host.lower(), *(one.lower() for one in name or ())},
-            entry,
-            secure=tls is not None,
-        )
-        # A secret in a journal or a log would let in who reads those.
-        typer.echo(f"open {address}" if sys.stdout.isatty() else f"the page serves: its address is in {file}")
-        tell_ready()
+        shown = "127.0.0.1" if contained else f"[{host}]" if ":" in host else host
+        address = f"{'https' if tls else 'http'}://{shown}:{sock.getsockname()[1]}/enter?secret="
+        place.page.mkdir(mode=0o700, exist_ok=True)
+        file = place.page / "address"
+        entry = Entry(lambda secret: durable.replace(file, f"{address}{secret}\n".encode()))
+        hosts = {*LOOPBACK, host.lower(), *(one.lower() for one in name or ())}
+        app = page(place, hosts, entry, secure=tls is not None)
+
+        def ready() -> None:
+            # A secret in a journal or a log would let in who reads those.
+            terminal = sys.stdout.isatty()
+            typer.echo(
+                f"open {address}{entry.secret}" if terminal else f"the page serves: its address is in {file}"
+            )
+            tell_ready()
+
         try:
-            serve_page(app, sock, tls)
+            serve_page(app, sock, tls, ready)
         finally:
             file.unlink(missing_ok=True)

@@ -7,12 +7,14 @@ keeps that running does so.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
@@ -42,6 +44,8 @@ def courier(home: Home, pause: Callable[[float], None] = time.sleep) -> None:
     view = View(python, (home.courier, home.socket.parent), home.courier_user)
     ended: list[int] = []
     with home.courier_report.open("a") as report:  # appended, so that what is cut off stays so
+        with suppress(BlockingIOError):  # of another courier, which Flower will refuse
+            fcntl.flock(report, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
         def say(words: str) -> None:
             report.write(words + "\n")

@@ -22,9 +22,11 @@
     experts/               the experts that were received last, for local evaluation
     evaluation/            what `evaluate` wrote, unless it was told another folder
     rewards.jsonl          mean reward by round, step and task: the learning curve
+    page/address           where the hospital's page is, with what lets in once: client/page/entry.py
     details.log            what agent and (details-1.log) workers say in free words: privacy/details.py; it goes nowhere else
     metrics/               figures for the hospital's monitoring, for whom IT lets in: client/metrics.py
     agent.lock             held by the one agent that runs
+    courier.txt            what confinement the courier runs under; held by it
     meeting                where the processes of an agent with several GPUs find each other
     status.sock            the agent's door for local IT
     socket/agent.sock      the agent's door for the courier: the courier's group may connect, and no more
@@ -251,6 +253,11 @@ class Home:
         return self.folder / "rewards.jsonl"
 
     @property
+    def page(self) -> Path:
+        """The page's own folder, made by it."""
+        return self.folder / "page"
+
+    @property
     def metrics(self) -> Path:
         """Figures for the hospital's monitoring."""
         return self.folder / "metrics" / "fedpath-hospital.prom"
@@ -276,7 +283,7 @@ class Home:
 
     @property
     def courier_report(self) -> Path:
-        """What confinement the courier runs under, in words."""
+        """What confinement the courier runs under, in words; it holds the file's lock while it lives."""
         return self.folder / "courier.txt"
 
     @property
@@ -303,8 +310,11 @@ class Home:
 
     def is_held(self) -> bool:
         """Whether some living process is this hospital's agent. (One that starts at this instant waits for an instant.)"""
-        with (self.folder / "agent.lock").open("ab") as file:
-            return not _locked(file)
+        return _is_locked(self.folder / "agent.lock")
+
+    def courier_lives(self) -> bool:
+        """Whether some living process is this hospital's courier, or its SuperNode. Of a contained one nothing is known here."""
+        return _is_locked(self.courier_report)
 
     def open_socket(self) -> None:
         """Let the courier's group connect to the agent's socket."""
@@ -337,12 +347,24 @@ def create(folder: Path, settings: Settings) -> Home:
     return home
 
 
-def _locked(file: IO[bytes]) -> bool:
+def _locked(file: IO[bytes], how: int = fcntl.LOCK_EX) -> bool:
+    """Take the file's lock; whether it could be had."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether a living process holds it for itself. Nothing is written, so that who may only read the home may ask, and
+    those who ask are not in each other's way.
+    """
+    try:
+        with path.open("rb") as file:
+            return not _locked(file, fcntl.LOCK_SH)
+    except FileNotFoundError:
+        return False
 
 
 def _folder(path: Path, mode: int) -> None:

@@ -19,7 +19,6 @@ _POLICY = (
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _HEADERS = {
-    "Content-Security-Policy": _POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "same-origin",
@@ -35,7 +34,7 @@ class Door:
 
     Guarantees: a request for a host that is not of `hosts` is refused (a page of another site whose name was pointed at
     us can't read us); a body over `MOST_BYTES` is refused, said to be long or not; every answer carries headers that
-    allow nothing from elsewhere, no framing, and no copy in a cache unless it says so itself.
+    allow nothing from elsewhere and no framing; and no copy in a cache, and no inline style, unless it says so itself.
     """
 
     app: ASGIApp
@@ -62,6 +61,7 @@ class Door:
                 answer = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     answer[name] = value
+                answer.setdefault("Content-Security-Policy", _POLICY)
                 answer.setdefault("Cache-Control", "no-store")
                 if self.secure:
                     answer["Strict-Transport-Security"] = "max-age=31536000"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,9 +37,10 @@ def listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=64)
 
 
-def serve(app: ASGIApp, sock: socket.socket, tls: Tls | None = None) -> None:
-    """Serve until SIGTERM or SIGINT, then return; streams are cut after seconds. Nothing of a request is logged: paths and
-    addresses may tell who looked at what. Call it in the main thread.
+def serve(app: ASGIApp, sock: socket.socket, tls: Tls | None, ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT, then return; streams are cut after seconds. `ready` is called once a signal ends it
+    cleanly, and so may tell the world. Nothing of a request is logged: paths and addresses may tell who looked at what.
+    Call it in the main thread.
     """
     config = uvicorn.Config(
         app,
@@ -66,4 +68,5 @@ def serve(app: ASGIApp, sock: socket.socket, tls: Tls | None = None) -> None:
         signal.SIGINT,
     ):  # before uvicorn's own handlers stand, and when it raises them again
         signal.signal(number, end)
+    ready()
     server.run(sockets=[sock])

@@ -4,57 +4,56 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 
+from privacy.errors import LedgerError
 from privacy.keys import PublicKey
-from privacy.ledger import budget
 from privacy.ledger.account import Account
-from privacy.ledger.budget import Compositions, Limit
 from privacy.ledger.database import Database
 from privacy.ledger.entries import Entry
 from privacy.ledger.reading import Book
-from privacy.plan import TRAINING
-from privacy.policy import Policy
+
+_TRIES = 3  # a writer may fold its log into the file at the very moment
+
+
+@dataclass(frozen=True)
+class Read:
+    """A ledger at one moment."""
+
+    account: Account
+    entries: Sequence[Entry]
 
 
 class PageBook:
-    """Reads what was added since it was last asked; each entry is verified once."""
+    """Reads what was added since it was last asked; each entry is verified once. No lock of the agent's is waited for or
+    touched: the file is opened to be read, anew each time.
+    """
 
     def __init__(self, place: Path | str, key: PublicKey) -> None:
-        self._database = Database(place)
+        self._place, self._key = place, key
         self._lock = threading.Lock()
+        self._book: Book | None = None
         self._entries: list[Entry] = []
-        self._composed = Compositions()
-        with self._database.transaction() as transaction:
-            self._book = Book.open(transaction, key)
-            self._entries = transaction.entries_after(0)
 
-    def now(self) -> tuple[Account, Sequence[Entry]]:
-        """The account, and all entries. Raises `LedgerError`."""
-        with self._lock, self._database.transaction() as transaction:
-            last = self._entries[-1].sequence if self._entries else 0
+    def now(self) -> Read:
+        """What it holds. Raises `LedgerError`."""
+        with self._lock:
+            for attempt in range(_TRIES):
+                try:
+                    return self._continued()
+                except LedgerError:
+                    if attempt == _TRIES - 1:
+                        raise
+            raise AssertionError("not reached")
+
+    def _continued(self) -> Read:
+        if isinstance(self._place, Path) and not self._place.exists():
+            return Read(Account(), ())  # the agent makes it when it first starts
+        last = self._entries[-1].sequence if self._entries else 0
+        with Database(self._place, read_only=True).transaction() as transaction:
             more = transaction.entries_after(last)
-            self._book = self._book.plus(more)
+        self._book = Book.of(more, self._key) if self._book is None else self._book.plus(more)
+        if more:
             self._entries = [*self._entries, *more]
-            return self._book.account, self._entries
-
-    def limits(self, account: Account, policy: Policy) -> tuple[Limit, ...]:
-        """The policy's limits today, with what counts against each."""
-        return budget.limits(account, policy, account.campaigns(), datetime.now(UTC))
-
-    def epsilon(self, limit: Limit, delta: float) -> float:
-        """What was spent of a limit."""
-        with self._lock:
-            return self._composed.of(limit.scope, limit.events).epsilon(delta)
-
-    def rounds_left(self, account: Account, policy: Policy) -> int | None:
-        """Rounds like the last one that every limit still holds; None before the first."""
-        rounds = [charge for charge in account.charges() if charge.purpose == TRAINING]
-        if not rounds:
-            return None
-        last = rounds[-1]
-        with self._lock:
-            return budget.rounds_left(
-                account, last.campaign, last.event, policy, datetime.now(UTC), self._composed
-            )
+        return Read(self._book.account, self._entries)

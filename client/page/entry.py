@@ -1,7 +1,8 @@
 """Who may open the page: whoever can read a file of the home, and nobody else on the machine.
 
-At its start the page writes its whole address, with a secret, to `page-address` in the home (0600). Who opens that gets a
-session's cookie, and the secret goes out of the browser's address line. A restart makes a new secret.
+The page keeps its whole address, with a secret, in `page/address` in the home (0600). Who opens that gets a session's
+cookie, the secret goes out of the browser's address line, and another one takes its place in the file: what a browser
+remembers or somebody has read over a shoulder opens nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -22,7 +23,7 @@ from pages.forms import comes_from_here
 COOKIE = "fedpath-hospital"
 LONGEST_S = 12 * 3600
 _MOST = 64
-_FIRST = "Open the address in the home's file page-address: it holds what lets you in.\n"
+_FIRST = "Open the address in the home's file page/address: it lets in once, and is another one then.\n"
 
 
 @dataclass(frozen=True)
@@ -36,31 +37,47 @@ class Session:
 Endpoint = Callable[[Request, Session], Response]
 
 
-@dataclass(frozen=True)
 class Entry:
-    """The secret of one run of the page, and its sessions."""
+    """The secret that lets in next, and the sessions. `renewed` is told each secret before it can let anybody in."""
 
-    secret: str = field(default_factory=lambda: secrets.token_urlsafe(32), repr=False)
-    clock: Callable[[], float] = time.monotonic
-    _sessions: dict[str, Session] = field(default_factory=dict)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(
+        self,
+        renewed: Callable[[str], None] = lambda secret: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._renewed, self._clock = renewed, clock
+        self._lock = threading.Lock()
+        self._sessions: dict[str, Session] = {}
+        self._secret = ""
+        self._renew()
+
+    @property
+    def secret(self) -> str:
+        """What lets in next."""
+        return self._secret
 
     def enter(self, given: str) -> str | None:
-        """A new session's cookie for who knows the secret; None for anybody else."""
-        if not _same(given, self.secret):
-            return None
-        token = secrets.token_urlsafe(32)
+        """A new session's cookie for who knows the secret, which is used up by that; None for anybody else."""
         with self._lock:
+            if not _same(given, self._secret):
+                return None
+            self._renew()
+            token = secrets.token_urlsafe(32)
             while len(self._sessions) >= _MOST:
                 del self._sessions[next(iter(self._sessions))]
-            self._sessions[token] = Session(secrets.token_urlsafe(32), self.clock())
+            self._sessions[token] = Session(secrets.token_urlsafe(32), self._clock())
         return token
+
+    def _renew(self) -> None:
+        secret = secrets.token_urlsafe(32)
+        self._renewed(secret)
+        self._secret = secret
 
     def session(self, token: str | None) -> Session | None:
         """The session of this cookie; None where there is none, or it is over."""
         with self._lock:
             found = self._sessions.get(token or "")
-            if found is not None and self.clock() - found.begun > LONGEST_S:
+            if found is not None and self._clock() - found.begun > LONGEST_S:
                 del self._sessions[token or ""]
                 found = None
             return found
@@ -74,8 +91,10 @@ class Entry:
 async def enter(request: Request) -> Response:
     """Take the secret out of the address, and give a cookie for it."""
     entry: Entry = request.app.state.entry
-    token = entry.enter(request.query_params.get("secret", ""))
+    token = await run_in_threadpool(entry.enter, request.query_params.get("secret", ""))
     if token is None:
+        if entry.session(request.cookies.get(COOKIE)) is not None:
+            return RedirectResponse("/", 303)  # a browser that asked twice
         return PlainTextResponse(_FIRST, 403)
     answer = RedirectResponse("/", 303)
     answer.set_cookie(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from client.page import endpoints
+from client.page import acts, endpoints
 from client.page.entry import Endpoint
 
 
@@ -23,13 +23,16 @@ ADDRESSES = (
     Address("/budget", "GET", endpoints.budget),
     Address("/policy", "GET", endpoints.policy),
     Address("/campaigns", "GET", endpoints.campaigns),
-    Address("/campaigns/{name}/approve", "POST", endpoints.approve),
-    Address("/campaigns/{name}/withdraw", "POST", endpoints.withdraw),
+    Address("/campaigns/{name}/approve", "POST", acts.approve),
+    Address("/campaigns/{name}/withdraw", "POST", acts.withdraw),
     Address("/slides", "GET", endpoints.slides),
     Address("/slides/{key}", "GET", endpoints.slide),
+    Address("/slides/{key}/thumbnail", "GET", endpoints.thumbnail),
     Address("/slides/{key}/picture", "GET", endpoints.picture),
-    Address("/pause", "POST", endpoints.pause),
-    Address("/resume", "POST", endpoints.resume),
-    Address("/leave", "POST", endpoints.leave),
+    Address("/learning", "GET", endpoints.learning),
+    Address("/learning/report", "GET", endpoints.report),
+    Address("/pause", "POST", acts.pause),
+    Address("/resume", "POST", acts.resume),
+    Address("/leave", "POST", acts.leave),
     Address("/events", "GET", endpoints.events),
 )

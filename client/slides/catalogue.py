@@ -15,10 +15,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlencode
 
 from client.errors import ClientError
 from client.slides.examine import Facts
 from client.slides.quality import Quality
+from privacy.read_only import parameters
 
 _FORM = 1  # of the table; another one is made anew
 _WAIT_S = 60.0  # for another process that writes
@@ -105,6 +107,21 @@ def open_catalogue(path: Path | None) -> Iterator[Catalogue]:
         connection.execute(_TABLE)
     with closing(connection):
         yield Catalogue(path, connection)
+
+
+def read_entries(path: Path) -> dict[str, Entry]:
+    """What a catalogue holds, by name, read while another process may write it; nothing where there is none.
+
+    Nothing is written, made or mended. Raises CatalogueError.
+    """
+    if not path.exists():
+        return {}
+    uri = f"{path.absolute().as_uri()}?{urlencode(parameters(path))}"
+    with _told(path), closing(sqlite3.connect(uri, uri=True, timeout=_WAIT_S)) as connection:
+        (form,) = connection.execute("PRAGMA user_version").fetchone()
+        if form != _FORM:
+            raise ValueError("another form")
+        return Catalogue(path, connection).entries()
 
 
 @contextmanager

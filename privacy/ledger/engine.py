@@ -16,6 +16,7 @@ from sqlalchemy.exc import ArgumentError
 from privacy.errors import LedgerError
 from privacy.ledger import postgresql
 from privacy.ledger.postgresql import CONNECT_SECONDS, DRIVER, WAIT_SECONDS
+from privacy.read_only import parameters
 
 _LOCK = 0x66656470617468  # "fedpath": one writer at a time in each PostgreSQL database
 
@@ -55,10 +56,8 @@ def _touch(path: Path) -> None:
 def _sqlite_url(path: Path, read_only: bool) -> sql.URL:
     if not read_only:
         return sql.URL.create("sqlite", database=str(path.absolute()))
-    # Closed in good order, a file has no write-ahead log, and can be read where nothing may be written.
-    log = path.with_name(path.name + "-wal")
-    mode = {"mode": "ro"} if log.exists() and log.stat().st_size else {"immutable": "1"}
-    return sql.URL.create("sqlite", database=path.absolute().as_uri(), query={**mode, "uri": "true"})
+    query = {**parameters(path), "uri": "true"}
+    return sql.URL.create("sqlite", database=path.absolute().as_uri(), query=query)
 
 
 def _on_connect(connection: sql.PoolProxiedConnection, record: object) -> None:

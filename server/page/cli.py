@@ -74,9 +74,12 @@ def serve(
             sock = listen(host, port)
         except OSError as error:
             raise HomeError(f"{host}:{port}: {error.strerror}: name another --port") from error
-        typer.echo(f"the page is at {where.address(sock.getsockname()[1])}")
-        tell_ready()
-        serve_page(app, sock, where.tls)
+
+        def ready() -> None:
+            typer.echo(f"the page is at {where.address(sock.getsockname()[1])}")
+            tell_ready()
+
+        serve_page(app, sock, where.tls, ready)
 
 
 @users.command()

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from client import check_machine
+from client import check_host, check_machine
 from client.check import findings
 from client.findings import Finding
 from privacy import keys
@@ -24,9 +24,9 @@ def test_a_full_disk_is_told(
 ) -> None:
     """Catches a disk that fills in mid-round, unsaid; and one that is only getting full taken for full."""
     home = house().home
-    monkeypatch.setattr(check_machine, "LITTLE_DISK", 1 << 62)
-    monkeypatch.setattr(check_machine, constant, 1 << 62)
-    (found,) = check_machine.disk(home)
+    monkeypatch.setattr(check_host, "LITTLE_DISK", 1 << 62)
+    monkeypatch.setattr(check_host, constant, 1 << 62)
+    (found,) = check_host.disk(home)
     assert (found.code, found.where, found.grave) == ("disk", str(home.folder), grave)
     assert "make room" in found.advice
 
