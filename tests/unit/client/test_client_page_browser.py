@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 
 from client import paused
 from client.events import Phase
+from client.installation import installed
 from client.reward_curve import RewardCurve
 from tests.browser import DESKTOP, PHONE, axe_findings, keep_screenshot, scrolls_sideways
 from tests.unit.client.conftest import House, ask
@@ -23,8 +24,9 @@ LONG = 90_000  # milliseconds: machines are busy
 
 @pytest.fixture(scope="module")
 def site(shared_house: Callable[..., House]) -> Site:
-    """A home with slides in it, rewards and a report: each page has something to show."""
+    """A home with slides in it, rewards and a report: each page has something to show. It may train another round."""
     site = indexed(make_site(shared_house()))
+    site.house.ledger().install(installed())
     home = site.house.home
     for number in (1, 2):
         curve = RewardCurve(home.rewards, "spring", number)

@@ -51,13 +51,14 @@ def test_a_hospital_is_enrolled_as_the_page_says(
     (shared / "campaigns").mkdir(parents=True)
     places = {"$H": str(home), "$C": str(shared / "consortium"), "NAME": "127.0.0.1"}
 
-    def do(program: str, name: str, *more: str, status: int = 0) -> str:
+    def do(program: str, name: str, *more: str, status: int = 0, typed: str = "") -> str:
         command = shown(program, name, way)
-        done = CliRunner().invoke(APPS[program], [*under(command, places, tmp_path), *more])
+        done = CliRunner().invoke(APPS[program], [*under(command, places, tmp_path), *more], input=typed)
         assert done.exit_code == status, f"{command}: {done.output}"
         return done.stdout
 
     do("fedpath-consortium", "init")
+    do("fedpath-consortium", "users", typed="a long password\n" * 2)
     do("fedpath-consortium", "enroll")
     shutil.copy(shared / "consortium" / "invitations" / "north.json", "invitation.json")
     do("fedpath-hospital", "init")
@@ -76,7 +77,7 @@ def test_every_command_is_looked_at() -> None:
     """Catches a command of the page that no test here takes up."""
     names = {(command.program, command.arguments[0]) for command in COMMANDS}
     assert names == {
-        *(("fedpath-consortium", name) for name in ("init", "enroll", "approve")),
+        *(("fedpath-consortium", name) for name in ("init", "users", "enroll", "approve")),
         *(("fedpath-hospital", name) for name in ("init", "join", "check")),
     }
 
