@@ -10,18 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from privacy import keys
-from privacy.audit import chain
-from privacy.audit.findings import Finding
-from privacy.audit.journal import JournalBook, read_journal
-from privacy.audit.sources import Side, read_source
-from privacy.errors import PrivacyError
+from privacy.command_line import Exit, failed
 from privacy.printable import printable
 
 if TYPE_CHECKING:
+    from privacy.audit.findings import Finding
+    from privacy.audit.journal import JournalBook
     from strategies.replay import Replayed
-
-_FOUND, _NOTHING_DONE = 1, 2
 
 
 def replay(
@@ -40,9 +35,7 @@ def replay(
     """
     book = _book(journal, coordinator)
     if not folder.is_dir():
-        raise _failed(
-            f"{folder} is no folder: name the one that `fedpath-consortium export --releases` wrote"
-        )
+        raise failed(f"{folder} is no folder: name the one that `fedpath-consortium export --releases` wrote")
     from strategies.replay import replay as recompute
     from strategies.replay import strays
 
@@ -63,18 +56,24 @@ def replay(
         for line in _lines(book, findings, recomputed, len(rounds)):
             typer.echo(printable(line), err=line.startswith(("FINDING", "NOT VALID")))
     if findings:
-        raise typer.Exit(_FOUND)
+        raise typer.Exit(Exit.FOUND)
     if not recomputed:
-        raise _failed("there was nothing to recompute: no such round is in the journal, or none was kept")
+        raise failed("there was nothing to recompute: no such round is in the journal, or none was kept")
 
 
 def _book(path: Path, coordinators: list[Path]) -> JournalBook:
+    from privacy import keys
+    from privacy.audit import chain
+    from privacy.audit.journal import read_journal
+    from privacy.audit.sources import Side, read_source
+    from privacy.errors import PrivacyError
+
     try:
         source, trusted = read_source(path), [keys.load_public(key) for key in coordinators]
     except PrivacyError as error:
-        raise _failed(str(error)) from None
+        raise failed(str(error)) from None
     if source.side is not Side.COORDINATOR:
-        raise _failed(f"{path} is a hospital's ledger: name the coordinator's journal")
+        raise failed(f"{path} is a hospital's ledger: name the coordinator's journal")
     return read_journal(source, chain.check(source, trusted))
 
 
@@ -102,8 +101,3 @@ def _values(book: JournalBook, rounds: list[Replayed], findings: list[Finding]) 
         "notes": [asdict(note) for note in (*book.chain.notes, *book.notes)],
         "rounds": [asdict(done) for done in rounds],
     }
-
-
-def _failed(why: str) -> typer.Exit:
-    typer.echo(f"error: {printable(why)}", err=True)
-    return typer.Exit(_NOTHING_DONE)

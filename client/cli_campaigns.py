@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from client.cli_errors import told_plainly
+from client.completion import campaigns as completed
+from privacy.command_line import answer
 
 HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
@@ -74,8 +76,11 @@ def _state(approved: bool, approval: str) -> str:
 
 def approve(
     home: HomeArgument,
-    campaign: Annotated[str, typer.Argument(help="its name, as `campaigns` has it")],
+    campaign: Annotated[
+        str, typer.Argument(help="its name, as `campaigns` has it", autocompletion=completed)
+    ],
     withdraw: Annotated[bool, typer.Option("--withdraw", help="approve it no more")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Approve a campaign by name, or withdraw that: a signed entry of the ledger, from the next plan on."""
     from client.errors import HomeError
@@ -94,7 +99,8 @@ def approve(
         if withdraw and campaign not in ledger.approved():
             raise HomeError(f"{campaign}: is not approved: see `fedpath-hospital campaigns`")
         ledger.approve(campaign, not withdraw)
-    typer.echo(f"{campaign} is approved {'no more' if withdraw else 'from now on'}")
+    facts = {"campaign": campaign, "approved": not withdraw, "approval": policy.approval}
+    answer(facts, f"{campaign} is approved {'no more' if withdraw else 'from now on'}", as_json)
     if policy.approval != "manual":
         typer.echo(
             'the policy says approval = "automatic": campaigns need no approval, and none is kept out by this',

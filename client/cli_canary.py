@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from client.cli_errors import told_plainly
+from privacy.command_line import Exit, progress
+
 if TYPE_CHECKING:
     from client.canary import Report
 
@@ -38,30 +41,20 @@ def canary(
     Uses the home's own patients: what it prints is for the hospital's eyes. Exit status 1 where a lower bound
     lies above the claim.
     """
-    from rich.console import Console
-
     from client.canary_run import Training, run
-    from client.errors import ClientError
     from client.home import Home
-    from client.model.errors import ModelError
-    from privacy.errors import PrivacyError
 
     training = Training(kind.value, canaries, rounds, steps, noise_multiplier, sampling_rate)
-    try:
-        with Console(stderr=True).status("canary training") as shown:
-            report = run(
-                Home(home.absolute()),
-                training,
-                lambda done, of: shown.update(f"canary training: round {done} of {of}"),
-            )
-    except (ClientError, ModelError, PrivacyError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
+    with told_plainly(), progress() as tell:
+        tell("canary training")
+        report = run(
+            Home(home.absolute()), training, lambda done, of: tell("rounds of canary training", done, of)
+        )
     if as_json:
         typer.echo(json.dumps({**asdict(report), "refuted": report.refuted}))
     else:
         _tell(report)
-    raise typer.Exit(1 if report.refuted else 0)
+    raise typer.Exit(Exit.FOUND if report.refuted else 0)
 
 
 def _tell(report: Report) -> None:

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from client.cli_errors import plain
-from client.cli_progress import shown
+from client.cli_errors import plain, told_plainly
+from privacy.command_line import Exit, progress
 
 
 def check(
@@ -25,7 +25,7 @@ def check(
     from client.home import Home
     from client.slides.index import Looking
 
-    with shown() as tell:
+    with told_plainly(), progress() as tell:
         found = findings(Home(home.absolute()), Looking(tell=tell))
     if as_json:
         kinds = {"problems": found.problems, "notes": found.notes}
@@ -38,4 +38,4 @@ def check(
         for problem in in_short(found.problems):
             typer.echo(f"PROBLEM: {plain(problem)}")
         typer.echo("ready" if not found.problems else f"{len(found.problems)} problem(s) to mend")
-    raise typer.Exit(1 if found.problems else 0)
+    raise typer.Exit(Exit.FOUND if found.problems else 0)

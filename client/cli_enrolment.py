@@ -1,4 +1,4 @@
-"""`fedpath-hospital init`, `request` and `join`: how a hospital comes to take part."""
+"""`fedpath-hospital init`, `request`, `join` and `rotate-key`: how a hospital comes to take part, and is known."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from client.cli_errors import told_plainly
+from privacy.command_line import answer
 
 HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
@@ -93,3 +94,17 @@ def join(
     )
     for end in ends:
         typer.echo(str(end))
+
+
+def rotate_key(home: HomeArgument, as_json: JsonOption = False) -> None:
+    """Make a new release key, signed in by the old one; then send request.json to the coordinator again."""
+    from client.home import Home
+    from client.key_rotation import rotate_key as rotate
+
+    with told_plainly(), (place := Home(home.absolute())).only_agent():
+        new = rotate(place)
+    words = (
+        f"the release key is {new.fingerprint}: send {place.request} to the coordinator, then join with the kit that "
+        "answers it"
+    )
+    answer({"fingerprint": new.fingerprint, "request": str(place.request)}, words, as_json)

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
-import typer
+from privacy import command_line
 
 
-@contextmanager
-def told_plainly() -> Iterator[None]:
+def told_plainly() -> AbstractContextManager[None]:
     """An error of ours, or a file that can't be read or written, ends the command with its message alone."""
     from client.errors import ClientError
     from client.rpc import AgentUnreachableError
     from privacy.errors import PrivacyError
 
-    try:
-        yield
-    except (ClientError, PrivacyError, AgentUnreachableError) as error:
-        typer.echo(f"error: {plain(str(error))}", err=True)
-        raise typer.Exit(1) from None
-    except OSError as error:
-        if error.filename is None:
-            raise
-        typer.echo(f"error: {plain(str(error.filename))}: {error.strerror}", err=True)
-        raise typer.Exit(1) from None
+    return command_line.told_plainly(ClientError, PrivacyError, AgentUnreachableError)
 
 
 def plain(text: str) -> str:

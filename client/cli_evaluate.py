@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from client.cli_errors import told_plainly
+from privacy.command_line import progress
 
 if TYPE_CHECKING:
     from client.evaluation.run import Report
@@ -51,9 +52,6 @@ def evaluate(
     """
     from datetime import UTC, datetime
 
-    from rich.console import Console
-    from rich.progress import Progress
-
     from client.evaluation.answers import Asking
     from client.evaluation.examples import examples
     from client.evaluation.house import open_model, open_questions
@@ -65,22 +63,21 @@ def evaluate(
     from client.model.slide_features import SlideFeatures
     from client.tasks.segmenter import use_segmenter
 
-    with told_plainly(), Progress(console=Console(stderr=True), transient=True) as shown:
-        bar = shown.add_task("reading slides", total=None)
+    with told_plainly(), progress() as tell:
+        tell("reading slides")
         place = Home(home.absolute())
         questions = open_questions(place)
         model = open_model(place, experts)
         base = model.experts.base
         use_segmenter(place.settings.segmenter, questions.slides, str(base.device))
         folder = (out or place.evaluation).absolute()
-        shown.update(bar, description="asking", total=len(questions.samples))
         report = run(
             model,
             questions,
             Asking.of(model.which, mode.value if mode else None),
             folder,
             InputLoader(questions.slides, SlideFeatures(base, place.features)),
-            lambda done, of: shown.update(bar, completed=done, total=of),
+            lambda done, of: tell("questions asked", done, of),
         )
         pictures = examples(report.answers, questions.slides)
         page = write_report(folder, place.settings.name, report, pictures, datetime.now(UTC))

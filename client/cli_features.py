@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from client.cli_errors import told_plainly
+from privacy.command_line import progress
 
 if TYPE_CHECKING:
     from client.model.feature_pass import Tally
@@ -23,8 +24,6 @@ def features(
     Optional: what is not there is encoded when it is asked for. Stopped or killed, it goes on where it was.
     """
     import torch
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from client.evaluation.house import open_questions
     from client.home import Home
@@ -32,21 +31,15 @@ def features(
     from client.model.feature_pass import encode_all, work_of
     from client.model.slide_features import SlideFeatures
 
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with told_plainly(), Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        bar = shown.add_task("reading slides", total=None)
+    with told_plainly(), progress() as show:
+        show("reading slides")
         place = Home(home.absolute())
         questions = open_questions(place)
         base = Base.load(place.settings.base, "cuda" if torch.cuda.is_available() else "cpu")
 
         def tell(now: Tally) -> None:
             words = f"{now.name}: {now.done} of {now.of}, {now.tiles_per_second:.1f} tiles/s; slides"
-            shown.update(bar, description=words, completed=now.finished, total=now.slides)
+            show(words, now.finished, now.slides)
 
         done = encode_all(
             SlideFeatures(base, place.features), work_of(questions.samples, questions.slides), tell

@@ -11,17 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from client.cli_errors import plain
-from client.cli_progress import shown
+from privacy.command_line import Exit, failed, progress
 
 if TYPE_CHECKING:
     from client.imports.manifest_file import Imported
     from client.imports.run import Asking
     from client.imports.slides import SlideNames
     from client.slides.index import Tell
-
-imports = typer.Typer(
-    help="Write a manifest from COCO, QuPath or a table of slide labels.", no_args_is_help=True
-)
 
 Slides = Annotated[Path, typer.Option(help="a home, or a folder of slides, that the labels are about")]
 Out = Annotated[Path, typer.Option(help="the manifest to write, .csv; it must not be there yet")]
@@ -43,7 +39,6 @@ Skip = Annotated[bool, typer.Option("--skip", help="leave out what is wrong and 
 Json = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
-@imports.command()
 def coco(
     file: Annotated[Path, typer.Argument(help="COCO's object detection JSON")],
     slides: Slides,
@@ -66,7 +61,6 @@ def coco(
     _run(work, slides, out, as_json)
 
 
-@imports.command()
 def qupath(
     place: Annotated[Path, typer.Argument(help="a GeoJSON file, or a folder of them, named as their slides")],
     slides: Slides,
@@ -90,7 +84,6 @@ def qupath(
     _run(work, slides, out, as_json)
 
 
-@imports.command()
 def csv(
     file: Annotated[Path, typer.Argument(help="a table with one row a slide")],
     mapping: Annotated[Path, typer.Option(help="TOML that says which column answers what")],
@@ -131,22 +124,21 @@ def _asking(
 
 
 def _run(work: Callable[[SlideNames, Tell], Imported], slides: Path, out: Path, as_json: bool) -> None:
-    """Tell what was written, or everything that is wrong and exit with 1."""
+    """Tell what was written, or everything that is wrong."""
     from client.errors import ClientError
     from client.imports.found import ImportProblem, ImportSourceError
     from client.imports.run import open_slides
 
     try:
-        with shown() as tell:
+        with progress() as tell:
             done = work(open_slides(slides, out, tell), tell)
     except ClientError as error:
         if as_json:
             told = ImportProblem("", str(error), "")
             problems = error.problems if isinstance(error, ImportSourceError) else (told,)
             typer.echo(json.dumps({"written": False, "problems": [*map(asdict, problems)]}))
-        else:
-            typer.echo(f"error: {plain(str(error))}", err=True)
-        raise typer.Exit(1) from None
+            raise typer.Exit(Exit.NOT_DONE) from None
+        raise failed(str(error)) from None
     if as_json:
         typer.echo(json.dumps({"written": True} | asdict(done)))
         return

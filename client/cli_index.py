@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from client.cli_errors import plain, told_plainly
-from client.cli_progress import shown
+from privacy.command_line import progress
 
 if TYPE_CHECKING:
     from client.inventory import Inventory, Place
@@ -41,7 +41,7 @@ def index(
 
     with told_plainly():
         where = _place(place.absolute(), manifest, home)
-        with shown() as tell:
+        with progress() as tell:
             looking = Looking(workers=workers or usable_cores(), again=True, tell=tell)
             found = take_inventory(where, looking, measure=True)
     findings = [*slide_findings(found)]

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from client.cli_errors import told_plainly
+from privacy.command_line import answer
 
 HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
 
@@ -36,7 +37,10 @@ def start(
             pair.keep_running(pair.commands_of(place.folder, gpus), lambda: bool(told), typer.echo)
 
 
-def stop(home: HomeArgument) -> None:
+def stop(
+    home: HomeArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
     """End the pair that `start` runs: the agent finishes its step, within a minute, and goes on from there when started."""
     from client import pair
     from client.home import Home
@@ -45,4 +49,5 @@ def stop(home: HomeArgument) -> None:
         place = Home(home.absolute())
         place.settings  # noqa: B018 - says what to do where there is no home
         ran = pair.stop(place.pair_lock, sum(pair.GRACE.values()) + 10)
-    typer.echo("agent and courier are stopped" if ran else "nothing ran that `start` started")
+    words = "agent and courier are stopped" if ran else "nothing ran that `start` started"
+    answer({"ran": ran}, words, as_json)

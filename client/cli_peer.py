@@ -8,19 +8,17 @@ from typing import Annotated
 import typer
 
 from client.cli_errors import told_plainly
-
-peer = typer.Typer(
-    help="The other hospitals that a round under distributed trust may be shared with.", no_args_is_help=True
-)
+from privacy.command_line import answer
 
 HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
+JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
-@peer.command()
 def add(
     home: HomeArgument,
     name: Annotated[str, typer.Argument(help="the hospital's name, as it is enrolled")],
     keyfile: Annotated[Path, typer.Argument(help="its keys/release.key.pub, from the hospital itself")],
+    as_json: JsonOption = False,
 ) -> None:
     """Put another hospital's key on record; then compare the fingerprint with that hospital by telephone."""
     from client import peers
@@ -29,11 +27,11 @@ def add(
     with told_plainly():
         place = Home(home.absolute())
         key = peers.add(place.peers, place.settings.name, name, keyfile)
-    typer.echo(f"{name}: {key.fingerprint}: compare it with {name} by telephone")
+    facts = {"peer": name, "fingerprint": key.fingerprint}
+    answer(facts, f"{name}: {key.fingerprint}: compare it with {name} by telephone", as_json)
 
 
-@peer.command("list")
-def list_(home: HomeArgument) -> None:
+def list_(home: HomeArgument, as_json: JsonOption = False) -> None:
     """List the hospitals on record with their fingerprints, this one's own first."""
     from client import peers
     from client.home import Home
@@ -44,6 +42,6 @@ def list_(home: HomeArgument) -> None:
         own = keys.load(place.release_key).public
         others = peers.known(place.peers)
         me = place.settings.name
-    typer.echo(f"{me}: {own.fingerprint}  (this hospital)")
-    for name, key in others.items():
-        typer.echo(f"{name}: {key.fingerprint}")
+    found = {name: key.fingerprint for name, key in others.items()}
+    words = [f"{me}: {own.fingerprint}  (this hospital)", *(f"{name}: {key}" for name, key in found.items())]
+    answer({"own": {me: own.fingerprint}, "peers": found}, "\n".join(words), as_json)

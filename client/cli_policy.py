@@ -11,18 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from client.cli_errors import told_plainly
+from privacy.command_line import Exit, failed
 
 if TYPE_CHECKING:
     from privacy.policy import Policy
-
-policies = typer.Typer(help="Read and change what this hospital allows.", no_args_is_help=True)
 
 HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 _LEFT_OUT = "left out"
 
 
-@policies.command()
 def show(home: HomeArgument, as_json: JsonOption = False) -> None:
     """Say which policy is in force, as the ledger last recorded it, and where the file differs."""
     from client.home import Home
@@ -56,7 +54,6 @@ def show(home: HomeArgument, as_json: JsonOption = False) -> None:
         typer.echo("the file differs: it is recorded, and goes, when the next plan comes")
 
 
-@policies.command("set")
 def set_values(
     home: HomeArgument,
     pairs: Annotated[
@@ -130,14 +127,10 @@ def _told(old: Policy, new: Policy, as_json: bool) -> dict[str, Any]:
 
 def _confirm(loosened: dict[str, Any]) -> None:
     if not sys.stdin.isatty():
-        typer.echo(
-            f"error: this loosens {', '.join(loosened)}: give --yes to have it so; nothing was changed",
-            err=True,
-        )
-        raise typer.Exit(1)
+        raise failed(f"this loosens {', '.join(loosened)}: give --yes to have it so; nothing was changed")
     if not typer.confirm(f"This loosens {', '.join(loosened)}. Is that meant?"):
         typer.echo("nothing was changed", err=True)
-        raise typer.Exit(1)
+        raise typer.Exit(Exit.NOT_DONE)
 
 
 def _written(value: object) -> str:

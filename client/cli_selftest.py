@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from client.cli_errors import told_plainly
+from privacy.command_line import Exit, progress
+
 
 def selftest(
     home: Annotated[Path, typer.Argument(help="the hospital's home folder")],
@@ -17,22 +20,14 @@ def selftest(
 
     Run it at installation, after each upgrade and before each campaign. Exit status 1 where anything was found.
     """
-    from rich.console import Console
-
-    from client.errors import ClientError
     from client.home import Home
-    from client.model.errors import ModelError
     from client.selftest import run
-    from privacy.errors import PrivacyError
 
-    place = Home(home.absolute())
-    try:
-        with Console(stderr=True).status("self-test") as shown:
-            verdict = run.selftest(place.settings.base, lambda step: shown.update(f"self-test: {step}"))
+    with told_plainly(), progress() as tell:
+        place = Home(home.absolute())
+        tell("self-test")
+        verdict = run.selftest(place.settings.base, lambda step: tell(f"self-test: {step}"))
         run.record(place, verdict)
-    except (ClientError, ModelError, PrivacyError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from None
     findings = [str(finding) for finding in verdict.findings]
     if as_json:
         told = {**verdict.to_body(), "findings": findings, "measured": dict(verdict.measured)}
@@ -47,4 +42,4 @@ def selftest(
             if verdict.passed
             else f"FAILED: {len(findings)} finding(s); train nothing with this code"
         )
-    raise typer.Exit(0 if verdict.passed else 1)
+    raise typer.Exit(0 if verdict.passed else Exit.FOUND)

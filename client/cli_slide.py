@@ -10,16 +10,9 @@ import typer
 
 from client.cli_errors import told_plainly
 from client.cli_evaluate import HomeArgument, JsonOption
-
-slide = typer.Typer(no_args_is_help=True)
-
-
-@slide.callback()
-def _slide() -> None:
-    """Look at one slide as the model will."""
+from privacy.command_line import progress
 
 
-@slide.command()
 def show(
     home: HomeArgument,
     name: Annotated[
@@ -39,14 +32,13 @@ def show(
 
     Of the file it shows the tissue's pixels alone: no name, no label, no date. Private: it is a patient's tissue.
     """
-    from rich.console import Console
-
     from client.evaluation.ask import find_asked, open_asked
     from client.evaluation.slide_look import asked_about, look, write_picture
     from client.home import Home
     from client.model.base import Scales
 
-    with told_plainly(), Console(stderr=True).status("looking at the slide"):
+    with told_plainly(), progress() as tell:
+        tell("looking at the slide")
         place = Home(home.absolute())
         path, scale = find_asked(place, name)
         found = open_asked(path, scale if mpp is None else mpp)

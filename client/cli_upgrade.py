@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from client.cli_errors import plain, told_plainly
+from privacy.command_line import Exit, progress
 
 
 def upgrade(
@@ -19,8 +20,6 @@ def upgrade(
 
     Exit status 1, and nothing recorded but the self-test's verdict, where something was found.
     """
-    from rich.console import Console
-
     from client.check import findings
     from client.home import Home
     from client.installation import installed
@@ -37,14 +36,13 @@ def upgrade(
             typer.echo(f"before: {_words(before)}\nnow:    {_words(after)}")
         problems: list[str] = []
         if before != after:
-            with Console(stderr=True).status("check") as shown:
+            with progress() as tell:
+                tell("check")
                 problems += [
                     plain(finding.what) for finding in findings(place).problems if finding.code != "selftest"
                 ]
                 try:
-                    verdict = run.selftest(
-                        place.settings.base, lambda step: shown.update(f"self-test: {step}")
-                    )
+                    verdict = run.selftest(place.settings.base, lambda step: tell(f"self-test: {step}"))
                 except ModelError as error:
                     problems.append(str(error))
                 else:
@@ -65,7 +63,7 @@ def upgrade(
             if before == after
             else "recorded: start the agent anew, if it ran meanwhile"
         )
-    raise typer.Exit(1 if problems else 0)
+    raise typer.Exit(Exit.FOUND if problems else 0)
 
 
 def _words(found: object) -> str:

@@ -1,4 +1,4 @@
-"""`fedpath-hospital metrics` and `fedpath-hospital health`: the agent as monitoring sees it."""
+"""`fedpath-hospital status`, `health`, `reach` and `metrics`: agent and courier as local IT and monitoring see them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from client.cli_errors import told_plainly
+from client.cli_errors import plain, told_plainly
+from privacy.command_line import Exit, answer, lines
 
 HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
@@ -44,4 +45,45 @@ def health(
         typer.echo(json.dumps({"live": found.live, "ready": found.ready}))
     else:
         typer.echo(found.words, err=not good)
-    raise typer.Exit(0 if good else 1)
+    raise typer.Exit(0 if good else Exit.FOUND)
+
+
+def status(home: HomeArgument, as_json: JsonOption = False) -> None:
+    """Say what agent and courier do now, and how long the kit is good."""
+    from datetime import UTC, datetime
+
+    from client.home import Home
+    from client.rpc import call
+
+    with told_plainly():
+        place = Home(home.absolute())
+        now = json.loads(call(place.status_socket, "status", b"", timeout=10))
+        ends = place.kit.expiries(datetime.now(UTC))
+    report = place.courier_report
+    now["courier"] = (
+        report.read_text().strip() if report.exists() else "not started, or contained: see `reach`"
+    )
+    words = {**now, **{f"{end.level} of {end.what}": f"{end.days} days left" for end in ends}}
+    answer({**now, "expiries": [end.to_dict() for end in ends]}, lines(words), as_json)
+
+
+def reach(home: HomeArgument, as_json: JsonOption = False) -> None:
+    """Say whether the agent's door and the consortium's SuperLink can be reached from here, as a courier must.
+
+    Exit status 1 where one can't. Nothing is asked of either.
+    """
+    from client.home import Home
+    from client.reach import unreached
+
+    with told_plainly():
+        place = Home(home.absolute())
+        missing = unreached(place)
+        superlink = place.kit.superlink
+    if as_json:
+        typer.echo(json.dumps({"reached": not missing, "problems": missing}))
+    else:
+        for what in missing:
+            typer.echo(f"error: {plain(what)}", err=True)
+        if not missing:
+            typer.echo(f"the agent's door is open, and {superlink} has the consortium's certificate")
+    raise typer.Exit(Exit.FOUND if missing else 0)

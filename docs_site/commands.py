@@ -51,7 +51,7 @@ def _section(path: tuple[str, ...], command: Command) -> str:
             ("option", "value", "default", "what"),
             [(_names(each), _value(each, context), _default(each), _words(each.help)) for each in options],
         ),
-        _words(command.epilog),
+        f"```text\n{examples}\n```" if (examples := "\n".join((command.epilog or "").split("\n\n"))) else "",
     )
 
 

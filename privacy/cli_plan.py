@@ -7,20 +7,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from privacy import keys, planner
-from privacy.audit.sources import read_source
-from privacy.errors import PrivacyError
-from privacy.ledger.account import Account
-from privacy.ledger.database import Database
-from privacy.ledger.export import verify_export
-from privacy.ledger.reading import read
-from privacy.mechanism import MECHANISM, SHARED, Event
-from privacy.policy import Policy
-from privacy.printable import printable
+from privacy.command_line import failed
+
+if TYPE_CHECKING:
+    from privacy import keys, planner
+    from privacy.ledger.account import Account
+    from privacy.mechanism import Event
 
 
 @dataclass(frozen=True)
@@ -52,6 +48,10 @@ def plan(
     Give --noise or --epsilon; and --delta, or --ledger with --key for what a hospital has spent, its budget
     and its delta.
     """
+    from privacy import planner
+    from privacy.errors import PrivacyError
+    from privacy.mechanism import MECHANISM, SHARED, Event
+
     try:
         here = _hospital(ledger, key, delta)
         mechanism = SHARED if distributed else MECHANISM
@@ -65,12 +65,14 @@ def plan(
         outlook = planner.outlook(event, here.delta, rounds, here.spent, here.epsilon_budget)
         second = _second([*here.spent, *[event] * rounds], here.delta) if check else None
     except (PrivacyError, ValueError) as error:
-        typer.echo(f"error: {printable(str(error))}", err=True)
-        raise typer.Exit(2) from None
+        raise failed(str(error)) from None
     typer.echo(json.dumps(_figures(outlook, second)) if as_json else _words(outlook, second))
 
 
 def _hospital(ledger: Path | None, key: Path | None, delta: float | None) -> _Hospital:
+    from privacy import keys
+    from privacy.policy import Policy
+
     if ledger is None and key is None and delta is not None:
         return _Hospital((), None, delta)
     if ledger is None or key is None or delta is not None:
@@ -83,6 +85,11 @@ def _hospital(ledger: Path | None, key: Path | None, delta: float | None) -> _Ho
 
 
 def _account(ledger: Path, key: keys.PublicKey) -> Account:
+    from privacy.audit.sources import read_source
+    from privacy.ledger.database import Database
+    from privacy.ledger.export import verify_export
+    from privacy.ledger.reading import read
+
     source = read_source(ledger)
     if source.export is not None:
         return verify_export(source.export, key)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 
 Form = Callable[[object], bool]
+_MAY_LACK: set[Form] = set()
 
 
 def words(form: Form) -> str:
@@ -39,6 +40,16 @@ def maybe(form: Form) -> Form:
     return _said(lambda value: value is None or form(value), f"Null, or {words(form)}.")
 
 
+def absent_before(form: Form) -> Form:
+    """What `form` takes; entries of earlier versions lack the field."""
+
+    def marked(value: object) -> bool:
+        return form(value)
+
+    _MAY_LACK.add(marked)
+    return _said(marked, f"{words(form)}; entries of earlier versions lack it.")
+
+
 def each(form: Form) -> Form:
     """A list of what `form` takes."""
     return _said(
@@ -68,7 +79,11 @@ def odd(values: Mapping[str, object], fields: Mapping[str, Form]) -> list[str]:
 
 def missing(values: Mapping[str, object], fields: Mapping[str, Form]) -> list[str]:
     """The fields that are missing, or not of their form."""
-    return [name for name, form in fields.items() if name not in values or not form(values[name])]
+    return [
+        name
+        for name, form in fields.items()
+        if not (form(values[name]) if name in values else form in _MAY_LACK)
+    ]
 
 
 def _said(form: Form, docstring: str) -> Form:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from server.cli_errors import told_plainly
+from server.completion import hospitals
 
 HomeArgument = Annotated[Path, typer.Argument(help="the consortium's home folder")]
 NameArgument = Annotated[str, typer.Argument(help="the hospital's name: lower-case letters, digits, -")]
@@ -70,7 +71,7 @@ def approve(
 
 def revoke(
     home: HomeArgument,
-    name: NameArgument,
+    name: Annotated[str, typer.Argument(help="the hospital's name", autocompletion=hospitals)],
     reason: Annotated[str, typer.Option(help="a word on why, for status and journal")] = "",
     as_json: JsonOption = False,
 ) -> None:

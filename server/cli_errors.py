@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 
-import typer
-
+from privacy import command_line
 from privacy.errors import PrivacyError
-from privacy.printable import printable
 from server.errors import ServerError
 
 
-@contextmanager
-def told_plainly() -> Iterator[None]:
-    """An error of ours ends the command with its message alone."""
-    try:
-        yield
-    except (ServerError, PrivacyError) as error:
-        typer.echo(f"error: {printable(str(error))}", err=True)
-        raise typer.Exit(1) from None
+def told_plainly() -> AbstractContextManager[None]:
+    """An error of ours, or a file that can't be read or written, ends the command with its message alone."""
+    return command_line.told_plainly(ServerError, PrivacyError)

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from server.cli_errors import told_plainly
+from server.completion import campaigns
 
 HomeArgument = Annotated[Path, typer.Argument(help="the consortium's home folder")]
-NameArgument = Annotated[str, typer.Argument(help="the campaign's name")]
+NameArgument = Annotated[str, typer.Argument(help="the campaign's name", autocompletion=campaigns)]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 

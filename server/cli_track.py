@@ -10,11 +10,12 @@ from typing import Annotated
 import typer
 
 from server.cli_errors import told_plainly
+from server.completion import campaigns
 
 
 def track(
     home: Annotated[Path, typer.Argument(help="the consortium's home folder")],
-    campaign: Annotated[str, typer.Argument(help="the campaign's name")],
+    campaign: Annotated[str, typer.Argument(help="the campaign's name", autocompletion=campaigns)],
     mlflow: Annotated[
         str | None,
         typer.Option(help="an MLflow tracking URI, without a password: https://host, sqlite:///file"),

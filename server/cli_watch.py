@@ -1,4 +1,4 @@
-"""`fedpath-consortium metrics`: the figures that `start --metrics-port` serves, once."""
+"""`fedpath-consortium status` and `metrics`: how it stands, for people and for monitoring."""
 
 from __future__ import annotations
 
@@ -26,3 +26,24 @@ def metrics(
         place = Home.open(home)
         said = text(place, place.store(), datetime.now(UTC)).decode()
     typer.echo(json.dumps({"metrics": as_values(said)}) if as_json else said, nl=as_json)
+
+
+def status(
+    home: Annotated[Path, typer.Argument(help="the consortium's home folder")],
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Who is enrolled, and where each campaign stands."""
+    from rich.console import Console
+
+    from server.home import Home
+    from server.status import status as collect
+    from server.status import tables
+
+    with told_plainly():
+        values = collect(Home.open(home))
+    if as_json:
+        typer.echo(json.dumps(values))
+        return
+    console = Console()
+    for table in tables(values):
+        console.print(table)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from privacy import durable
+from privacy.command_line import Tell
 from privacy.ledger.entries import Entry
 from privacy.ledger.parts import whole
 from server.errors import HomeError, StoreError
@@ -15,7 +16,7 @@ from strategies import handed
 from strategies.summed import messages_of
 
 
-def hand_over(store: Store, entries: Sequence[Entry], folder: Path) -> Iterator[str]:
+def hand_over(store: Store, entries: Sequence[Entry], folder: Path, tell: Tell) -> Iterator[str]:
     """Write to a new folder every state, memory and kept release that the journal's entries name. Yields what is lost or was
     changed: all else is handed over.
 
@@ -27,7 +28,8 @@ def hand_over(store: Store, entries: Sequence[Entry], folder: Path) -> Iterator[
     try:
         for kind, digests in named(entries).items():
             (folder / kind).mkdir(parents=True, mode=0o700)
-            for digest in sorted(digests):
+            for done, digest in enumerate(sorted(digests)):
+                tell(f"{kind} handed over", done, len(digests))
                 try:
                     data = reads[kind](digest)
                 except StoreError as error:

@@ -123,7 +123,7 @@ class World:
     def live(self) -> None:
         """All that a ledger's life may hold."""
         north, _ = self.hospitals["north"]
-        north.selftest(True, CODE, [])
+        north.selftest(True, CODE, [], {"lower": 1.25, "claimed": 4.0})
         self.reply("north", {"description": b"{}"})
         self.round(SPRING, 1)
         north.refuse(Refusal.BUSY, None)

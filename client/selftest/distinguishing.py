@@ -27,7 +27,7 @@ from privacy.randomness import RandomSource, SecureRandom, SeededRandom
 from privacy.release import Expectation, check, seal
 from privacy.selftest.distinguishing import distinguishing_findings
 from privacy.selftest.noise import pooled_findings, scale_findings, value_findings
-from privacy.selftest.verdict import Finding
+from privacy.selftest.verdict import CLAIMED, LOWER_BOUND, Finding
 
 RELEASES = 120  # with the canary, and as many without
 LOOKS = 8  # at the canary's own gradient: a coin decides each time whether it is asked to think
@@ -70,7 +70,7 @@ class Distinguishing:
             alone.append(LEVEL.standardised(nobody))
         claim = accounting.epsilon([LEVEL.mechanism.event()], DELTA)
         bound, found = distinguishing_findings(with_canary, without, least / 2, DELTA, claim, WHERE)
-        measured = {"epsilon_lower_bound": bound, "epsilon_claimed": claim}
+        measured = {LOWER_BOUND: bound, CLAIMED: claim}
         for judge in (scale_findings, pooled_findings, value_findings):
             found += judge(alone, "nobody drawn")
         return measured, found

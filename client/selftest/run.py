@@ -43,7 +43,7 @@ def selftest(base: Path, tell: Tell) -> Verdict:
 def record(home: Home, verdict: Verdict) -> None:
     """Write the verdict into the hospital's ledger (`LedgerError`)."""
     ledger = Ledger(home.ledger, keys.load(home.release_key))
-    ledger.selftest(verdict.passed, verdict.code, verdict.names)
+    ledger.selftest(verdict.passed, verdict.code, verdict.names, verdict.bound)
 
 
 def _selftest(base: Path, folder: Path, tell: Tell) -> Verdict:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -35,6 +36,7 @@ class Source:
     damage: tuple[str, ...] = ()
     export: Export | None = None
     kept: frozenset[str] | None = None
+    sha256: str | None = None  # of the file, where it is one that its owner hands over
 
     @property
     def written_at(self) -> str | None:
@@ -52,13 +54,20 @@ def read_source(path: Path) -> Source:
             start = file.read(len(_SQLITE))
     except OSError as error:
         raise AuditError(f"{path}: {error.strerror}: name an export, or a ledger's database") from error
-    return _from_database(path) if start == _SQLITE else from_export(str(path), _export(path))
+    if start == _SQLITE:
+        return _from_database(path)
+    return replace(from_export(str(path), _export(path)), sha256=_sha256(path))
 
 
 def from_export(name: str, export: Export) -> Source:
     """An export's book."""
     side = Side.HOSPITAL if export.head["name"] == LEDGER else Side.COORDINATOR
     return Source(name, side, export.entries, export.damage, export)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _export(path: Path) -> Export:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from privacy.audit import chain, rules
-from privacy.audit.accounting import Accountant, Figures, recompute
+from privacy.audit.accounting import Accountant, Epsilons, Figures, recompute
 from privacy.audit.chain import Chain
 from privacy.audit.copies import forks, newest
 from privacy.audit.cross import absent, cross_check, notes
@@ -67,7 +67,10 @@ def audit(sources: Sequence[Source], trusted: Trusted, second: Accountant) -> Au
         for s, c in read
         if s.side is Side.COORDINATOR
     ]
-    figures = [last(b.source.name, Figures(), recompute, b.source.name, b.entries, second) for b in hospitals]
+    epsilons = Epsilons(second)
+    figures = [
+        last(b.source.name, Figures(), recompute, b.source.name, b.entries, epsilons) for b in hospitals
+    ]
     readable = [journal for journal in journals if journal.read]
     said: list[Finding | Note] = []
     for ledger in hospitals:

@@ -9,7 +9,7 @@ from privacy.codes import Refusal, SecaggFault
 from privacy.errors import LedgerError
 from privacy.evaluation import EVALUATION
 from privacy.experts import EXPERTS, TRAINED_IN
-from privacy.forms import Form, count, each, hexadecimal, maybe, odd, record, table, text
+from privacy.forms import Form, absent_before, count, each, hexadecimal, maybe, odd, record, table, text
 from privacy.ledger.entries import Entry, Kind
 from privacy.plan import is_campaign
 from privacy.policy import is_hospital
@@ -94,6 +94,7 @@ FORMS: Mapping[str, Mapping[str, Form]] = {
         "passed": _flag,
         "code": canonical.is_digest,
         "findings": each(text),
+        "bound": absent_before(maybe(record({"lower": _epsilon, "claimed": _epsilon}))),
     },
     Kind.APPROVAL: {"campaign": is_campaign, "approved": _flag},
     Kind.UPGRADE: {"before": maybe(_installation), "after": _installation},

@@ -268,9 +268,18 @@ class Ledger:
                     {"withdrawn": patients, "salt": os.urandom(32).hex()},
                 )
 
-    def selftest(self, passed: bool, code_hash: str, findings: Sequence[str]) -> None:
-        """Record a self-test's verdict on the code that it ran under; `findings` are names, not texts."""
-        self._write(Kind.SELFTEST, {"passed": passed, "code": code_hash, "findings": list(findings)})
+    def selftest(
+        self,
+        passed: bool,
+        code_hash: str,
+        findings: Sequence[str],
+        bound: Mapping[str, float] | None = None,
+    ) -> None:
+        """Record a self-test's verdict on the code that it ran under; `findings` are names, not texts. `bound` holds the
+        epsilon that was measured from below (`lower`) and the one claimed there (`claimed`).
+        """
+        body = {"passed": passed, "code": code_hash, "findings": list(findings)}
+        self._write(Kind.SELFTEST, {**body, "bound": None if bound is None else dict(bound)})
 
     def last_selftest(self, code_hash: str) -> Selftest | None:
         """The last verdict on this code; None where it was never tested."""

@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+LOWER_BOUND, CLAIMED = (
+    "epsilon_lower_bound",
+    "epsilon_claimed",
+)  # of all that is measured, what the ledger keeps
+
 
 class Check(StrEnum):
     """What is checked; the names that stand in the ledger."""
@@ -57,5 +62,11 @@ class Verdict:
         return sorted({str(finding.check) for finding in self.findings})
 
     def to_body(self) -> dict[str, Any]:
-        """The body of the ledger's entry of kind `selftest`."""
-        return {"passed": self.passed, "code": self.code, "findings": self.names}
+        """What the ledger keeps of it, as JSON values: names of findings, not texts."""
+        return {"passed": self.passed, "code": self.code, "findings": self.names, "bound": self.bound}
+
+    @property
+    def bound(self) -> dict[str, float] | None:
+        """Epsilon as measured from below, beside the claim; None where it was not measured."""
+        lower, claimed = (self.measured.get(name) for name in (LOWER_BOUND, CLAIMED))
+        return None if lower is None or claimed is None else {"lower": lower, "claimed": claimed}

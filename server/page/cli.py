@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from privacy.command_line import answer
 from server.cli_errors import told_plainly
 from server.page.access.roles import Role
 
@@ -28,8 +29,6 @@ PasswordFile = Annotated[
         help="a file whose first line is the password (- for standard input); without it, you are asked"
     ),
 ]
-
-users = typer.Typer(help="Who may look at the page, and as what.", no_args_is_help=True)
 
 
 def serve(
@@ -82,15 +81,19 @@ def serve(
         serve_page(app, sock, where.tls, ready)
 
 
-@users.command()
-def add(home: HomeArgument, user: NameArgument, role: RoleOption, password_file: PasswordFile = None) -> None:
+def add(
+    home: HomeArgument,
+    user: NameArgument,
+    role: RoleOption,
+    password_file: PasswordFile = None,
+    as_json: JsonOption = False,
+) -> None:
     """Add a user."""
     with told_plainly():
         _users(home).add(user, role, _password(password_file))
-    typer.echo(f"added {user}, {role}")
+    answer({"user": user, "role": role}, f"added {user}, {role}", as_json)
 
 
-@users.command("list")
 def list_users(home: HomeArgument, as_json: JsonOption = False) -> None:
     """All users and their roles."""
     from server.page.access.users import shown
@@ -106,28 +109,27 @@ def list_users(home: HomeArgument, as_json: JsonOption = False) -> None:
     Console().print(table)
 
 
-@users.command("role")
-def set_role(home: HomeArgument, user: NameArgument, role: RoleOption) -> None:
+def set_role(home: HomeArgument, user: NameArgument, role: RoleOption, as_json: JsonOption = False) -> None:
     """Give a user another role; the user's sessions end."""
     with told_plainly():
         _users(home).set_role(user, role)
-    typer.echo(f"{user} is {role} now")
+    answer({"user": user, "role": role}, f"{user} is {role} now", as_json)
 
 
-@users.command("password")
-def set_password(home: HomeArgument, user: NameArgument, password_file: PasswordFile = None) -> None:
+def set_password(
+    home: HomeArgument, user: NameArgument, password_file: PasswordFile = None, as_json: JsonOption = False
+) -> None:
     """Give a user another password; the user's sessions end."""
     with told_plainly():
         _users(home).set_password(user, _password(password_file))
-    typer.echo(f"{user} has a new password")
+    answer({"user": user, "done": "password"}, f"{user} has a new password", as_json)
 
 
-@users.command()
-def remove(home: HomeArgument, user: NameArgument) -> None:
+def remove(home: HomeArgument, user: NameArgument, as_json: JsonOption = False) -> None:
     """Remove a user; the user's sessions end."""
     with told_plainly():
         _users(home).remove(user)
-    typer.echo(f"removed {user}")
+    answer({"user": user, "done": "removed"}, f"removed {user}", as_json)
 
 
 def _users(home: Path) -> Users:

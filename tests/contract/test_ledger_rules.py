@@ -356,7 +356,12 @@ def test_selftests_are_recorded(north: Hospital) -> None:
     """Catches a verdict that is lost, or that is not tied to the code which was tested."""
     ledger = north.ledger()
     ledger.selftest(False, CODE, ["noise-scale"])
-    assert ledger.entries()[0].body == {"passed": False, "code": CODE, "findings": ["noise-scale"]}
+    assert ledger.entries()[0].body == {
+        "passed": False,
+        "code": CODE,
+        "findings": ["noise-scale"],
+        "bound": None,
+    }
 
 
 def test_code_that_nobody_brought_in_reserves_nothing(north: Hospital) -> None:

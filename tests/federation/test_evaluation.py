@@ -169,7 +169,7 @@ def test_the_command_asks_once_and_prints_what_is_kept(
             return "7"
 
     refused = command("evaluate", here.home.folder, file)
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "fedpath-consortium start" in refused.output
     monkeypatch.setattr("server.reach.require_superlink", lambda home: None)
     monkeypatch.setattr(superlink, "flower", lambda home: Flower())
@@ -184,7 +184,7 @@ def test_the_command_asks_once_and_prints_what_is_kept(
     assert json.loads(command("evaluate", here.home.folder, file, "--point", "1", "--json").stdout) == told
     assert len(submitted) == 1
     assert "0.400 to 0.600" in command("evaluate", here.home.folder, file, "--point", "1").output
-    assert command("evaluate", here.home.folder, file, "--point", "9").exit_code == 1
+    assert command("evaluate", here.home.folder, file, "--point", "9").exit_code == 2
 
 
 def test_a_run_that_ends_without_figures_is_told_with_its_last_words(
@@ -222,8 +222,8 @@ def test_experts_are_handed_out_as_they_were_committed(
     assert {name: tensors.digest(data) for name, data in states.items()} == {n: expected[n] for n in states}
     with here.home.only_runner("spring"):
         busy = command("evaluate", here.home.folder, file, "--point", "1")
-    assert busy.exit_code == 1
+    assert busy.exit_code == 2
     assert "is at work" in busy.output
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("mine")
-    assert command("experts", here.home.folder, file, tmp_path / "mine").exit_code == 1
+    assert command("experts", here.home.folder, file, tmp_path / "mine").exit_code == 2

@@ -147,10 +147,10 @@ def test_what_can_not_be_written_is_refused_by_name(
         (tiny_base, tmp_path / "other", "other things"),
     ):
         said = command("experts", here.home.folder, file, "--peft", out, "--base", base)
-        assert said.exit_code == 1
+        assert said.exit_code == 2
         assert why in " ".join(said.output.split())
     assert "--base" in command("experts", here.home.folder, file, "--peft", tmp_path / "new").output
-    assert command("experts", here.home.folder, file).exit_code == 1
+    assert command("experts", here.home.folder, file).exit_code == 2
 
 
 def test_the_decoders_place_is_known_for_every_family_that_hospitals_serve() -> None:

@@ -537,4 +537,4 @@ def test_an_export_hands_over_all_but_what_is_lost_and_says_what(tmp_path: Path)
     assert (result.exit_code, lost.name in result.stderr) == (1, True)
     assert {path.name for path in (tmp_path / "given" / "releases").iterdir()} == {p.name for p in others}
     again = CliRunner().invoke(consortium, [*command[:2], str(tmp_path / "k"), *command[3:]])
-    assert (again.exit_code, "name a new folder" in again.stderr) == (1, True)
+    assert (again.exit_code, "name a new folder" in again.stderr) == (2, True)

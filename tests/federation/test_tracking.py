@@ -320,7 +320,7 @@ def test_a_library_that_is_not_installed_is_named(
     """Catches a traceback where the extra is missing, and an import of it by whoever does not ask for it."""
     monkeypatch.setitem(sys.modules, library, None)
     result = CliRunner().invoke(app, ["track", str(spring.home.folder), "spring", flag, uri])
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "extra `trackers`" in result.stderr
     other = ["--tensorboard", str(tmp_path / "b")] if library == "mlflow" else ["--mlflow", uri]
     assert CliRunner().invoke(app, ["track", str(spring.home.folder), "spring", *other]).exit_code == 0
@@ -350,7 +350,7 @@ def test_the_command_says_what_it_wrote(
         ([home, "spring", "--mlflow", "http://127.0.0.1:9"], "not written twice"),
     ):
         result = CliRunner().invoke(app, ["track", *arguments])
-        assert result.exit_code == 1
+        assert result.exit_code == 2
         assert what in result.stderr
         assert "Traceback" not in result.output
 

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from client.page.refusal_words import WORDS
 from privacy import accounting
 from privacy.egress_record import RELEASE, is_sealed
 from privacy.ledger.account import Account, Reservation
 from privacy.ledger.entries import Entry, Kind
 from privacy.ledger.reading import departures
 from privacy.mechanism import Event
+from privacy.refusal_words import WORDS
 
 
 @dataclass(frozen=True)

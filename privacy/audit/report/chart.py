@@ -1,4 +1,4 @@
-"""Epsilon over time as a step curve, with the budget as a line: geometry apart from what draws it."""
+"""Epsilon over time as a step curve by each accountant, with the budget as a line: geometry apart from what draws it."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class Chart:
     """Lines in a unit square, (0, 0) at the lower left; ticks are a place on their axis and its words."""
 
     epsilon: tuple[XY, ...]
+    second: tuple[XY, ...]
     budget: tuple[XY, ...]
     across: tuple[tuple[float, str], ...]
     up: tuple[tuple[float, str], ...]
@@ -32,7 +33,7 @@ def chart(points: Sequence[Point], until: datetime) -> Chart | None:
         return None
     times = [datetime.fromisoformat(point.at) for point in points]
     start, end = min(times) - timedelta(minutes=1), max(until, max(times) + timedelta(minutes=1))
-    finite = [p.epsilon for p in points if math.isfinite(p.epsilon)]
+    finite = [value for p in points for value in (p.epsilon, p.second) if math.isfinite(value)]
     step = _step(max([*finite, *(point.budget for point in points)]))
     top = step * math.ceil(max([*finite, *(p.budget for p in points)]) / step + 0.25)
     span = (end - start).total_seconds()
@@ -51,6 +52,7 @@ def chart(points: Sequence[Point], until: datetime) -> Chart | None:
     dates = [start + (end - start) * n / (_TICKS - 1) for n in range(_TICKS)]
     return Chart(
         epsilon=steps(0.0, [point.epsilon for point in points]),
+        second=steps(0.0, [point.second for point in points]),
         budget=steps(points[0].budget, [point.budget for point in points]),
         across=tuple((across(at), f"{at:%Y-%m-%d}" if wide else f"{at:%d %b %H:%M}") for at in dates),
         up=tuple((n * step / top, f"{n * step:g}") for n in range(round(top / step) + 1)),

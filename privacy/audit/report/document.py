@@ -12,6 +12,7 @@ from privacy.printable import printable
 
 _LETTERS = 20  # of a cell, at most, for each hundredth of the page's width: no cell is higher than a page
 _PARAGRAPH = 4000
+_SHOWN = 25  # rows of a long table that a screen shows at first
 
 
 def fitted(text: str, most: int) -> str:
@@ -22,15 +23,25 @@ def fitted(text: str, most: int) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text under headings.  `widths` are the columns' shares of the page; `mono` columns hold hashes."""
+    """Rows of text under headings.  `widths` are the columns' shares of the page; `mono` columns hold hashes.
+
+    `latest` says that the last rows are what is looked at first: a screen then folds the ones before them.
+    """
 
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     widths: tuple[int, ...]
     mono: frozenset[int] = frozenset()
+    latest: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "rows", tuple(map(self._fitted, self.rows)))
+
+    @property
+    def parts(self) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[str, ...], ...]]:
+        """Rows to fold away on a screen, and rows to show."""
+        cut = len(self.rows) - _SHOWN if self.latest and len(self.rows) > 2 * _SHOWN else 0
+        return self.rows[:cut], self.rows[cut:]
 
     def _fitted(self, row: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(
@@ -41,13 +52,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, what it says in sentences, and then its figures."""
+    """A heading, what it says in sentences, and then its figures.  `listed` ones stand in the table of contents."""
 
     title: str
     text: tuple[str, ...] = ()
     chart: Chart | None = None
     table: Table | None = None
     level: int = 2
+    listed: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", fitted(self.title, 100))

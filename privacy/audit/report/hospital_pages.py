@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import groupby
 
 from privacy.audit.accounting import Figures
-from privacy.audit.hospital import HospitalBook, Payment
+from privacy.audit.hospital import HospitalBook
 from privacy.audit.report.chart import chart
 from privacy.audit.report.document import Section, Table
 from privacy.egress_record import COUNTS, MASKED, METRICS, RELEASE
 from privacy.ledger.entries import Entry, Kind, read_time
 from privacy.ledger.reading import summarise
+from privacy.refusal_words import WORDS
 
 _SHORT = 16  # hex digits that a hash is shown with
+_FROM_BELOW = (
+    "A self-test also measures epsilon from below: from 240 releases of made-up patients it guesses, as an attacker would, "
+    "whether one of them took part. What it measures can only lie above what is claimed there where the code breaks its "
+    "promise (and by chance, once in a million); far below, it proves nothing."
+)
 _LIMITS = (
     ("epsilon_budget", "epsilon in all"),
     ("epsilon_per_campaign", "for a campaign"),
@@ -46,7 +53,7 @@ def _who(book: HospitalBook) -> Section:
     text = [f"{book.source.name}: {len(book.source.entries)} entries. Key that holds it: {keys}."]
     if not book.read:
         text.append("The chain of its entries does not hold, so nothing was read from it. See the findings.")
-        return Section(f"Hospital: {name}", tuple(text))
+        return Section(f"Hospital: {name}", tuple(text), listed=True)
     summary = summarise(book.account)
     text.append(
         f"Answered and paid for: {_count(len(book.payments), 'round or evaluation', 'rounds and evaluations')}; "
@@ -56,7 +63,7 @@ def _who(book: HospitalBook) -> Section:
         f"from then on: {_count(summary.withdrawn, 'patient')}. Its key was replaced "
         f"{_count(summary.rotations, 'time')}."
     )
-    return Section(f"Hospital: {name}", tuple(text))
+    return Section(f"Hospital: {name}", tuple(text), listed=True)
 
 
 def _epsilon(book: HospitalBook, figures: Figures) -> Section:
@@ -86,7 +93,7 @@ def _epsilon(book: HospitalBook, figures: Figures) -> Section:
 
 
 def _left(book: HospitalBook) -> Section:
-    """Every sealed part of every reply; what else was said, counted."""
+    """Every reply with its sealed parts; what else was said, counted."""
     paid = {(name, sha): p for p in book.payments for name, sha in p.releases.items()}
     outcomes = {
         (receipt.campaign, receipt.round, name): outcome
@@ -95,8 +102,9 @@ def _left(book: HospitalBook) -> Section:
     }
     rows: list[tuple[str, ...]] = []
     others: Counter[str] = Counter()
-    metrics = 0
+    metrics = sealed = 0
     for entry in book.entries:
+        parts: dict[tuple[str, int], list[_Part]] = {}
         for part in entry.body["parts"] if entry.kind == Kind.RELEASE else ():
             name = part["name"].removeprefix(RELEASE)
             payment = paid.get((name, part["sha256"]))
@@ -107,9 +115,15 @@ def _left(book: HospitalBook) -> Section:
             else:
                 known = outcomes.get((payment.campaign, payment.round, name), "not yet")
                 said = "not asked for" if name in (COUNTS, MASKED) else known
-                rows.append(_departure(entry, payment, name, part["bytes"], part["sha256"], said))
+                of = (payment.campaign, payment.round)
+                parts.setdefault(of, []).append(
+                    _Part(name, part["bytes"], part["sha256"], payment.code, said)
+                )
+        for (campaign, number), held in parts.items():
+            sealed += len(held)
+            rows.append(_departure(entry, campaign, number, held))
     text = [
-        f"{_count(len(rows), 'sealed part')} left, each paid for before it did, as the hospital's own log says. A journal "
+        f"{_count(sealed, 'sealed part')} left, each paid for before it did, as the hospital's own log says. A journal "
         "or receipt shows a part that arrived and is not in it; nothing shows what went elsewhere."
     ]
     if others:
@@ -118,23 +132,31 @@ def _left(book: HospitalBook) -> Section:
     if metrics:
         text.append(f"Metrics of data that the policy declares public: {metrics}.")
     headings = ("when (UTC)", "campaign", "round", "what", "bytes", "SHA-256", "code", "acknowledged")
-    table = Table(headings, tuple(rows), (17, 12, 7, 17, 9, 18, 11, 14), frozenset({5, 6}))
+    table = Table(headings, tuple(rows), (15, 11, 6, 20, 9, 19, 9, 11), frozenset({5, 6}), latest=True)
     return Section("What left", tuple(text), table=table if rows else None, level=3)
 
 
-def _departure(
-    entry: Entry, payment: Payment, name: str, size: int, sha256: str, said: str
-) -> tuple[str, ...]:
-    what = {COUNTS: "noised counts", MASKED: "a masked sum"}.get(name, name)
+@dataclass(frozen=True)
+class _Part:
+    name: str
+    bytes: int
+    sha256: str
+    code: str
+    acknowledged: str
+
+
+def _departure(entry: Entry, campaign: str, number: int, parts: list[_Part]) -> tuple[str, ...]:
+    """A row: what the parts have in common is said once."""
+    names = ({COUNTS: "noised counts", MASKED: "a masked sum"}.get(part.name, part.name) for part in parts)
     return (
         _time(entry),
-        payment.campaign,
-        str(payment.round),
-        what,
-        f"{size:,}",
-        sha256[:_SHORT],
-        payment.code[:8],
-        said,
+        campaign,
+        str(number),
+        ", ".join(names),
+        f"{sum(part.bytes for part in parts):,}",
+        " ".join(part.sha256[:_SHORT] for part in parts),
+        " ".join(dict.fromkeys(part.code[:8] for part in parts)),
+        ", ".join(dict.fromkeys(part.acknowledged for part in parts)),
     )
 
 
@@ -168,8 +190,10 @@ def _code(book: HospitalBook) -> Section:
         if entry.kind == Kind.SELFTEST:
             found = ", ".join(entry.body["findings"])
             verdict = "self-test passed" if entry.body["passed"] else f"self-test FAILED: {found}"
+            if (bound := entry.body.get("bound")) is not None:
+                verdict += f"; measured epsilon at least {_figure(bound['lower'])}, claimed {_figure(bound['claimed'])}"
             rows.append((_time(entry), entry.body["code"][:_SHORT], verdict))
-    text: tuple[str, ...] = ("Each code by its hash. A change of version is a change of hash.",)
+    text: tuple[str, ...] = ("Each code by its hash. A change of version is a change of hash.", _FROM_BELOW)
     tested = {
         entry.body["code"] for entry in book.entries if entry.kind == Kind.SELFTEST and entry.body["passed"]
     }
@@ -183,8 +207,9 @@ def _others(book: HospitalBook) -> Iterator[Section]:
     """Refusals by code, withdrawals and new keys, where there were any."""
     refused = Counter(entry.body["code"] for entry in book.entries if entry.kind == Kind.REFUSAL)
     if refused:
-        rows = tuple((code, str(count)) for code, count in sorted(refused.items()))
-        yield Section("Refused", table=Table(("reason", "requests"), rows, (70, 30)), level=3)
+        rows = tuple((code, str(count), WORDS.get(code, "")) for code, count in sorted(refused.items()))
+        table = Table(("code", "requests", "what it means"), rows, (24, 12, 64))
+        yield Section("Refused", table=table, level=3)
     events = []
     for entry in book.entries:
         if entry.kind == Kind.WITHDRAWAL:
@@ -194,6 +219,10 @@ def _others(book: HospitalBook) -> Iterator[Section]:
     if events:
         table = Table(("when (UTC)", "what"), tuple(events), (25, 75))
         yield Section("Withdrawals and keys", table=table, level=3)
+
+
+def _figure(epsilon: float | None) -> str:
+    return "beyond any bound" if epsilon is None else f"{epsilon:.2f}"
 
 
 def _time(entry: Entry) -> str:

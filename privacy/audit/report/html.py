@@ -10,6 +10,7 @@ from privacy.audit.report.chart import XY, Chart
 from privacy.audit.report.document import Document
 from privacy.html_page import rendered
 
+_LABEL = "epsilon over time by two accountants, and the budget"
 _WIDTH, _HEIGHT, _LEFT, _BELOW, _ABOVE = 760, 240, 46, 30, 10
 
 
@@ -35,10 +36,9 @@ def svg(chart: Chart) -> Markup:
     parts = [line(((0.0, y), (1.0, y)), "grid") for y, _ in chart.up]
     parts += [words((0.0, y), "up", text, (-8, 4)) for y, text in chart.up]
     parts += [words((x, 0.0), "across", text, (0, 20)) for x, text in chart.across]
-    parts += [line(chart.budget, "budget"), line(chart.epsilon, "epsilon")]
-    parts.append(words(chart.budget[-1], "end", "budget", (-4, -6)))
-    parts.append(words(chart.epsilon[-1], "now", "epsilon", (-4, -6)))
-    frame = (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="epsilon over time, and the budget">'
-    )
+    parts += [line(chart.budget, "budget"), line(chart.epsilon, "epsilon"), line(chart.second, "second")]
+    parts.append(words(chart.budget[-1], "end", "budget (dashes)", (-4, -6)))
+    parts.append(words(chart.epsilon[-1], "now", "epsilon (line)", (-4, -6)))
+    parts.append(words(chart.second[-1], "now", "by the second accountant (dots)", (-4, 16)))
+    frame = f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{_LABEL}">'
     return Markup(frame + "".join(parts) + "</svg>")  # noqa: S704 - numbers, and words escaped above

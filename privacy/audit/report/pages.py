@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -65,18 +66,58 @@ def _sections(audit: Audit) -> Iterator[Section]:
         rows = tuple(
             (str(f.code), f.book, "" if f.entry is None else str(f.entry), f.text) for f in audit.findings
         )
-        yield Section("Findings", table=Table(("finding", "book", "entry", "what"), rows, (20, 20, 8, 52)))
+        table = Table(("finding", "book", "entry", "what"), rows, (20, 20, 8, 52))
+        yield Section("Findings", table=table, listed=True)
     if audit.notes:
         notes = tuple((note.book, note.text) for note in audit.notes)
-        yield Section(
-            "To be known", ("No fault of anyone's.",), table=Table(("book", "note"), notes, (30, 70))
-        )
-    yield Section("What the figures mean", _MEANING)
+        table = Table(("book", "note"), notes, (30, 70))
+        yield Section("To be known", ("No fault of anyone's.",), table=table, listed=True)
+    if len(audit.hospitals) > 1:
+        yield _glance(audit)
+    yield Section("What the figures mean", _MEANING, listed=True)
     for book, figures in zip(audit.hospitals, audit.figures, strict=True):
         yield from sections(book, figures)
     for journal in audit.journals:
         yield _journal(journal)
-    yield Section("What the figures do not show", _NOT_SHOWN)
+    yield _compare(audit)
+    yield Section("What the figures do not show", _NOT_SHOWN, listed=True)
+
+
+def _glance(audit: Audit) -> Section:
+    """All hospitals, a line each."""
+    found = Counter(finding.book for finding in audit.findings)
+    rows = tuple(
+        (
+            book.hospital or book.source.name,
+            "" if not figures.curve else f"{figures.curve[-1].epsilon:.2f}",
+            "" if not figures.curve else f"{figures.curve[-1].second:.2f}",
+            "" if not figures.curve else f"{figures.curve[-1].budget:g}",
+            str(len(book.payments)),
+            str(book.account.refused),
+            str(found[book.source.name]),
+        )
+        for book, figures in zip(audit.hospitals, audit.figures, strict=True)
+    )
+    headings = ("hospital", "epsilon", "second accountant", "budget", "paid for", "refused", "findings")
+    return Section("All hospitals", table=Table(headings, rows, (28, 12, 14, 12, 12, 12, 10)), listed=True)
+
+
+def _compare(audit: Audit) -> Section:
+    """What two people who each hold a copy compare."""
+    sources = [book.source for book in audit.hospitals] + [book.source for book in audit.journals]
+    rows = tuple(
+        (source.name, source.sha256 or "", source.entries[-1].hash if source.entries else "no entry")
+        for source in sources
+    )
+    return Section(
+        "To compare",
+        (
+            "Whoever holds a copy of a book, or its owner on the telephone, can say whether it is this one: the file by its "
+            "SHA-256 (sha256sum), the book by the hash of its last entry, which covers all entries before it.",
+        ),
+        table=Table(("book", "SHA-256 of the file", "last entry"), rows, (24, 38, 38), frozenset({1, 2})),
+        listed=True,
+    )
 
 
 def _journal(book: JournalBook) -> Section:
@@ -108,5 +149,6 @@ def _journal(book: JournalBook) -> Section:
             f"{book.source.name}: {len(book.source.entries)} entries, signed with the key "
             f"{', '.join(key.fingerprint for key in book.chain.keys) or 'of nobody known'}. Enrolled: {enrolled}.",
         ),
-        table=Table(headings, rows, (18, 8, 20, 20, 11, 11, 12)) if rows else None,
+        table=Table(headings, rows, (18, 8, 20, 20, 11, 11, 12), latest=True) if rows else None,
+        listed=True,
     )

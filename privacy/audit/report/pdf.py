@@ -18,7 +18,8 @@ _SIZES = {2: 14, 3: 10.5}
 def render(document: Document) -> bytes:
     """The file's bytes.  Letters that Latin-1 lacks are shown as "?"."""
     pdf = _Page(format="A4")
-    pdf.set_title(_latin(document.title))
+    pdf.set_title(_latin(f"{document.title}: {document.subtitle}"))
+    pdf.set_lang("en-GB")
     pdf.set_margins(18, 16)
     pdf.set_auto_page_break(True, 16)
     pdf.add_page()
@@ -35,11 +36,11 @@ def render(document: Document) -> bytes:
 
 class _Page(FPDF):
     def footer(self) -> None:
-        """The page's number."""
+        """The page's number, of how many."""
         self.set_y(-12)
         self.set_font("Helvetica", size=8)
         self.set_text_color(*_SOFT)
-        self.cell(0, 5, str(self.page_no()), align="C")
+        self.cell(0, 5, f"{self.page_no()} of {{nb}}", align="C")
 
     def say(
         self,
@@ -61,6 +62,8 @@ class _Page(FPDF):
         if self.will_page_break(30 if section.chart is None else _CHART_HEIGHT + 30):
             self.add_page()
         self.ln(6 if section.level == 2 else 3)
+        if section.listed:
+            self.start_section(_latin(section.title))  # in the reader's outline
         self.say(section.title, _SIZES[section.level], bold=True, height=6)
         self.ln(1)
         for paragraph in section.text:
@@ -113,14 +116,22 @@ class _Page(FPDF):
             self.set_dash_pattern(dash=1.6, gap=1.2)
             self.polyline([at(point) for point in chart.budget])
         self.set_text_color(*_BAD)
-        self.text(left + width - self.get_string_width("budget"), at(chart.budget[-1])[1] - 1.2, "budget")
+        self._at_end(left + width, at(chart.budget[-1])[1] - 1.2, "budget (dashes)")
         self.set_draw_color(*_BLUE)
         self.set_line_width(0.6)
         self.polyline([at(point) for point in chart.epsilon])
         self.set_text_color(*_BLUE)
-        self.text(left + width - self.get_string_width("epsilon"), at(chart.epsilon[-1])[1] - 1.2, "epsilon")
+        self._at_end(left + width, at(chart.epsilon[-1])[1] - 1.2, "epsilon (line)")
+        self.set_draw_color(*_INK)
+        with self.local_context():
+            self.set_dash_pattern(dash=0.5, gap=1.8)
+            self.polyline([at(point) for point in chart.second])
+        self._at_end(left + width, at(chart.second[-1])[1] + 3.4, "by the second accountant (dots)")
         self.set_line_width(0.2)
         self.set_y(top + _CHART_HEIGHT + 8)
+
+    def _at_end(self, right: float, y: float, words: str) -> None:
+        self.text(right - self.get_string_width(words), y, words)
 
 
 def _latin(text: str) -> str:

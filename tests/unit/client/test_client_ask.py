@@ -149,7 +149,7 @@ def test_what_can_not_be_asked_is_refused_in_words(
     """Catches a traceback where a sentence will do."""
     slide = sorted(home.settings.slides.iterdir())[0]
     done = command(home.folder, slide, "What is it?", *arguments)
-    assert done.exit_code == 1, done.output
+    assert done.exit_code == 2, done.output
     assert words in done.output
     assert "the question is empty" in command(home.folder, slide, " ").output
 

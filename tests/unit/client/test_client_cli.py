@@ -47,7 +47,7 @@ def test_init_makes_a_home_and_says_what_comes_next(tmp_path: Path) -> None:
     assert Request.load(tmp_path / "h" / "request.json").hospital == "north"
     assert "PRIVATE" not in (tmp_path / "h" / "request.json").read_text()
     again = run(*arguments)
-    assert again.exit_code == 1
+    assert again.exit_code == 2
     assert "error: " in again.output
 
 
@@ -81,5 +81,5 @@ def test_budget_and_egress_read_the_ledger(house: MakeHouse) -> None:
 def test_status_without_an_agent_is_a_plain_error(house: MakeHouse) -> None:
     """Catches a traceback where a sentence will do."""
     done = run("status", house().home.folder)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert done.output.startswith("error: ")

@@ -125,5 +125,5 @@ def test_a_grpo_round_leaves_its_curve_at_home_only(
 def test_without_rewards_it_says_where_they_come_from(house: Callable[..., House]) -> None:
     """Catches a traceback before the first GRPO round."""
     done = command(house().home.folder)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "GRPO" in done.output

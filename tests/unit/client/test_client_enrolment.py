@@ -289,7 +289,7 @@ def test_an_invitation_that_others_can_read_is_refused(tmp_path: Path) -> None:
     durable.replace(path, invitation("north", keys.generate(tmp_path / "c.key").public).to_bytes(), 0o644)
     arguments = ["init", str(tmp_path / "h"), "--invitation", str(path)]
     done = CliRunner().invoke(app, [*arguments, "--slides", "s", "--manifest", "m", "--base", "b"])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert f"chmod 600 {path}" in done.output
     assert not (tmp_path / "h").exists()
 

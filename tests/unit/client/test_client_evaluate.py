@@ -171,7 +171,7 @@ def test_patients_who_withdrew_are_not_asked_about(house: MakeHouse) -> None:
     add_withdrawn(place.home.withdrawn, everyone)
     received(place)
     done = command("evaluate", place.home.folder)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "error: " in done.output
 
 
@@ -181,7 +181,7 @@ def test_a_file_that_can_not_be_written_is_said_plainly(house: MakeHouse, tmp_pa
     received(place)
     (tmp_path / "file").write_text("")
     done = command("evaluate", place.home.folder, "--out", tmp_path / "file")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert isinstance(done.exception, SystemExit)
     assert f"{tmp_path / 'file'}: " in done.output.replace("\n", "")
 
@@ -219,7 +219,7 @@ def test_without_good_experts_it_says_what_to_do(
     place = house()
     spoil(place.home)
     done = command("evaluate", place.home.folder)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert words in done.output
 
 

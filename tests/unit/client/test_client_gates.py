@@ -130,7 +130,7 @@ def test_a_campaign_that_nobody_approved_is_refused_until_somebody_has(house: Ma
     assert answer(agent, place, 2) == Refusal.AWAITING_APPROVAL
     words = [entry.body for entry in place.ledger().entries() if entry.kind == "approval"]
     assert words == [{"campaign": "spring", "approved": True}, {"campaign": "spring", "approved": False}]
-    assert run(place, "approve", "spring", "--withdraw").exit_code == 1, "nothing is left to withdraw"
+    assert run(place, "approve", "spring", "--withdraw").exit_code == 2, "nothing is left to withdraw"
 
 
 # --- pause

@@ -159,7 +159,7 @@ def test_a_wrong_command_is_told_what_to_do(data: Path, arguments: tuple[str, ..
     places = [word.replace("SLIDES", "slides") if "BAD" not in word else word for word in arguments]
     before = {path: path.stat().st_mtime_ns for path in (data / "slides").rglob("*")}
     done = index(*[word if word.startswith("--") else data / word for word in places])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert said in done.output.replace("\n", " ")
     assert {path: path.stat().st_mtime_ns for path in (data / "slides").rglob("*")} == before
 
@@ -168,7 +168,7 @@ def test_a_misspelt_folder_makes_nothing(data: Path, monkeypatch: pytest.MonkeyP
     """Catches a home's path with a slip in it that turns the folder one stands in into a home."""
     (data / "here").mkdir()
     monkeypatch.chdir(data / "here")
-    assert index(data / "hom").exit_code == 1
+    assert index(data / "hom").exit_code == 2
     assert list(Path().iterdir()) == []
 
 
@@ -177,7 +177,7 @@ def test_standing_among_the_slides_nothing_is_written_there(
 ) -> None:
     """Catches the shortest command of all, typed in the wrong folder."""
     monkeypatch.chdir(data / "slides")
-    assert index().exit_code == 1
+    assert index().exit_code == 2
     assert sorted(path.name for path in Path().iterdir()) == ["2024", "a.svs", "bad.svs", "copy.svs"]
 
 

@@ -210,7 +210,7 @@ def test_an_export_verifies_with_the_public_key(home: Home, tmp_path: Path) -> N
         read_export(tmp_path / "ledger.jsonl"), keys.load_public(keys.public_path(home.release_key))
     )
     assert account.refused == 1
-    assert run("export", home.folder, tmp_path / "ledger.jsonl").exit_code == 1
+    assert run("export", home.folder, tmp_path / "ledger.jsonl").exit_code == 2
 
 
 def test_a_ledger_may_be_kept_in_postgresql(home: Home) -> None:

@@ -254,7 +254,7 @@ def test_the_command_tells_its_address_to_a_file_alone(site: Site) -> None:
     ]
     for odd in (["--host", "0.0.0.0"], ["--tls-key", "x.pem"]):
         refused = subprocess.run([*command, *odd], capture_output=True, text=True, timeout=120)
-        assert (refused.returncode, "error: " in refused.stderr) == (1, True), odd
+        assert (refused.returncode, "error: " in refused.stderr) == (2, True), odd
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as served:
         assert served.stdout is not None
         said = served.stdout.readline()

@@ -12,7 +12,6 @@ from client.errors import SlideError, slide_error
 from client.findings import Finding
 from client.health import Health
 from client.page.policy_words import WORDS as POLICY_WORDS
-from client.page.refusal_words import WORDS as REFUSAL_WORDS
 from client.page.spending import Spending, Spent
 from client.page.views import curves, verdicts
 from client.page.views.now import now
@@ -26,6 +25,7 @@ from privacy.codes import Refusal, SecaggFault
 from privacy.enrolment.expiry import Expiry
 from privacy.ledger.account import Account, Selftest
 from privacy.policy import Policy
+from privacy.refusal_words import WORDS as REFUSAL_WORDS
 
 _NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 

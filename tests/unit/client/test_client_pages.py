@@ -1,4 +1,4 @@
-"""Commands that docs/ledger.md, docs/secagg.md and docs/howto/import-labels.md show, done as they say."""
+"""Commands that docs/cli.md, docs/ledger.md, docs/secagg.md and docs/howto/import-labels.md show, done as they say."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from tests.unit.client.conftest import House
 MakeHouse = Callable[..., House]
 LEDGER = claim("docs/ledger.md")
 PEERS = claim("docs/secagg.md")
+ANSWERS = claim("docs/cli.md", "fedpath-hospital", without=("fedpath-hospital --install",))
 IMPORTS = claim("docs/howto/import-labels.md")
 
 
@@ -40,6 +41,13 @@ def home(house: MakeHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> H
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     return made
+
+
+def test_what_a_program_would_read(home: Home) -> None:
+    """Catches a page whose commands find fault with a good home, or answer with something else than JSON."""
+    said = [do(command, {"HOME": str(home.folder)}) for command in ANSWERS]
+    assert "ready" in said[0]
+    assert json.loads(said[1])["epsilon"] == 0.0
 
 
 def test_a_patient_withdraws_a_key_is_replaced_and_the_ledger_exported(home: Home) -> None:

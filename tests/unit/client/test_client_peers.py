@@ -78,4 +78,4 @@ def test_the_commands_show_fingerprints(tmp_path: Path) -> None:
     listed = run(app, ["peer", "list", str(home.folder)])
     assert listed.output.splitlines() == [f"north: {own}  (this hospital)", f"south: {theirs}"]
     again = run(app, ["peer", "add", str(home.folder), "north", str(file)])
-    assert (again.exit_code, "another hospital's name" in again.output) == (1, True)
+    assert (again.exit_code, "another hospital's name" in again.output) == (2, True)

@@ -58,7 +58,7 @@ def test_a_loosening_wants_a_word(home: Home) -> None:
     """Catches a limit that a script raises by a slip."""
     before = home.policy_file.read_bytes()
     refused = run("set", home, "epsilon_budget", "9", "maximum_steps", "10")
-    assert refused.exit_code == 1
+    assert refused.exit_code == 2
     assert "loosens: epsilon_budget: 8.0 -> 9" in refused.output
     assert "this loosens epsilon_budget: give --yes" in refused.output
     assert home.policy_file.read_bytes() == before
@@ -85,7 +85,7 @@ def test_a_wrong_change_changes_nothing(home: Home, words: tuple[str, ...], mess
     """Catches a policy that is half written, or adopted and not what any agent takes."""
     before = home.policy_file.read_bytes()
     done = run("set", home, *words, "--yes")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert message in done.output
     assert home.policy_file.read_bytes() == before
     assert ledger(home).entries() == []

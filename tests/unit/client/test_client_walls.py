@@ -62,7 +62,7 @@ def test_on_a_plain_machine_nothing_is_started(house: MakeHouse, monkeypatch: py
     assert "start it without --contained" in str(caught.value)
     monkeypatch.setenv("FEDPATH_CONTAINED", "1")
     done = CliRunner().invoke(app, ["courier", str(home.folder)])
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "told that it is contained, and it is not" in done.output
 
 

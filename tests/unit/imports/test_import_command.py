@@ -69,7 +69,7 @@ def test_coco_to_a_manifest(tmp_path: Path, slides: Path) -> None:
         ("p1", "detection"), ("p1", "vqa"), ("p2", "detection"), ("p2", "vqa"),
     ]  # fmt: skip
     code, _, errors = call("coco", *words)
-    assert code == 1
+    assert code == 2
     assert "the file is there already" in errors
 
 
@@ -80,11 +80,11 @@ def test_nothing_is_written_where_anything_is_wrong(tmp_path: Path, slides: Path
     source = coco(tmp_path, [[10, 20, 30, 40], [1, 2, 3], [5, 5, 0, 0]])
     words = ("coco", source, "--slides", slides, "--out", out, "--patient-pattern", "^(p.)")
     code, told, errors = call(*words)
-    assert (code, told) == (1, "")
+    assert (code, told) == (2, "")
     assert "annotations[1] (id 1)" in errors
     assert "annotations[2] (id 2)" in errors
     code, told, _ = call(*words, "--json")
-    assert (code, len(json.loads(told)["problems"])) == (1, 2)
+    assert (code, len(json.loads(told)["problems"])) == (2, 2)
     assert [p.name for p in tmp_path.iterdir()] == ["slides", "coco.json"] or not out.exists()
     code, told, errors = call(*words, "--skip")
     assert code == 0
@@ -98,7 +98,7 @@ def test_what_goes_wrong_is_told_to_programs_too(tmp_path: Path, slides: Path) -
     words = ("--out", tmp_path / "m.csv", "--patient-pattern", "(p.)", "--json")
     for source, folder in ((tmp_path / "gone.json", slides), (coco(tmp_path, []), tmp_path / "gone")):
         code, told, errors = call("coco", source, "--slides", folder, *words)
-        assert (code, errors) == (1, "")
+        assert (code, errors) == (2, "")
         (problem,) = json.loads(told)["problems"]
         assert problem.keys() == {"where", "what", "advice"}
 
@@ -156,7 +156,7 @@ def test_patients_are_never_guessed(tmp_path: Path, slides: Path, patients: list
     """Catches a slide taken for a person because nobody said otherwise."""
     out = tmp_path / "manifest.csv"
     code, _, errors = call("coco", coco(tmp_path, []), "--slides", slides, "--out", out, *patients)
-    assert code == 1
+    assert code == 2
     assert "patient" in errors
     assert not out.exists()
 
@@ -227,7 +227,7 @@ def test_a_wrong_file_of_templates_is_named(tmp_path: Path, slides: Path, text: 
         questions,
     )
     code, _, errors = call("coco", coco(tmp_path, []), *words)
-    assert code == 1
+    assert code == 2
     assert where in errors
 
 
@@ -298,5 +298,5 @@ def test_a_wrong_mapping_is_named(tmp_path: Path, slides: Path, old: str, new: s
     code, _, errors = call(
         "csv", table, "--mapping", mapping, "--slides", slides, "--out", tmp_path / "m.csv"
     )
-    assert code == 1
+    assert code == 2
     assert where in errors

@@ -176,6 +176,6 @@ def test_a_port_that_is_taken_is_told(running_world: World) -> None:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             timeout=_WAIT_S,
         )
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "name another --port" in done.stderr
     assert "Traceback" not in done.stderr

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from auditor.cli import app
 from privacy import accounting, canonical, keys
 from privacy.audit.findings import Code
 from privacy.audit.report.pages import pages
 from privacy.audit.sources import Side, Source, read_source
 from privacy.audit.verify import Audit, Trusted, audit
-from privacy.cli import app
 from privacy.codes import UNSIGNED, ReleaseFault
 from privacy.egress_record import COUNTS, METRICS, EgressRecord
 from privacy.handover import Handover

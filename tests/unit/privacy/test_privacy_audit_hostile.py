@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from auditor.cli import app
 from privacy import canonical, keys
 from privacy.audit import chain, summary
 from privacy.audit.findings import Code
@@ -22,7 +23,6 @@ from privacy.audit.report.pages import pages
 from privacy.audit.report.pdf import render
 from privacy.audit.sources import Side, Source, read_source
 from privacy.audit.verify import Audit, audit
-from privacy.cli import app
 from privacy.keys import PrivateKey, Purpose
 from privacy.ledger.entries import START, Entry, Kind, follow
 from privacy.ledger.store import Ledger

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
+import zlib
 from dataclasses import replace
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -65,8 +67,59 @@ def test_a_report_says_who_what_when_and_at_which_price(audited: Audit) -> None:
         "busy",
     ):
         assert words in page
+    for words in (
+        "measured epsilon at least 1.25, claimed 4.00",
+        "another request was at work",
+        "by the second accountant",
+        "All hospitals",
+    ):
+        assert words in page
     for words in ("epsilon in all", "1e-05", "accepted", "not yet", "The coordinator", "polyline"):
         assert words in page
+
+
+def test_the_hashes_to_compare_are_the_files_own(audited: Audit) -> None:
+    """Catches a hash that nobody else comes to: `sha256sum` of the file, and the last entry's."""
+    page = html.render(pages(audited, AT))
+    for book in (*audited.hospitals, *audited.journals):
+        assert hashlib.sha256(Path(book.source.name).read_bytes()).hexdigest() in page
+        assert book.source.entries[-1].hash in page
+
+
+def test_both_accountants_have_a_curve(audited: Audit) -> None:
+    """Catches a second curve that is the first one's copy, or that stands still."""
+    doubled = replace(
+        audited,
+        figures=tuple(
+            replace(f, curve=tuple(replace(p, second=2 * p.epsilon) for p in f.curve))
+            for f in audited.figures
+        ),
+    )
+    drawn = [section.chart for section in pages(doubled, AT).sections if section.chart is not None]
+    assert len(drawn) == 2
+    for each in drawn:
+        assert [y for _, y in each.second] == pytest.approx([2 * y for _, y in each.epsilon])
+        assert each.second[-1][1] > 0
+
+
+def test_a_long_list_is_folded_and_whole(audited: Audit) -> None:
+    """Catches rows that are left out, and a page that begins with the hundreds before the last ones."""
+    north = audited.hospitals[0]
+    entries = tuple(entry for entry in north.entries if entry.kind == "release") * 60
+    long = replace(
+        audited, hospitals=(replace(north, entries=(*north.entries, *entries)), audited.hospitals[1])
+    )
+    document = pages(long, AT)
+    (left,) = (
+        s.table for s in document.sections if s.title == "What left" and s.table and len(s.table.rows) > 50
+    )
+    folded, shown = left.parts
+    assert (*folded, *shown) == left.rows
+    assert len(shown) == 25
+    page = html.render(document)
+    assert page.count("<details>") == 1
+    inside = page.split("<details>")[1].split("</details>")[0]
+    assert inside.count("<tr>") == len(folded) + 1
 
 
 def test_only_a_clean_audit_is_green(audited: Audit) -> None:
@@ -79,7 +132,7 @@ def test_only_a_clean_audit_is_green(audited: Audit) -> None:
     assert 'class="verdict found"' in page
     assert "verdict clean" not in page
     assert "no one paid" in page
-    assert page.index("no one paid") < page.index("What the figures mean")
+    assert page.index("no one paid") < page.index(">What the figures mean</h2>")
 
 
 def test_nothing_from_an_export_becomes_markup(audited: Audit) -> None:
@@ -117,7 +170,8 @@ def test_a_report_asks_nothing_of_the_network(audited: Audit) -> None:
     page = html.render(pages(audited, AT))
     tags = _Tags(page)
     assert not {"script", "link", "img", "iframe", "object"} & tags.tags
-    assert not {"src", "href", "onload"} & tags.attributes
+    assert not {"src", "onload"} & tags.attributes
+    assert all(target.startswith("#part-") for target in re.findall(r'href="([^"]*)"', page))
     assert not re.search(r"url\(|@import|https?://", page)
     assert "default-src 'none'" in page
 
@@ -127,7 +181,15 @@ def test_the_pdf_is_whole(audited: Audit, tmp_path: Path) -> None:
     data = render(pages(audited, AT))
     assert data.startswith(b"%PDF-")
     assert data.rstrip().endswith(b"%%EOF")
-    assert data.count(b"/Type /Page\n") >= 2
+    assert (pages_in := data.count(b"/Type /Page\n")) >= 2
+    assert b"/Outlines" in data
+    assert b"Hospital: north" in data.replace(b"\x00", b""), "the outline names what is in it"
+    streams = [
+        zlib.decompress(part.split(b"endstream")[0].strip())
+        for part in data.split(b"stream\n")[1::2]
+        if part[:1] == b"x"
+    ]
+    assert any(f"(1 of ) Tj ({pages_in}) Tj".encode() in text for text in streams)
 
 
 @pytest.mark.parametrize(
@@ -144,13 +206,16 @@ def test_the_pdf_is_whole(audited: Audit, tmp_path: Path) -> None:
 )
 def test_a_curve_stays_in_its_frame(epsilons: list[float], budget: float) -> None:
     """Catches a curve that leaves the drawing, has no ticks, or ends before the ledger does."""
-    points = [Point(f"2030-01-0{n}T00:00:00+00:00", value, budget) for n, value in enumerate(epsilons, 1)]
+    points = [
+        Point(f"2030-01-0{n}T00:00:00+00:00", value, value * 0.98, budget)
+        for n, value in enumerate(epsilons, 1)
+    ]
     drawn = chart(points, datetime(2030, 2, 1, tzinfo=UTC))
     assert drawn is not None
-    for x, y in (*drawn.epsilon, *drawn.budget):
+    for x, y in (*drawn.epsilon, *drawn.second, *drawn.budget):
         assert 0 <= x <= 1
         assert 0 <= y <= 1
-    assert drawn.epsilon[-1][0] == drawn.budget[-1][0] == 1.0
+    assert drawn.epsilon[-1][0] == drawn.second[-1][0] == drawn.budget[-1][0] == 1.0
     assert 3 <= len(drawn.up) <= 10
     assert drawn.budget[-1][1] < 1.0
     assert chart([], AT) is None

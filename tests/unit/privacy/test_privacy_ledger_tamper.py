@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from auditor.cli import app
 from privacy import accounting, canonical, keys
-from privacy.cli import app
 from privacy.codes import Refusal
 from privacy.errors import LedgerError
 from privacy.ledger.entries import Kind, follow, rotation

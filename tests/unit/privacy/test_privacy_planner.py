@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from auditor.cli import app
 from privacy import keys
 from privacy.accounting import epsilon
-from privacy.cli import app
 from privacy.ledger.entries import Kind, follow
 from privacy.ledger.export import write_export
 from privacy.mechanism import Event

@@ -87,7 +87,7 @@ def test_enroll_says_what_to_compare_and_not_the_secret(home: Path) -> None:
 def test_what_can_not_be_done_is_one_plain_sentence(home: Path, arguments: tuple[str, ...]) -> None:
     """Catches a traceback where a sentence will do."""
     done = run(*(str(home) if word == "HOME" else word for word in arguments))
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert done.output.startswith("error: ")
 
 

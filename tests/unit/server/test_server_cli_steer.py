@@ -47,7 +47,7 @@ def test_a_campaign_is_paused_resumed_and_stopped(home: Path) -> None:
 def test_what_can_not_be_done_is_said_plainly(home: Path, command: str, name: str, why: str) -> None:
     """Catches a traceback, and a step of nothing that is told as done."""
     done = run(command, home, name)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert done.output.startswith("error: ")
     assert why in " ".join(done.output.split())
 
@@ -59,7 +59,7 @@ def test_a_database_that_is_not_there_leaves_no_half_home(tmp_path: Path) -> Non
         ("postgresql://me:secret@/fedpath", "holds a password"),
     ):
         done = run("init", tmp_path / "home", "--host", "127.0.0.1", "--database", url)
-        assert done.exit_code == 1
+        assert done.exit_code == 2
         assert why in " ".join(done.output.split())
         assert "secret" not in done.output
     assert not (tmp_path / "home").exists()

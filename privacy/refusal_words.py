@@ -1,4 +1,7 @@
-"""What each code means for this hospital, and what it may do; the codes themselves are all that the coordinator is told."""
+"""What each code means for the hospital that answered it, and what it may do: for its page, and for whoever reads its ledger.
+
+The codes themselves are all that the coordinator is told.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,12 @@ _PLANS: Mapping[Refusal, str] = {
     Refusal.BASE_MISMATCH: "made for another base model than lies here: compare versions with the coordinator",
     Refusal.EXPERTS_MISMATCH: "an expert came that is not the one that the plan names",
     Refusal.ROUND_CONFLICT: "the round was answered before, under another plan",
-    Refusal.BUDGET_EXHAUSTED: "a limit of the policy does not hold that round any more: the page Budget shows which",
+    Refusal.BUDGET_EXHAUSTED: "a limit of the policy does not hold that round any more: `fedpath-hospital budget` shows which",
     Refusal.SELFTEST_FAILED: "the installed code failed its self-test: mend the installation, then `fedpath-hospital selftest`",
     Refusal.DEVICE_MEMORY: "it needs more memory than the device has free: docs/howto/hospital-day-to-day.md",
     Refusal.NO_DATA: "nothing here answers such questions: see `fedpath-hospital check`",
     Refusal.OUTSIDE_HOURS: "outside of the policy's hours; it is asked again",
-    Refusal.AWAITING_APPROVAL: "the campaign waits for this hospital's word: the page Campaigns",
+    Refusal.AWAITING_APPROVAL: "the campaign waits for this hospital's word: `fedpath-hospital campaigns`",
     Refusal.PAUSED: "the hospital was paused",
     Refusal.UPGRADE_PENDING: "other code is installed than was recorded: `fedpath-hospital upgrade`",
     Refusal.BUSY: "another request was at work; it is asked again",

@@ -1,0 +1,136 @@
+"""What the three programs' command lines share: their tables of contents, exit statuses, answers, progress.
+
+docs/cli.md says it to who types. Imports nothing that starts a thread: an agent's command comes through here first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Protocol
+
+import typer
+
+from privacy.printable import printable
+
+
+class Exit(IntEnum):
+    """How a command ends, besides 0 and what a signal makes of it."""
+
+    FOUND = 1  # it did what was asked, and what it looked at is not well
+    NOT_DONE = 2  # it could not do what was asked, or was asked wrongly
+
+
+@dataclass(frozen=True)
+class Command:
+    """A function that typer runs, under the function's own name where `name` is empty, and lines that show its use."""
+
+    run: Callable[..., None]
+    examples: tuple[str, ...]
+    name: str
+
+
+@dataclass(frozen=True)
+class Group:
+    """Commands under a name of their own: `PROGRAM NAME COMMAND`."""
+
+    name: str
+    about: str
+    commands: tuple[Command, ...]
+
+
+def command(run: Callable[..., None], *examples: str, name: str = "") -> Command:
+    """One line of a table of contents; each example is what is typed after the program's name."""
+    return Command(run, examples, name)
+
+
+def group(name: str, about: str, *commands: Command) -> Group:
+    """Some lines of a table of contents."""
+    return Group(name, about, commands)
+
+
+def program(name: str, about: str, panels: Mapping[str, Sequence[Command | Group]]) -> typer.Typer:
+    """A program of these commands; `--help` shows them by panel, each panel in the order of a person's work."""
+
+    def add(app: typer.Typer, command: Command, panel: str | None = None) -> None:
+        lines = "\n\n".join(f"{name} {example}" for example in command.examples)
+        app.command(command.name or None, epilog=lines, rich_help_panel=panel)(command.run)
+
+    # A traceback of typer's would show what every variable held: patients, keys.
+    app = typer.Typer(help=about, no_args_is_help=True, pretty_exceptions_enable=False)
+    for panel, entries in panels.items():
+        for entry in entries:
+            if isinstance(entry, Command):
+                add(app, entry, panel)
+                continue
+            inner = typer.Typer(help=entry.about, no_args_is_help=True)
+            inner.callback()(_several)
+            for each in entry.commands:
+                add(inner, each)
+            app.add_typer(inner, name=entry.name, help=entry.about, rich_help_panel=panel)
+    return app
+
+
+def _several() -> None:
+    """typer takes a group of one command for that command, unless the group has something to call."""
+
+
+def answer(values: Mapping[str, Any], words: str, as_json: bool) -> None:
+    """Print one JSON object, or the words."""
+    typer.echo(json.dumps(values) if as_json else words)
+
+
+def lines(values: Mapping[str, Any]) -> str:
+    """A line for each value."""
+    return "\n".join(f"{key.replace('_', ' ')}: {value}" for key, value in values.items())
+
+
+def failed(why: str) -> typer.Exit:
+    """Say on standard error why nothing was done, fit for a terminal; the end to raise."""
+    typer.echo("error: " + "\n".join(map(printable, why.split("\n"))), err=True)
+    return typer.Exit(Exit.NOT_DONE)
+
+
+@contextmanager
+def told_plainly(*kinds: type[Exception]) -> Iterator[None]:
+    """An error of these kinds, or a file that can't be read or written, ends the command with its message alone."""
+    try:
+        yield
+    except kinds as error:
+        raise failed(str(error)) from None
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise failed(f"{error.filename}: {error.strerror}") from None
+
+
+class Tell(Protocol):
+    """Takes how far work has come: `done` of `of`, where that is known."""
+
+    def __call__(self, what: str, done: int = 0, of: int | None = None) -> None:
+        """Say it."""
+
+
+@contextmanager
+def progress() -> Iterator[Tell]:
+    """A bar on standard error, which goes when the work is done; nothing where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as shown:
+        bar = shown.add_task("", total=None)
+
+        def tell(what: str, done: int = 0, of: int | None = None) -> None:
+            shown.update(bar, description=printable(what), completed=done, total=of)
+
+        yield tell
