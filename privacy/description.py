@@ -1,4 +1,4 @@
-"""What a hospital says of itself when asked: its name, its policy's experts, its code's hash."""
+"""What a hospital says of itself when asked: its name, its policy's experts, its code's hash, how cards may name it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from privacy import canonical
 from privacy.errors import WireError
 from privacy.experts import EXPERTS
-from privacy.policy import Policy
+from privacy.policy import Policy, is_public_name
 
 MAX_BYTES = 4096
 
@@ -20,11 +20,12 @@ class Description:
     experts: tuple[str, ...]
     code_hash: str
     public_data: bool
+    named_as: str | None = None
 
     @classmethod
     def of(cls, policy: Policy, code_hash: str) -> Description:
         """The description of a hospital under `policy`."""
-        return cls(policy.hospital, policy.experts, code_hash, policy.public_data)
+        return cls(policy.hospital, policy.experts, code_hash, policy.public_data, policy.named_as)
 
     def to_bytes(self) -> bytes:
         """Canonical JSON."""
@@ -35,6 +36,8 @@ class Description:
     def from_bytes(cls, data: bytes) -> Description:
         """Read hostile bytes.  Raises `WireError`."""
         values = canonical.decode(data, MAX_BYTES)
+        if isinstance(values, dict):
+            values.setdefault("named_as", None)  # what hospitals said before there was such a key
         if not isinstance(values, dict) or set(values) != set(cls.__dataclass_fields__):
             raise WireError("not a description: its fields are others")
         experts = values["experts"]
@@ -44,6 +47,7 @@ class Description:
             and all(isinstance(name, str) and name in EXPERTS for name in experts)
             and canonical.is_digest(values["code_hash"])
             and isinstance(values["public_data"], bool)
+            and (values["named_as"] is None or is_public_name(values["named_as"]))
         )
         if not well_formed:
             raise WireError("not a description: a field is of a wrong form")

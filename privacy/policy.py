@@ -34,6 +34,7 @@ _OPTIONAL = (
     "time_zone",
     "gpu_memory_share",
     "approval",
+    "named_as",
 )
 APPROVALS = ("automatic", "manual")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -60,6 +61,7 @@ class Policy:
     `hours` are the spans of a week, in `time_zone`, in which a round may begin (`privacy.hours`); None leaves all hours.
     `gpu_memory_share` is how much of a GPU's memory training may take; None takes what is free.
     `approval = "manual"` trains only for campaigns that this hospital's IT approved by name.
+    `named_as` is how model cards may name this hospital, in public and for good; None leaves it unnamed.
     """
 
     hospital: str
@@ -85,6 +87,7 @@ class Policy:
     time_zone: str | None = None
     gpu_memory_share: float | None = None
     approval: str = "automatic"
+    named_as: str | None = None
 
     def __post_init__(self) -> None:
         if not is_hospital(self.hospital):
@@ -103,6 +106,10 @@ class Policy:
                 raise PolicyError(f"{name} = {value!r}: use true or false")
         if self.approval not in APPROVALS:
             raise PolicyError(f"approval = {self.approval!r}: use {' or '.join(map(repr, APPROVALS))}")
+        if self.named_as is not None and not is_public_name(self.named_as):
+            raise PolicyError(
+                f"named_as = {self.named_as!r}: use 1 to 80 printable letters, without blanks around them"
+            )
         self._check_hours()
         if self.delta < _LEAST_DELTA:
             raise PolicyError(
@@ -196,6 +203,11 @@ class Policy:
 def is_hospital(name: object) -> bool:
     """Whether `name` is spelled as a hospital's name."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def is_public_name(name: object) -> bool:
+    """Whether `name` can stand on a model card: one line of 1 to 80 printable letters."""
+    return isinstance(name, str) and 1 <= len(name) <= 80 and name.isprintable() and name == name.strip()
 
 
 def _allows_campaign(policy: Policy, asked: Plan | NoisedEvaluation) -> bool:

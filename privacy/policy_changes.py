@@ -104,5 +104,6 @@ _ALLOWS_MORE: dict[str, AllowsMore] = {
     "hours": _longer,
     "time_zone": _shifted,
     "gpu_memory_share": _higher("gpu_memory_share", left_out=1.0),
+    "named_as": lambda before, after: after.named_as not in (None, before.named_as),
     "approval": lambda before, after: (before.approval, after.approval) == ("manual", "automatic"),
 }

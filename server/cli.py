@@ -45,6 +45,7 @@ app = program(
                 "experts HOME campaign.toml --list",
                 "experts HOME campaign.toml FOLDER",
                 "experts HOME campaign.toml --peft FOLDER --base /data/base",
+                "experts HOME campaign.toml --card README.md --license apache-2.0",
             ),
             command(track, "track HOME spring --tensorboard runs"),
         ),

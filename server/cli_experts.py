@@ -34,26 +34,48 @@ def experts(
         typer.Option(help="a folder to write: each LoRA expert as an adapter that plain peft loads"),
     ] = None,
     base: Annotated[Path | None, typer.Option(help="the folder of the campaign's base, for --peft")] = None,
+    card: Annotated[
+        Path | None,
+        typer.Option(help="a file to write: the model card of all of them, in Hugging Face's form"),
+    ] = None,
+    licence: Annotated[
+        str,
+        typer.Option(
+            "--license", help="for the cards: under which licence the experts are given, as apache-2.0"
+        ),
+    ] = "other",
     show: Annotated[
         bool, typer.Option("--list", help="print each expert's versions, and what each came from")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Write the experts of a committed round to a folder, for hospitals to evaluate and use, or for peft; or list them."""
+    """Write the experts of a committed round to a folder, for hospitals to evaluate and use, or for peft; their model card; or
+    list them.
+
+    A card has the scores of `evaluate` at that point, and names those hospitals that want to be named.
+    """
+    from privacy import durable
     from server.campaign_file import load_campaign
     from server.errors import HomeError
     from server.home import Home
-    from server.lineage import ancestry, lineage, spent
+    from server.lineage import lineage, spent, took_part
+    from server.model_card import Released
+    from server.model_card import card as card_text
     from server.peft_adapters import write_adapters
     from server.points import request_at
     from server.runner import begun_point
 
     with told_plainly():
-        if not (folder or peft or show):
-            raise HomeError("nothing to do: name a folder to write, or give --peft FOLDER or --list")
+        if not (folder or peft or show or card):
+            raise HomeError(
+                "nothing to do: name a folder to write, or give --peft FOLDER, --card FILE or --list"
+            )
+        if card is not None and card.exists():
+            raise HomeError(f"{card} is there already: name a new file")
         if peft is not None and base is None:
             raise HomeError("--peft needs --base: the folder of the campaign's base, as hospitals have it")
-        store = Home.open(home).store()
+        here = Home.open(home)
+        store = here.store()
         asked = load_campaign(campaign)
         where = begun_point(store, asked, point)
         request = request_at(asked, where, store.states(asked.name, where.round))
@@ -62,10 +84,24 @@ def experts(
         if folder is not None:
             _for_hospitals(folder, request, states)
         left_out = {}
+        members, trained = store.hospitals(), took_part(store, asked.name, where.round)
+        names = [members[name].named_as for name in trained if name in members]
+        released = Released(
+            consortium=here.name,
+            campaign=asked.name,
+            point=where,
+            experts=request,
+            versions=versions,
+            events=spent(store, asked.name, where.round),
+            scores=store.evaluation(asked.name, where.name),
+            hospitals=len(trained),
+            named=[name for name in names if name is not None],
+            license=licence,
+        )
         if peft is not None and base is not None:
-            lines = {name: ancestry(versions, name, where.round) for name in states}
-            paid = spent(store, asked.name, where.round)
-            left_out = write_adapters(peft, base, asked.name, request, states, lines, paid)
+            left_out = write_adapters(peft, base, released, states)
+        if card is not None:
+            durable.put(card, card_text(released).encode(), 0o644)
     about = {"campaign": asked.name, "point": where.name, "round": where.round}
     if as_json:
         listed = {"versions": [version.to_dict() for version in versions]} if show else {}
@@ -78,6 +114,8 @@ def experts(
     for place in (folder, peft):
         if place is not None:
             typer.echo(f"wrote the experts of {asked.name} after {where.name} to {place}")
+    if card is not None:
+        typer.echo(f"wrote the model card of {asked.name} after {where.name} to {card}")
     for name, what in left_out.items():
         typer.echo(f"not in peft's form, being no LoRA: {name}: {', '.join(what)}")
 

@@ -34,6 +34,7 @@ def read(connection: sql.Connection) -> list[Hospital]:
             row.evaluator,
             None if row.experts is None else tuple(row.experts),
             row.code_hash,
+            row.named_as,
         )
         for row in rows
     ]
@@ -64,7 +65,8 @@ def add(connection: sql.Connection, hospital: Hospital, at: str) -> None:
     row = {**own, "evaluator": hospital.evaluator, "enrolled_at": at}
     if again:
         update = _ROWS.update().where(_ROWS.c.name == hospital.name)
-        connection.execute(update.values(**row, experts=sql.null(), code_hash=sql.null()))
+        unsaid = dict.fromkeys(("experts", "code_hash", "named_as"), sql.null())
+        connection.execute(update.values(**row, **unsaid))
     else:
         connection.execute(_ROWS.insert(), [row])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -62,9 +62,15 @@ def lineage(store: Store, campaign: str) -> list[Version]:
     return versions
 
 
-def ancestry(versions: Sequence[Version], expert: str, after: int) -> list[Version]:
-    """The versions of one expert up to the one that stood after round `after`, oldest first."""
-    return [version for version in versions if version.expert == expert and version.round <= after]
+def took_part(store: Store, campaign: str, through: int) -> list[str]:
+    """The hospitals that gave an accepted release of a committed round up to `through`, by name."""
+    verdicts, rounds = tables.verdicts, tables.rounds
+    committed = sql.select(rounds.c.number).where(
+        rounds.c.campaign == campaign, rounds.c.committed_at.is_not(None), rounds.c.number <= through
+    )
+    accepted = sql.select(verdicts.c.hospital).filter_by(campaign=campaign, fault=None)
+    rows = store.read(accepted.where(verdicts.c.number.in_(committed)).distinct())
+    return sorted(row["hospital"] for row in rows)
 
 
 def spent(store: Store, campaign: str, through: int) -> list[Event]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from privacy import canonical
+from privacy.description import Description
 from privacy.handover import Handover
 from privacy.keys import PublicKey
 from server import hospitals, invitations, tables
@@ -102,9 +103,9 @@ class Membership(Stored):
         with self._database.transaction() as connection:
             return hospitals.release_keys(connection, since)
 
-    def described(self, name: str, experts: Sequence[str], code_hash: str) -> None:
+    def described(self, name: str, said: Description) -> None:
         """Keep what a hospital says of itself."""
         with self._database.transaction(lasting=False) as connection:
             table = tables.hospitals
-            said = {"experts": list(experts), "code_hash": code_hash}
-            connection.execute(table.update().where(table.c.name == name).values(**said))
+            row = {"experts": list(said.experts), "code_hash": said.code_hash, "named_as": said.named_as}
+            connection.execute(table.update().where(table.c.name == name).values(**row))

@@ -13,7 +13,7 @@ from privacy.ledger.upgrade import upgrade
 from server.errors import StoreError
 from server.tables import metadata
 
-HEAD = "0003"  # the newest version, as this fedpath writes it
+HEAD = "0004"  # the newest version, as this fedpath writes it
 _TABLE = "store_version"
 _version = sql.table(_TABLE, sql.column("version_num", sql.String))
 

@@ -8,25 +8,24 @@ projector of `scale/wsi`, is left out, and the card says so; the router is no Lo
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from privacy import durable, tensors
-from privacy.accounting import epsilon
 from privacy.evaluation import Evaluation
 from privacy.experts import ROUTER, ExpertForm
-from privacy.mechanism import Event
 from privacy.public_start import frozen_a
 from privacy.ranks import is_b
 from server.base_layers import decoder_of, width_of, widths
 from server.errors import HomeError
-from server.lineage import Version
+from server.model_card import Released, card
 
 Arrays = dict[str, NDArray[np.float32]]
-_DELTA = 1e-5  # at which the card states epsilon
+CARD = "README.md"
 
 
 def adapter_folder(expert: str) -> str:
@@ -37,19 +36,17 @@ def adapter_folder(expert: str) -> str:
 def write_adapters(
     folder: Path,
     base: Path,
-    campaign: str,
-    experts: Evaluation,
+    released: Released,
     states: Mapping[str, bytes],
-    lines: Mapping[str, Sequence[Version]],
-    events: Sequence[Event],
 ) -> dict[str, tuple[str, ...]]:
-    """Write an adapter for each LoRA expert; what was left out, by expert: tensors that peft has no place for.
+    """Write an adapter for each LoRA expert, and a card of them all beside; what was left out, by expert: tensors that peft has
+    no place for.
 
-    `lines` gives each expert's versions, oldest first, and `events` what a hospital spent that took part in all rounds.
     Raises `HomeError` where `base` is not the experts' base, or `folder` has something in it.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise HomeError(f"{folder} holds other things: name a new folder")
+    experts = released.experts
     decoder, found = decoder_of(base, experts.base_hash), widths(base)
     left_out: dict[str, tuple[str, ...]] = {}
     for expert, data in states.items():
@@ -63,10 +60,11 @@ def write_adapters(
         place.mkdir(parents=True)
         factors, layers = _factors(expert, experts, state, decoder, found)
         config = _config(experts.forms[expert], [f"{decoder}.{layer}" for layer in layers])
-        card = _card(expert, campaign, experts, lines[expert], events, other)
+        about = card(replace(released, only=expert, left_out=other))
         durable.put(place / "adapter_model.safetensors", tensors.encode(factors), 0o644)
         durable.put(place / "adapter_config.json", json.dumps(config, indent=1).encode(), 0o644)
-        durable.put(place / "README.md", card.encode(), 0o644)
+        durable.put(place / CARD, about.encode(), 0o644)
+    durable.put(folder / CARD, card(released).encode(), 0o644)
     return left_out
 
 
@@ -101,52 +99,3 @@ def _config(form: ExpertForm, layers: list[str]) -> dict[str, object]:
         "inference_mode": True,
         "base_model_name_or_path": None,
     }
-
-
-def _card(
-    expert: str,
-    campaign: str,
-    experts: Evaluation,
-    line: Sequence[Version],
-    events: Sequence[Event],
-    left_out: Sequence[str],
-) -> str:
-    """The model card."""
-    now = line[-1]
-    came = "\n".join(
-        f"| {v.round} | {v.stage} | `{v.state}` | {f'`{v.parent}`' if v.parent else 'the start'} |"
-        for v in line
-    )
-    on = "".join(
-        f"\nIt was trained on `{name}`, frozen, of state `{state}`.\n" for name, state in now.on.items()
-    )
-    cost = f"epsilon {epsilon(events, _DELTA):.3g} at delta {_DELTA:g}" if events else "nothing"
-    missing = (
-        f"\n**Not in this folder**, because it is no LoRA: {', '.join(f'`{name}`' for name in left_out)}.\n"
-        if left_out
-        else ""
-    )
-    return f"""\
-# {expert} of campaign {campaign}
-
-**Not for clinical use.** A research model; nothing here was validated for diagnosis.
-
-| | |
-|---|---|
-| base (sha256 of its folder) | `{experts.base_hash}` |
-| campaign | {campaign} |
-| round | {now.round} |
-| state | `{now.state}` |
-{missing}
-## Lineage
-
-| round | stage | state | trained from |
-|---|---|---|---|
-{came}
-{on}
-## Privacy
-
-Trained across hospitals; each clipped and noised what it sent before it left. For a hospital that took part in
-every one of the {len(events)} rounds up to this one, the campaign's training cost {cost}; the unit is the patient,
-and adjacency is adding or removing one. What a hospital spent elsewhere, its own ledger says.
-"""

@@ -23,6 +23,7 @@ class Hospital:
     evaluator: bool
     experts: tuple[str, ...] | None = None
     code_hash: str | None = None
+    named_as: str | None = None
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ class Roll:
             return "other-name"
         if said.public_data != hospital.evaluator:
             return "not-an-evaluator" if hospital.evaluator else "data-declared-public"
-        self._store.described(hospital.name, said.experts, said.code_hash)
+        self._store.described(hospital.name, said)
         return None if trusted is None or said.code_hash in trusted else "code-not-trusted"
 
     def _who_is_missing(self, wanted: Mapping[str, Hospital], here: Mapping[int, str], least: int) -> str:

@@ -16,6 +16,7 @@ hospitals = sql.Table(
     sql.Column("enrolled_at", sql.String, nullable=False),
     sql.Column("experts", sql.JSON),  # what it last said of itself
     sql.Column("code_hash", sql.String),
+    sql.Column("named_as", sql.String),  # how model cards may name it; None: not at all
 )
 # Release keys that were replaced, so that what one signed before is still known.
 former_keys = sql.Table(

@@ -27,5 +27,6 @@ WORDS: Mapping[str, str] = {
     "hours": "when a round may begin",
     "time_zone": "whose clock the hours are",
     "gpu_memory_share": "how much of a GPU's memory training may take",
+    "named_as": "how model cards may name this hospital, in public",
     "approval": "whether campaigns need this hospital's word first",
 }

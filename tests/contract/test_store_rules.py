@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sql
 
 from privacy import keys
+from privacy.description import Description
 from server.campaign import Progress
 from server.engine import open_engine
 from server.errors import CampaignChanged, EnrolmentError, HospitalRevoked, StoreError
@@ -42,12 +43,14 @@ def test_what_is_committed_is_read_by_the_next_process(place: Place, store: Stor
     begun = opened(store, 1)
     store.asked(begun, ["north"])
     store.answered(begun, "north", "releases", 2**40)
-    store.described("north", ["scale/roi"], "ab" * 32)
+    store.described("north", Description("north", ("scale/roi",), "ab" * 32, False, "The North"))
     commit(store, 1)
     again = place.home().store()
     assert again.progress("spring") == Progress(1)
     assert again.state(again.states("spring")["scale/roi"]) == NEW
-    assert again.hospitals()["north"] == replace(NORTH, experts=("scale/roi",), code_hash="ab" * 32)
+    assert again.hospitals()["north"] == replace(
+        NORTH, experts=("scale/roi",), code_hash="ab" * 32, named_as="The North"
+    )
     assert again.journal() == store.journal()
     (campaign,) = status(place.home())["campaigns"]
     (row,) = campaign["rounds"]

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText
 from typer.testing import CliRunner, Result
@@ -16,14 +17,18 @@ from typer.testing import CliRunner, Result
 from client.model.base import Base
 from client.model.experts import Experts, attach
 from privacy import tensors
+from privacy.description import Description
 from privacy.experts import EXPERTS, ExpertForm, same_form
 from server import cli
 from server.base_layers import DECODERS
+from server.records import Row
+from tests.documented import claim
 from tests.federation.simulator import SimulatedHospital
 from tests.federation.test_evaluation import FILE
 from tests.federation.test_rounds import CAMPAIGN, GRPO, SFT, World, world
 from tests.model_cases import randomise
 
+(SHOWN,) = claim("docs/model-card.md")
 FORMS: dict[str, ExpertForm] = same_form(EXPERTS, CAMPAIGN.expert_rank, CAMPAIGN.expert_alpha)
 GRPO_STAGE = """
 [[stage]]
@@ -118,6 +123,36 @@ def test_plain_peft_computes_what_our_own_experts_do(
     card = (out / "scale__wsi" / "README.md").read_text()
     for told in ("Not for clinical use", ours.base.hash, "spring", "projector.out.weight", "epsilon"):
         assert told in card
+    assert here.store.states("spring")["task/detection"] not in card
+    assert here.store.states("spring")["task/detection"] in (out / "README.md").read_text()
+
+
+def test_a_card_names_those_who_want_to_be_named(handed: tuple[World, Path, Experts], tmp_path: Path) -> None:
+    """Catches a hospital that is named without its word, one that is forgotten, and scores of another point."""
+    here, file, _ = handed
+    out = tmp_path / "README.md"
+    north = Description("north", EXPERTS, "ab" * 32, False, "St Elsewhere | <b>Hospital</b>")
+    here.store.described("north", north)
+    here.store.commit_evaluation(
+        "spring", "grpo", [Row("roi", "detection", "f1", 0.5, 0.4, 0.6, 90, further=False)], 3
+    )
+    places = {"HOME": here.home.folder, "campaign.toml": file, "README.md": out}
+    said = command(*(places.get(word, word) for word in SHOWN.arguments), "--json")
+    assert said.exit_code == 0, said.output
+    text = out.read_text()
+    assert "2 hospitals. As they asked to be named:" in text
+    assert "- St Elsewhere \\| \\<b\\>Hospital\\<\\/b\\>\n\nand 1 more." in text
+    assert "south" not in text
+    read = ModelCard(text)
+    assert (read.data.license, read.data.library_name) == ("apache-2.0", "peft")
+    (result,) = read.data.eval_results
+    assert (result.metric_value, result.task_name, result.metric_type) == (0.5, "roi detection", "f1")
+    assert "0.400 to 0.600" in text
+    again = command("experts", here.home.folder, file, "--card", out)
+    assert (again.exit_code, "name a new file" in again.stderr) == (2, True)
+    before = tmp_path / "before.md"
+    assert command("experts", here.home.folder, file, "--point", "2", "--card", before).exit_code == 0
+    assert "**Not evaluated**" in before.read_text()
 
 
 def test_versions_are_listed_with_what_each_came_from(handed: tuple[World, Path, Experts]) -> None:

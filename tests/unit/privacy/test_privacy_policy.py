@@ -114,6 +114,11 @@ def test_what_it_rules_from_day_to_day_is_read_and_may_be_left_out(tmp_path: Pat
         ("delta = 1e-5", "delta = 1e-5\ngpu_memory_share = 0", "gpu_memory_share = 0"),
         ("delta = 1e-5", "delta = 1e-5\ngpu_memory_share = 1.5", "gpu_memory_share = 1.5"),
         ("delta = 1e-5", "delta = 1e-5\napproval = true", "use 'automatic' or 'manual'"),
+        ("delta = 1e-5", 'delta = 1e-5\nnamed_as = ""', "named_as = '': use 1 to 80"),
+        ("delta = 1e-5", 'delta = 1e-5\nnamed_as = "two\\nlines"', "printable letters"),
+        ("delta = 1e-5", 'delta = 1e-5\nnamed_as = " padded "', "without blanks around"),
+        ("delta = 1e-5", f'delta = 1e-5\nnamed_as = "{"n" * 81}"', "1 to 80"),
+        ("delta = 1e-5", "delta = 1e-5\nnamed_as = true", "named_as = True"),
     ],
 )
 def test_a_wrong_policy_file_is_named_with_key_and_cure(

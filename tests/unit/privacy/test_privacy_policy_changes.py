@@ -24,6 +24,7 @@ LOOSER: list[tuple[str, Any]] = [
     ("minimum_evaluation_noise", 4.0),
     ("skip_bad_rows", True),
     ("distributed_trust", True),
+    ("named_as", "St Elsewhere"),
 ]
 TIGHTER: list[tuple[str, Any]] = [
     ("epsilon_per_campaign", 4.0),
