@@ -127,6 +127,24 @@ def _closing(result: dict, out: Path) -> Table:
     return table
 
 
+def _to_look_at(out: Path) -> str:
+    """What somebody who has just seen the table may want to open."""
+    federation = out / "federation"
+    coordinator = f"{federation}/consortium/keys/coordinator.key.pub"
+    books = f"{out}/north.jsonl {out}/journal.jsonl"
+    keys = f"--key {federation}/north/keys/release.key.pub --coordinator {coordinator}"
+    lines = (
+        "to look at it (docs/start.md says more; the programs are in .venv/bin):",
+        f"  fedpath-hospital serve {federation}/north                # a hospital's page; it prints its address",
+        f"  fedpath-consortium users add {federation}/consortium cora --role coordinator",
+        f"  fedpath-consortium serve {federation}/consortium         # the coordinator's page",
+        f"  fedpath-hospital export {federation}/north {out}/north.jsonl",
+        f"  fedpath-consortium export {federation}/consortium {out}/journal.jsonl",
+        f"  fedpath-audit report {books} {keys} --out {out}/audit.html",
+    )
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(
@@ -137,6 +155,7 @@ def main() -> None:
     console = Console()
     try:
         console.print(_closing(run(asked.out.absolute(), DEMO, console), asked.out))
+        console.print(_to_look_at(asked.out), soft_wrap=True, markup=False, highlight=False)
     except (ProcessError, ClientError, ServerError, PrivacyError) as error:
         console.print(f"error: {error}", style="red", markup=False)
         sys.exit(1)

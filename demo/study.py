@@ -1,6 +1,6 @@
 """What the demo has no time for: is each part of the method worth it, and what does privacy cost?  Hours, resumable.
 
-    make study        # goes on where it was stopped: trains what docs/study-runs/ lacks
+    make study        # goes on after the last round where it was stopped: trains what docs/study-runs/ lacks
 
 `demo/study_runs.py` says which runs there are, `demo/study_table.py` which lines the table has: base, federated SFT and
 GRPO at three levels of privacy, learned gates, one shared LoRA, no RL, local and pooled training, all scored on the same

@@ -26,6 +26,7 @@ from client.tasks.registry import TASKS
 from client.training.batch import by_kind
 from demo.arms import (
     Hospital,
+    State,
     answers,
     encoded,
     fresh,
@@ -109,6 +110,12 @@ class Job:
         part = self.work / f"{self.name}.part"
         part.write_bytes(gzip.compress(json.dumps(found).encode() + b"\n", mtime=0))
         shutil.move(part, self.file)
+        self.under_way.unlink(missing_ok=True)
+
+    @property
+    def under_way(self) -> Path:
+        """What a run keeps after each round, to go on from."""
+        return self.work / f"{self.name}.under-way"
 
     def read(self) -> dict[str, Any]:
         """What the run found."""
@@ -156,22 +163,58 @@ def _trained(job: Job, training: Training) -> dict[str, Any]:
     shared = training.trained == "one shared LoRA"
     experts = SharedLora.fresh(base, recipe) if shared else fresh(base, recipe)
     rewards = job.work / f"{job.name}.rewards"
-    shutil.rmtree(rewards, ignore_errors=True)
-    rewards.mkdir()
-    state, first = start(experts), 1
-    forms: dict[str, list[dict[str, Any]]] = {}
+    kept = _taken_up(job, start(experts), rewards)
+    last = 0
     for stage in recipe.stages:
-        state = train_stage(experts, hospitals, state, stage, recipe, first, job.seed, rewards)
-        first += stage.rounds
-        load(experts, state)
-        forms |= _forms(experts, public, stage.kind)
-    found: dict[str, Any] = {"forms": forms, "rewards": _curves(rewards)}
+        for number in range(last + 1, last + stage.rounds + 1):
+            if number > kept.rounds:
+                state = train_stage(
+                    experts,
+                    hospitals,
+                    kept.state,
+                    replace(stage, rounds=1),
+                    recipe,
+                    number,
+                    job.seed,
+                    rewards,
+                )
+                kept = _keep(job, replace(kept, rounds=number, state=state))
+        last += stage.rounds
+        load(experts, kept.state)
+        if f"{stage.kind} direct" not in kept.forms:
+            kept = _keep(job, replace(kept, forms=kept.forms | _forms(experts, public, stage.kind)))
+    found: dict[str, Any] = {"forms": kept.forms, "rewards": _curves(rewards)}
     if not shared:
         found["router"] = {
             name: found_task(experts, public.samples, public.inputs, wordings)
             for name, wordings in (("of the manifests", known(public.samples)), ("free", FREE))
         }
     return found
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """A run after so many rounds; `forms` are those of stages that ended."""
+
+    rounds: int
+    state: State
+    forms: dict[str, list[dict[str, Any]]]
+
+
+def _taken_up(job: Job, first: State, rewards: Path) -> _Kept:
+    """What the run kept before it was stopped, or its start. A round's randomness is its own: nothing shows where it was cut."""
+    if job.under_way.exists():
+        return _Kept(**torch.load(job.under_way, weights_only=False))  # our own file
+    shutil.rmtree(rewards, ignore_errors=True)
+    rewards.mkdir()
+    return _Kept(0, first, {})
+
+
+def _keep(job: Job, kept: _Kept) -> _Kept:
+    part = job.under_way.with_suffix(".part")
+    torch.save(vars(kept), part)
+    part.replace(job.under_way)
+    return kept
 
 
 def _forms(experts: Experts, public: Hospital, name: str) -> dict[str, list[dict[str, Any]]]:
