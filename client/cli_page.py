@@ -12,7 +12,6 @@ import typer
 from client.cli_errors import told_plainly
 
 HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
-CONTAINERS = (Path("/.dockerenv"), Path("/run/.containerenv"))
 
 
 def serve(
@@ -27,13 +26,6 @@ def serve(
     ] = None,
     tls_certificate: Annotated[Path | None, typer.Option(help="a certificate chain in PEM")] = None,
     tls_key: Annotated[Path | None, typer.Option(help="its private key in PEM, of mode 0600")] = None,
-    contained: Annotated[
-        bool,
-        typer.Option(
-            "--contained",
-            help="it is in a container whose port is published on loopback alone: other addresses need no TLS",
-        ),
-    ] = False,
 ) -> None:
     """Serve the page in the foreground: is it well, what left, budget, policy, campaigns, slides.
 
@@ -55,9 +47,7 @@ def serve(
         if (tls_certificate is None) != (tls_key is None):
             raise HomeError("give both --tls-certificate and --tls-key, or neither")
         tls = None if tls_certificate is None or tls_key is None else Tls(tls_certificate, tls_key)
-        if contained and not any(path.exists() for path in CONTAINERS):
-            raise HomeError("--contained: this is no container: leave it out")
-        if host not in ("127.0.0.1", "::1", "localhost") and tls is None and not contained:
+        if host not in ("127.0.0.1", "::1", "localhost") and tls is None:
             raise HomeError(
                 f"--host {host} is reached from other machines, and this page shows patients' tissue: give --tls-certificate "
                 "and --tls-key, or leave it on loopback and come through ssh"
@@ -68,7 +58,7 @@ def serve(
             sock = listen(host, port)
         except OSError as error:
             raise HomeError(f"{host}:{port}: {error.strerror}: name another --port") from error
-        shown = "127.0.0.1" if contained else f"[{host}]" if ":" in host else host
+        shown = f"[{host}]" if ":" in host else host
         address = f"{'https' if tls else 'http'}://{shown}:{sock.getsockname()[1]}/enter?secret="
         place.page.mkdir(mode=0o700, exist_ok=True)
         file = place.page / "address"

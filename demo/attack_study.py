@@ -192,9 +192,9 @@ releases got through the door, which knows how long an honest change can be, and
 {head}
 {chr(10).join(lines)}
 
-Multi-Krum told of f hostile ones needs 2 f + 3 hospitals, here {2 * len(HOSTILE) + 3}: of fewer it takes none, and the experts stay what
-they were, as where the honest are alone. It drops what lies apart, and what noise hides it does not see: hostile ones that agree on a
-small shift lie closer together than honest ones do, and it keeps them.
+Multi-Krum told of f hostile ones needs 2 f + 3 hospitals, here {2 * len(HOSTILE) + 3}: of fewer it takes none, and the
+experts stay what they were, as where the honest are alone. It drops what lies apart, and what noise hides it does not see:
+hostile ones that agree on a small shift lie closer together than honest ones do, and it keeps them.
 """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from privacy.printable import printable
 
@@ -33,12 +33,21 @@ def templates(package: str) -> Environment:
         "size": size,
         "seconds": seconds,
         "short": short,
+        "commands": commands,
     }
     return environment
 
 
 def _plain(value: object) -> object:
     return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def commands(text: str) -> Markup:
+    """Words with commands in them, which stand between backticks: as code on the page."""
+    parts = (escape(printable(part)) for part in text.split("`"))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if number % 2 else part for number, part in enumerate(parts)
+    )
 
 
 def when(at: str | None) -> str:

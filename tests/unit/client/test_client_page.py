@@ -11,10 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import typer
 
 from client import paused
-from client.cli_page import CONTAINERS, serve
 from client.events import Phase
 from client.page.entry import COOKIE, LONGEST_S, Entry
 from client.page.routes import ADDRESSES
@@ -329,10 +327,3 @@ def test_one_secret_lets_one_in_whoever_hurries() -> None:
     for thread in threads:
         thread.join(30)
     assert sum(token is not None for token in found) == 1
-
-
-@pytest.mark.skipif(any(path.exists() for path in CONTAINERS), reason="this is a container")
-def test_only_a_container_is_contained(site: Site) -> None:
-    """Catches a word on the command line that opens a page without TLS to other machines."""
-    with pytest.raises(typer.Exit):
-        serve(site.house.home.folder, host="0.0.0.0", port=0, contained=True)

@@ -12,8 +12,8 @@ import pytest
 from demo.processes import ROOT
 
 UNITS = ROOT / "compose" / "systemd"
-ALL = AGENT, COURIER, SUPERLINK, PAGE = tuple(
-    f"fedpath-{name}.service" for name in ("agent", "courier", "superlink", "page")
+ALL = AGENT, COURIER, SUPERLINK, PAGE, HOSPITAL_PAGE = tuple(
+    f"fedpath-{name}.service" for name in ("agent", "courier", "superlink", "page", "hospital-page")
 )
 # As `systemd-analyze security` reckons it (0 is best, 10 worst); by systemd 252 the units stand at 1.2, 1.8, 1.6 and 1.6.
 EXPOSURE = 2.0
@@ -60,6 +60,15 @@ OF = {
     },
     SUPERLINK: _COORDINATOR,
     PAGE: _COORDINATOR,
+    HOSPITAL_PAGE: {
+        "User": "fedpath-agent",
+        "ProtectSystem": "strict",
+        "ReadOnlyPaths": "-/srv/fedpath",
+        "StateDirectory": "fedpath",
+        "IPAddressDeny": "any",
+        "IPAddressAllow": "localhost",
+        "PrivateDevices": "yes",
+    },
 }
 # What of the machine the courier sees besides its own folder: the system, the installation, names and certificates.
 SEEN = (
