@@ -29,6 +29,7 @@ def told(result: Result) -> dict[str, object]:
     return values
 
 
+@pytest.mark.nightly  # a whole self-test; test_client_selftest.py has one in every run
 def test_new_code_is_recorded_after_check_and_selftest(house: MakeHouse) -> None:
     """Catches code that is recorded unseen, and an upgrade after which the agent still trains nothing."""
     place = house()

@@ -59,7 +59,9 @@ class Case:
 CASES = [
     pytest.param(
         Case(size, stage, Performance(PATIENTS, tokens, 2048, checkpointing)),
-        marks=[pytest.mark.nightly] if size is GROUPED or tokens == 1024 else [],
+        marks=[pytest.mark.nightly]
+        if size is GROUPED or tokens == 1024 or (stage, checkpointing) == ("grpo", False)
+        else [],
     )
     for size in (MID, GROUPED)
     for stage in ("sft", "grpo")
