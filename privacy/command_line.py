@@ -114,6 +114,10 @@ class Tell(Protocol):
         """Say it."""
 
 
+def quietly(what: str, done: int = 0, of: int | None = None) -> None:
+    """Tell nobody."""
+
+
 @contextmanager
 def progress() -> Iterator[Tell]:
     """A bar on standard error, which goes when the work is done; nothing where that is no terminal."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from privacy import durable
-from privacy.command_line import Tell
+from privacy.command_line import Tell, quietly
 from privacy.ledger.entries import Entry
 from privacy.ledger.parts import whole
 from server.errors import HomeError, StoreError
@@ -16,7 +16,7 @@ from strategies import handed
 from strategies.summed import messages_of
 
 
-def hand_over(store: Store, entries: Sequence[Entry], folder: Path, tell: Tell) -> Iterator[str]:
+def hand_over(store: Store, entries: Sequence[Entry], folder: Path, tell: Tell = quietly) -> Iterator[str]:
     """Write to a new folder every state, memory and kept release that the journal's entries name. Yields what is lost or was
     changed: all else is handed over.
 

@@ -62,6 +62,7 @@ def forget_versions(database: sqlite3.Connection) -> None:
     assert made is not None
     database.execute("DROP TABLE store_version")
     database.execute("ALTER TABLE campaigns DROP COLUMN held_at")
+    database.execute("ALTER TABLE hospitals DROP COLUMN named_as")
     database.execute("ALTER TABLE evaluations RENAME TO newer")
     database.execute(made.group())
     columns = "campaign, point, scale, task, metric, mean, low, high, n, further"

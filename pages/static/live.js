@@ -51,7 +51,7 @@ if (source) {
   const state = document.getElementById("live-state");
   const events = new EventSource(source);
   events.addEventListener("changed", refresh);
-  events.onopen = () => { state.hidden = true; refresh(); };
+  events.onopen = () => { state.hidden = true; };
   events.onerror = () => {
     state.hidden = false;
     if (events.readyState === EventSource.CLOSED) refresh(); // turned away for good: the page says why

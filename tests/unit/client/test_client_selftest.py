@@ -97,7 +97,8 @@ def test_the_command_passes_this_installation_and_records_it(tiny_base: Path, tm
     assert told["measured"]["power_at_three_halves"] > 0.99
     (entry,) = Ledger(home.ledger, keys.load(home.release_key)).entries()
     assert entry.kind == Kind.SELFTEST
-    assert dict(entry.body) == {"passed": True, "code": code_hash(), "findings": []}
+    bound = {"lower": told["measured"]["epsilon_lower_bound"], "claimed": told["measured"]["epsilon_claimed"]}
+    assert dict(entry.body) == {"passed": True, "code": code_hash(), "findings": [], "bound": bound}
 
 
 # --- sensitivity

@@ -110,7 +110,7 @@ def test_what_files_hold_does_not_reach_the_terminal_as_it_is(tmp_path: Path, sl
     document["images"][1] |= {"id": "\x1b[2J\u202e", "width": 9}
     source.write_text(json.dumps(document))
     words = ("coco", source, "--slides", slides, "--out", tmp_path / "m.csv", "--patient-pattern", "(p.)")
-    for more, expected in (((), 1), (("--skip",), 0)):
+    for more, expected in (((), 2), (("--skip",), 0)):
         code, told, errors = call(*words, *more)
         assert code == expected
         assert "images[1] (id \\x1b[2J\\u202e)" in errors
@@ -271,7 +271,7 @@ def test_a_table_of_slide_labels(tmp_path: Path, slides: Path) -> None:
     table.write_text(TABLE + "p2-a.tif,bert,CA,,\np9.tif,dora,CA,,\np1-a.tif,,XX,,\n")
     code, told, _ = call(*words, tmp_path / "b.csv", "--json")
     assert (code, sorted(p["where"] for p in json.loads(told)["problems"])) == (
-        1,
+        2,
         [f"labels.csv, row {n}" for n in (4, 5, 6)],
     )
 

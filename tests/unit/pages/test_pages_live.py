@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
@@ -77,6 +79,19 @@ def test_a_change_shows_by_itself_and_what_one_does_stays(site: _Site, browser_p
     site.count = 2
     expect(browser_page.get_by_role("heading", name="count 2")).to_be_visible()
     expect(browser_page.locator("#name")).to_have_value("typed")
+
+
+def test_what_changed_while_the_stream_began_is_told() -> None:
+    """Catches a page that was drawn before a change, on a stream that began after it: it would stand still until the next."""
+
+    async def first() -> bytes:
+        async for part in changes(lambda: 0).body_iterator:
+            assert isinstance(part, bytes)
+            return part
+        return b""
+
+    with ThreadPoolExecutor(1) as aside:  # Playwright may have a loop in this thread
+        assert b"event: changed" in aside.submit(lambda: asyncio.run(first())).result(60)
 
 
 def test_nothing_is_asked_while_nothing_changes(site: _Site, browser_page: Page) -> None:

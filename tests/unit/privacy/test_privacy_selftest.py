@@ -214,5 +214,10 @@ def test_a_verdict_names_each_check_once() -> None:
     """Catches a ledger entry that holds more than names, and a failed test that reads as passed."""
     finding = Finding(Check.NOISE_SCALE, "sft, a", "noise is 0.5 times what was promised")
     verdict = Verdict("0" * 64, (finding, finding), {})
-    assert verdict.to_body() == {"passed": False, "code": "0" * 64, "findings": ["noise-scale"]}
+    assert verdict.to_body() == {
+        "passed": False,
+        "code": "0" * 64,
+        "findings": ["noise-scale"],
+        "bound": None,
+    }
     assert Verdict("0" * 64, (), {}).passed
