@@ -35,7 +35,7 @@ chromium:
 
 # The documentation's pictures of pages, from what the browser's tests keep.
 screenshots: $(READY) chromium
-	$(BIN)/python -m pytest -q tests/unit/page/test_page_browser.py tests/unit/client/test_client_page.py
+	$(BIN)/python -m pytest -q tests/unit/page/test_page_browser.py tests/unit/client/test_client_page_browser.py
 	for picture in docs/images/*.png; do cp build/screenshots/$$(basename $$picture .png)-desktop.png $$picture; done
 
 lint: $(READY)
