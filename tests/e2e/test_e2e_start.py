@@ -20,9 +20,9 @@ PASSWORD = "a password of some length"
 
 def line(command: Command) -> str:
     """What stands in for a person: who ends a page that runs until it is ended, on a port that is free, and types a password."""
-    if command.arguments[0] == "serve":
+    if command.arguments[:1] == ["serve"]:
         return f"timeout --signal=INT --preserve-status 15 {command.text} --port 0"
-    if command.arguments[0] == "users":
+    if command.arguments[:1] == ["users"]:
         return f"{command.text} --password-file - <<< '{PASSWORD}'"
     return command.text
 
