@@ -14,10 +14,3 @@ def told_plainly() -> AbstractContextManager[None]:
     from privacy.errors import PrivacyError
 
     return command_line.told_plainly(ClientError, PrivacyError, AgentUnreachableError)
-
-
-def plain(text: str) -> str:
-    """Lines of text, fit for a terminal: names of files and cells of tables are anyone's bytes."""
-    from privacy.printable import printable
-
-    return "\n".join(map(printable, text.split("\n")))

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from client.cli_errors import plain
-from privacy.command_line import Exit, failed, progress
+from privacy.command_line import Exit, failed, plain, progress
 
 if TYPE_CHECKING:
     from client.imports.manifest_file import Imported

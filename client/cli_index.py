@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from client.cli_errors import plain, told_plainly
-from privacy.command_line import progress
+from client.cli_errors import told_plainly
+from privacy.command_line import plain, progress
 
 if TYPE_CHECKING:
     from client.inventory import Inventory, Place

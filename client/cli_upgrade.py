@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from client.cli_errors import plain, told_plainly
-from privacy.command_line import Exit, progress
+from client.cli_errors import told_plainly
+from privacy.command_line import Exit, plain, progress
 
 
 def upgrade(

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from client.cli_errors import plain, told_plainly
-from privacy.command_line import Exit, answer, lines
+from client.cli_errors import told_plainly
+from privacy.command_line import Exit, answer, lines, plain
 
 HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
 JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]

@@ -88,9 +88,14 @@ def lines(values: Mapping[str, Any]) -> str:
     return "\n".join(f"{key.replace('_', ' ')}: {value}" for key, value in values.items())
 
 
+def plain(text: str) -> str:
+    """Lines of text, fit for a terminal: names of files and cells of tables are anyone's bytes."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def failed(why: str) -> typer.Exit:
     """Say on standard error why nothing was done, fit for a terminal; the end to raise."""
-    typer.echo("error: " + "\n".join(map(printable, why.split("\n"))), err=True)
+    typer.echo(f"error: {plain(why)}", err=True)
     return typer.Exit(Exit.NOT_DONE)
 
 

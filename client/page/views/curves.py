@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from pages.charts import Line, line_chart
+from pages.charts import KINDS, Line, line_chart
 from privacy import renyi
 from privacy.accounting import merged
 from privacy.ledger.entries import Entry, Kind
 from privacy.mechanism import Event
 
 _MOST = 100  # points of a curve
-_KINDS = ("line", "second", "third", "limit")
 _SMOOTH = 10  # steps of a running mean
 
 
@@ -43,7 +42,7 @@ def epsilon_curve(entries: Sequence[Entry], budget: float, delta: float) -> Mark
 def reward_curves(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Markup:
     """Mean reward by step, a running mean for each task."""
     lines = [
-        Line(task, thinned([(float(step), value) for step, value in smooth(points)]), _KINDS[n % len(_KINDS)])
+        Line(task, thinned([(float(step), value) for step, value in smooth(points)]), KINDS[n % len(KINDS)])
         for n, (task, points) in enumerate(curves.items())
     ]
     return line_chart("Mean reward by step", lines, "steps", "mean reward", most=1.5)
