@@ -13,7 +13,7 @@ from privacy.evaluation import charge
 from privacy.ledger.store import Ledger
 from tests.e2e.conftest import Running
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("two hospitals")]
+pytestmark = [pytest.mark.e2e, pytest.mark.nightly, pytest.mark.xdist_group("two hospitals")]
 
 
 def test_an_audit_of_both_sides_books_finds_nothing_and_all_that_was_paid_for(

@@ -1,4 +1,4 @@
-"""The notebook runs: small wherever tests do, and as it stands at night."""
+"""The notebook runs, small and as it stands."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ print(json.dumps({
 }))
 """
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.nightly, pytest.mark.e2e]
 
 
 def executed(folder: Path, changed: dict[str, Any]) -> tuple[nbformat.NotebookNode, dict[str, Any]]:
@@ -83,7 +83,6 @@ def test_the_notebook_runs_small(tmp_path: Path, own_code: None) -> None:
     check(*executed(tmp_path, SMALL), hospitals=5, trainings=4)
 
 
-@pytest.mark.nightly
 @pytest.mark.timeout(4 * 3600)
 def test_the_notebook_shows_what_it_says(tmp_path: Path, own_code: None) -> None:
     """Catches a notebook whose words its own figures don't bear out: at its own size noise costs what training gains."""
@@ -95,7 +94,6 @@ def test_the_notebook_shows_what_it_says(tmp_path: Path, own_code: None) -> None
     assert gain > found["gains"]["1"][0]
 
 
-@pytest.mark.nightly
 @pytest.mark.timeout(3600)
 def test_the_page_experiment_runs(tmp_path: Path) -> None:
     """Catches a page whose example is of another version."""
