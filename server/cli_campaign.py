@@ -39,18 +39,20 @@ def run(home: HomeArgument, campaign: CampaignArgument, as_json: JsonOption = Fa
     alone; `stop` ends the campaign's run.
     """
     from server import superlink
+    from server.database import Patience
     from server.flower_cli import checkout
     from server.home import Home
     from server.reach import require_superlink
+    from server.runner import DATABASE_AWAY_S
 
     with told_plainly():
         place = Home.open(home)
-        store = place.store()
-        name = _checked(store, campaign)
+        name = _checked(place.store(), campaign)
         require_superlink(place)
         cli = superlink.flower(place)
         config = {"home": str(place.folder), "campaign": str(campaign.absolute())}
-        _follow(place, store, cli, name, cli.submit(checkout() / "pyproject.toml", config), as_json)
+        run_id = cli.submit(checkout() / "pyproject.toml", config)
+        _follow(place, place.store(patience=Patience(DATABASE_AWAY_S)), cli, name, run_id, as_json)
 
 
 def evaluate(

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from privacy.command_line import Exit, plain
 from server.cli_errors import told_plainly
 
 
@@ -32,18 +33,29 @@ def status(
     home: Annotated[Path, typer.Argument(help="the consortium's home folder")],
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
-    """Who is enrolled, and where each campaign stands."""
+    """Who is enrolled, and where each campaign stands.
+
+    Exit status 1 where the database does not answer: what can be known without it is said.
+    """
     from rich.console import Console
 
+    from server.errors import DatabaseAway, TransactionLost
     from server.home import Home
     from server.status import status as collect
-    from server.status import tables
+    from server.status import tables, tables_without_database, without_database
 
     with told_plainly():
-        values = collect(Home.open(home))
+        place = Home.open(home)
+        try:
+            values, shown = collect(place), tables
+        except (DatabaseAway, TransactionLost) as error:
+            values, shown = without_database(place, error), tables_without_database
     if as_json:
         typer.echo(json.dumps(values))
-        return
-    console = Console()
-    for table in tables(values):
-        console.print(table)
+    else:
+        console = Console()
+        for table in shown(values):
+            console.print(table)
+    if (fault := values["database_fault"]) is not None:
+        typer.echo(f"error: {plain(fault)}", err=True)
+        raise typer.Exit(Exit.FOUND)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from server.engine import named, open_engine
 from server.errors import DatabaseAway, StoreError, TransactionLost
 from server.migrate import prepare
 from server.tables import journal
+from server.waiting import WaitingNote
 
 _LOG = logging.getLogger("fedpath.store")
 _PAUSE_S = 2.0
@@ -25,10 +26,11 @@ _NO_SUCH_ID = "22023"  # what a crash undid before its id reached the disk is "i
 
 @dataclass(frozen=True)
 class Patience:
-    """For how long a database that is away is waited for before a transaction begins."""
+    """For how long a database that is away is waited for before a transaction begins, and where that is noted meanwhile."""
 
     seconds: float = 0.0
     clock: Clock = field(default_factory=SystemClock)
+    note: WaitingNote | None = None
 
 
 class Database:
@@ -75,22 +77,20 @@ class Database:
     def _begun(self, engine: sql.Engine) -> sql.Connection:
         clock = self._patience.clock
         end = clock.monotonic() + self._patience.seconds
-        while True:
-            try:
-                connection = engine.connect()
+        with ExitStack() as waiting:
+            while True:
                 try:
-                    connection.begin()
-                except BaseException:
-                    connection.close()
-                    raise
-                return connection
-            except SQLAlchemyError as error:
-                if not _is_away(error):
-                    raise StoreError(self._words(error)) from error
-                if clock.monotonic() >= end:
-                    raise DatabaseAway(self._words(error)) from error
-                left = end - clock.monotonic()
-                _LOG.warning("%s; the campaign waits, for %.0f s at most", self._words(error), left)
+                    return _begin(engine)
+                except SQLAlchemyError as error:
+                    if not _is_away(error):
+                        raise StoreError(self._words(error)) from error
+                    left = end - clock.monotonic()
+                    if left <= 0:
+                        raise DatabaseAway(self._words(error)) from error
+                    _LOG.warning("%s; the campaign waits, for %.0f s at most", self._words(error), left)
+                    if (note := self._patience.note) is not None and note.read() is None:
+                        note.begin(clock.now(), left)
+                        waiting.callback(note.end)
                 clock.sleep(_PAUSE_S)
 
     def _stands(self, mark: str) -> bool:
@@ -120,6 +120,16 @@ class Database:
             else "check that the server runs, and that this user may use the database"
         )
         return f"{self._name}: {' '.join(str(error.__cause__ or error).split())}: {cure}"
+
+
+def _begin(engine: sql.Engine) -> sql.Connection:
+    connection = engine.connect()
+    try:
+        connection.begin()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _mark(connection: sql.Connection) -> str | None:

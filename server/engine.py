@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError
 
-from privacy.ledger import postgresql
+from privacy.ledger import answering, postgresql
 from privacy.ledger.postgresql import CONNECT_SECONDS, DRIVER, WAIT_SECONDS
 from server.errors import StoreError
 
@@ -97,5 +97,6 @@ def _postgresql(url: sql.URL, *, lasting: bool) -> sql.Engine:
         hide_parameters=True,
         connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "fedpath consortium"},
     )
+    answering.listen(engine)
     sql.event.listen(engine, "begin", on_begin)
     return engine

@@ -38,6 +38,7 @@ from server.errors import CampaignBusy, HomeError, StoreError
 from server.kept import Kept
 from server.provision.authority import make_authority
 from server.store import Store
+from server.waiting import WaitingNote
 
 FILE = "consortium.toml"
 _FOLDERS = ("keys", "experts", "kits", "invitations", "locks", "flower/superlink", "flower/cli")
@@ -178,6 +179,15 @@ class Home:
         """Whether some living process runs this campaign."""
         with self._lock_file(campaign) as file:
             return not _try(file, fcntl.LOCK_SH)
+
+    def waiting(self, campaign: str) -> WaitingNote:
+        """Whether whoever runs this campaign waits for the database."""
+        return WaitingNote(self.folder / "locks" / f"{campaign}.waiting")
+
+    def running(self) -> list[str]:
+        """The campaigns that some living process runs; the database is not asked."""
+        locks = sorted((self.folder / "locks").glob("*.lock"))
+        return [path.stem for path in locks if self.is_running(path.stem)]
 
     def _lock_file(self, campaign: str) -> IO[bytes]:
         return (self.folder / "locks" / f"{campaign}.lock").open("ab")

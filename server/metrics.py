@@ -15,6 +15,7 @@ from prometheus_client.metrics_core import Metric
 
 from privacy.exposition import Values, counter, exposition, gauge
 from server import tables as db
+from server.errors import DatabaseAway, TransactionLost
 from server.events import closed
 from server.home import Home
 from server.loopback import accepts
@@ -26,21 +27,22 @@ _STATES = ("running", "failed", "done")
 
 
 def text(home: Home, store: Store, now: datetime) -> bytes:
-    """The figures now, in Prometheus' text form."""
+    """The figures now, in Prometheus' text form; what only the database has is left out while it is away."""
+    days = _days_left(home, now)
+    try:
+        stored = [*_campaigns(home, store), *_rounds(store, now), *_hospitals(store)]
+        days |= _days_left_of_kits(home, store, now)
+        database_up = True
+    except (DatabaseAway, TransactionLost):
+        stored, database_up = [_alive(home.running(), home)], False
     return exposition(
         [
             gauge(
                 "superlink_up", "1 where the SuperLink's port accepts connections", float(accepts(home.port))
             ),
-            *_campaigns(home, store),
-            *_rounds(store, now),
-            *_hospitals(store),
-            gauge(
-                "days_left",
-                "until a certificate or a hospital's kit expires",
-                _days_left(home, store, now),
-                "what",
-            ),
+            gauge("database_up", "1 where the store's database answers", float(database_up)),
+            *stored,
+            gauge("days_left", "until a certificate or a hospital's kit expires", days, "what"),
         ]
     )
 
@@ -49,11 +51,15 @@ def _campaigns(home: Home, store: Store) -> Iterator[Metric]:
     rows = store.read(sql.select(db.campaigns.c.name, db.campaigns.c.state, db.campaigns.c.rounds))
     states: Values = {(row["name"], state): float(row["state"] == state) for row in rows for state in _STATES}
     yield gauge("campaign_state", "1 for the state that it is in", states, "campaign", "state")
-    alive: Values = {(row["name"],): float(home.is_running(row["name"])) for row in rows}
-    yield gauge("campaign_alive", "1 where a process runs it", alive, "campaign")
+    yield _alive([row["name"] for row in rows], home)
     yield gauge(
         "rounds_planned", "of the campaign", {(row["name"],): row["rounds"] for row in rows}, "campaign"
     )
+
+
+def _alive(campaigns: list[str], home: Home) -> Metric:
+    alive: Values = {(name,): float(home.is_running(name)) for name in campaigns}
+    return gauge("campaign_alive", "1 where a process runs it", alive, "campaign")
 
 
 def _rounds(store: Store, now: datetime) -> Iterator[Metric]:
@@ -94,11 +100,14 @@ def _hospitals(store: Store) -> Iterator[Metric]:
     yield counter("refused", "parts of answers that did not count, by why", refused, "hospital", "fault")
 
 
-def _days_left(home: Home, store: Store, now: datetime) -> Values:
+def _days_left(home: Home, now: datetime) -> dict[tuple[str, ...], float]:
     server, *roots = expiries(home, now)
-    kits = {f"kit of {name}": kit_expiry(home, name, now) for name in store.hospitals()}
     return {
         ("server certificate",): server.days,
         **{(f"root {number}",): root.days for number, root in enumerate(roots, 1)},
-        **{(what,): kit.days for what, kit in kits.items() if kit is not None},
     }
+
+
+def _days_left_of_kits(home: Home, store: Store, now: datetime) -> dict[tuple[str, ...], float]:
+    kits = {f"kit of {name}": kit_expiry(home, name, now) for name in store.hospitals()}
+    return {(what,): kit.days for what, kit in kits.items() if kit is not None}

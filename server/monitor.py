@@ -1,7 +1,7 @@
 """What `start` answers to monitoring, where it is asked to: GET /metrics, /live and /ready, on loopback alone.
 
-One request at a time, each with a time limit: who talks slowly or nonsense keeps others waiting for that long, and costs
-a socket.
+Each request has a thread and a time limit, so that figures that wait for a database keep nobody from asking whether `start`
+lives; who talks slowly or nonsense costs a socket for that long. Figures are collected for one who asks at a time.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from server.errors import SuperLinkError
 
@@ -20,12 +20,16 @@ class Monitor:
     """Serves until the process ends. Raises `SuperLinkError` where the port can't be had."""
 
     def __init__(self, port: int, metrics: Callable[[], bytes], ready: Callable[[], bool]) -> None:
+        collecting = threading.Lock()
+
         class Answer(BaseHTTPRequestHandler):
             timeout = _SECONDS
 
             def do_GET(self) -> None:
                 if self.path == "/metrics":
-                    self._say(HTTPStatus.OK, metrics())
+                    with collecting:
+                        figures = metrics()
+                    self._say(HTTPStatus.OK, figures)
                 elif self.path == "/live":
                     self._say(HTTPStatus.OK, b"live\n")
                 elif self.path == "/ready":
@@ -53,6 +57,6 @@ class Monitor:
         threading.Thread(target=server.serve_forever, name="monitor", daemon=True).start()
 
 
-class _Quiet(HTTPServer):
+class _Quiet(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         """Nothing is said, nothing ends: a request that failed is answered by a closed connection."""

@@ -40,7 +40,9 @@ def run_campaign_file(grid: Grid, home: Home, path: Path, run_id: str, clock: Cl
     campaign = load_campaign(path)
     initial = load_initial(campaign, path)
     with home.only_runner(campaign.name):
-        store = home.store(clock.now, Patience(DATABASE_AWAY_S, clock))
+        note = home.waiting(campaign.name)
+        note.end()  # a killed run's
+        store = home.store(clock.now, Patience(DATABASE_AWAY_S, clock, note))
         house = Federation(grid, store, home.coordinator(), clock, roll_of(grid, store, clock))
         run_campaign(house, campaign, initial, run_id)
 

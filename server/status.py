@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from privacy.enrolment.expiry import Level
 from privacy.estimates import estimate
 from privacy.evaluation import NoisedEvaluation
 from server import tables as db
+from server.errors import StoreError
 from server.home import Home
 from server.provision.kits import kit_expiry
 from server.provision.renew import expiries
@@ -55,8 +57,30 @@ def status(home: Home) -> dict[str, Any]:
         "invited": invited,
         "revoked": revoked,
         "expiries": [expiry.to_dict() for expiry in expiries(home, now)],
+        "database_fault": None,
         "campaigns": [_campaign(home, store, name) for name in store.campaigns()],
     }
+
+
+def without_database(home: Home, fault: StoreError) -> dict[str, Any]:
+    """What can be said while the database can't be had: what ends when, and of each campaign that a process runs, whether
+    that waits for the database.
+    """
+    return {
+        "consortium": home.name,
+        "superlink": home.superlink,
+        "expiries": [expiry.to_dict() for expiry in expiries(home, datetime.now(UTC))],
+        "database_fault": str(fault),
+        "campaigns": [
+            {"name": name, "alive": True, "waits_for_database": _wait(home, name)} for name in home.running()
+        ],
+    }
+
+
+def _wait(home: Home, name: str) -> dict[str, str] | None:
+    """Since when, and until when at most, who runs this campaign waits for the database; None where nobody does."""
+    wait = home.waiting(name).read() if home.is_running(name) else None
+    return None if wait is None else asdict(wait)
 
 
 def _campaign(home: Home, store: Store, name: str) -> dict[str, Any]:
@@ -77,6 +101,7 @@ def _campaign(home: Home, store: Store, name: str) -> dict[str, Any]:
             for key in ("name", "state", "doing", "failure", "run_id", "begun_at", "changed_at", "held_at")
         },
         "alive": home.is_running(name),
+        "waits_for_database": _wait(home, name),
         "rounds_total": row["rounds"],
         "rounds_committed": sum(item["committed_at"] is not None for item in found),
         "experts": store.states(name),
@@ -175,12 +200,11 @@ def tables(values: dict[str, Any]) -> list[Table]:
                 for r in values["revoked"]
             ],
         ),
-        _table("what ends when", ("what", ""), [(e["what"], _left(e)) for e in values["expiries"]]),
+        _ends(values),
     ]
     for campaign in values["campaigns"]:
-        pausing = " (to pause)" if campaign["held_at"] and campaign["state"] != "paused" else ""
         title = (
-            f"{campaign['name']}: {campaign['state']}{pausing}, {campaign['rounds_committed']} of "
+            f"{campaign['name']}: {_state(campaign)}, {campaign['rounds_committed']} of "
             f"{campaign['rounds_total']} rounds; {campaign['failure'] or campaign['doing']}"
         )
         rows = [(str(r["number"]), r["stage"], _committed(r), _answers(r)) for r in campaign["rounds"]]
@@ -194,6 +218,31 @@ def tables(values: dict[str, Any]) -> list[Table]:
         if campaign["noised_evaluations"]:
             found.append(_noised_table(campaign["noised_evaluations"]))
     return found
+
+
+def tables_without_database(values: dict[str, Any]) -> list[Table]:
+    """The same for the eye, of `without_database`."""
+    rows = [(campaign["name"], _waits(campaign) or "at work") for campaign in values["campaigns"]]
+    return [_ends(values), _table("campaigns that a process runs", ("campaign", ""), rows)]
+
+
+def _ends(values: dict[str, Any]) -> Table:
+    return _table("what ends when", ("what", ""), [(e["what"], _left(e)) for e in values["expiries"]])
+
+
+def _state(campaign: dict[str, Any]) -> str:
+    """The state that was last written down, and what has come between since."""
+    state = str(campaign["state"])
+    if state in ("running", "paused") and not campaign["alive"]:
+        return f"{state}, but no process runs it: run it again, and it goes on"
+    pausing = " (to pause)" if campaign["held_at"] and state != "paused" else ""
+    waits = _waits(campaign)
+    return state + pausing + (f", {waits}" if waits else "")
+
+
+def _waits(campaign: dict[str, Any]) -> str:
+    wait = campaign["waits_for_database"]
+    return f"waits for its database since {wait['since']}, until {wait['until']} at most" if wait else ""
 
 
 def _left(expiry: dict[str, Any]) -> str:

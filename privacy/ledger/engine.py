@@ -14,7 +14,7 @@ import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError
 
 from privacy.errors import LedgerError
-from privacy.ledger import postgresql
+from privacy.ledger import answering, postgresql
 from privacy.ledger.postgresql import CONNECT_SECONDS, DRIVER, WAIT_SECONDS
 from privacy.read_only import parameters
 
@@ -104,6 +104,7 @@ def _postgresql(place: str, read_only: bool) -> sql.Engine:
         hide_parameters=True,
         connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "fedpath ledger"},
     )
+    answering.listen(engine)
     if read_only:
         return engine.execution_options(postgresql_readonly=True)
     sql.event.listen(engine, "begin", _on_begin_postgresql)

@@ -8,7 +8,8 @@ from urllib.parse import quote
 import sqlalchemy as sql
 
 DRIVER = "postgresql+psycopg"
-WAIT_SECONDS = 60
+WAIT_SECONDS = 60  # for other writers
+STATEMENT_SECONDS = 75
 CONNECT_SECONDS = 10
 
 
@@ -32,8 +33,15 @@ def with_password_file(url: str, password: Path) -> str:
 def begin(connection: sql.Connection, lock: int, *, lasting: bool) -> bool:
     """Begin a transaction that waits for all others that name the same `lock`, so that it reads all that they wrote, and that
     survives a power cut where it is `lasting`, whatever the server's default; whether the server keeps anything safe at all.
+
+    No statement of it takes the server longer than `STATEMENT_SECONDS`, and a client that vanished holds the lock for about
+    as long.
     """
-    connection.exec_driver_sql(f"SET LOCAL synchronous_commit TO {'on' if lasting else 'off'}")
-    connection.exec_driver_sql(f"SET LOCAL lock_timeout TO '{WAIT_SECONDS}s'")
+    connection.exec_driver_sql(
+        f"SET LOCAL synchronous_commit TO {'on' if lasting else 'off'}; "
+        f"SET LOCAL lock_timeout TO '{WAIT_SECONDS}s'; SET LOCAL statement_timeout TO '{STATEMENT_SECONDS}s'; "
+        "SET LOCAL tcp_keepalives_idle TO 30; SET LOCAL tcp_keepalives_interval TO 10; "
+        "SET LOCAL tcp_keepalives_count TO 3; SET LOCAL tcp_user_timeout TO '60s'"
+    )
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({lock})")
     return connection.exec_driver_sql("SHOW fsync").scalar() == "on"

@@ -8,11 +8,13 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg
 import pytest
 
@@ -65,6 +67,20 @@ class Server:
     def up(self) -> None:
         """Start it again on what is on disk."""
         self._process = self._start()
+
+    def hang(self) -> None:
+        """Have every process of the server stand still: it takes connections, and says nothing to anybody."""
+        self._each(psutil.Process.suspend)
+
+    def wake(self) -> None:
+        """Let it go on with what it was at."""
+        self._each(psutil.Process.resume)
+
+    def _each(self, act: Callable[[psutil.Process], None]) -> None:
+        top = psutil.Process(self._process.pid)
+        for process in (top, *top.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):  # a session that has just ended
+                act(process)
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGINT)

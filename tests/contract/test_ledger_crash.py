@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from privacy import accounting, keys
+from privacy.errors import LedgerError
+from privacy.ledger import answering
 from privacy.ledger.entries import Kind
 from tests.contract.nursery import nursery
 from tests.contract.postgresql import Server
@@ -170,4 +172,22 @@ def test_a_database_server_that_dies_loses_nothing_that_was_told(server: Server,
         ledger.spend(ledger.reserve(round_of(number), POLICY, CODE), {"scale/roi": b"%d" % number})
         server.crash()
         assert ledger.sent("spring", number, round_of(number).hash) == {"scale/roi": b"%d" % number}
+    server.drop(name)
+
+
+def test_a_database_server_that_hangs_is_given_up_and_nothing_is_undercounted(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches an agent that waits for ever, and a reservation that was refused, made all the same, and is not charged."""
+    monkeypatch.setattr(answering, "ANSWER_SECONDS", 1.0)
+    name = f"hung-{os.getpid()}"
+    ledger = hospital(tmp_path, server.create(name)).ledger()
+    server.hang()
+    try:
+        with pytest.raises(LedgerError, match="check that the server runs"):
+            ledger.reserve(round_of(1), POLICY, CODE)
+    finally:
+        server.wake()
+    ledger.spend(ledger.reserve(round_of(1), POLICY, CODE), {"scale/roi": b"1"})
+    assert ledger.sent("spring", 1, round_of(1).hash) == {"scale/roi": b"1"}
     server.drop(name)

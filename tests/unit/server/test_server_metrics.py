@@ -30,6 +30,7 @@ from tests.unit.server.test_server_store import CAMPAIGN, STAGE, TRAINED
 # The whole of what the consortium's monitoring is told.
 TOLD = {
     "fedpath_superlink_up",
+    "fedpath_database_up",
     "fedpath_campaign_state",
     "fedpath_campaign_alive",
     "fedpath_rounds_planned",
