@@ -47,6 +47,7 @@ def agent(
 
     from client.agent import Agent
     from client.metrics import keep_written
+    from client.pace import Pace
     from client.rpc import serve
     from client.team import team_of
 
@@ -66,7 +67,7 @@ def agent(
         team_of(place, gpus, worker_lost) as team,
     ):
         opened = Agent(place, network, team=team)
-        servers = [serve(place.socket, opened.courier_methods)]
+        servers = [serve(place.socket, opened.courier_methods, Pace().allows)]
         place.open_socket()
         servers.append(serve(place.status_socket, opened.local_methods))  # last: who sees it finds all ready
         written = keep_written(place, opened.figures, ended)

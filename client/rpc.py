@@ -17,6 +17,7 @@ import grpc
 SERVICE = "fedpath.Agent"
 COURIER_METHODS = ("coordinator", "describe", "train", "sum", "evaluate", "evaluate_noised", "receipt")
 LIMIT = 256 * 1024 * 1024  # bytes a message, either way
+_AT_WORK, _WAITING = 4, 4  # calls at once, each of which may hold a message; any more are turned away
 
 _OPTIONS = (("grpc.max_receive_message_length", LIMIT), ("grpc.max_send_message_length", LIMIT))
 _LONGEST = 100  # a Unix socket's path may have 107 bytes
@@ -28,15 +29,24 @@ class AgentUnreachableError(Exception):
     """No agent answered on the socket, or it went away while it worked."""
 
 
-def serve(socket: Path, handlers: Mapping[str, Handler]) -> grpc.Server:
+def serve(
+    socket: Path, handlers: Mapping[str, Handler], allows: Callable[[], bool] = lambda: True
+) -> grpc.Server:
     """Serve `handlers` on `socket`, replacing a dead server's file. The caller stops the server it gets.
 
-    A handler that raises ends its call with the bare word "internal": no text of an exception crosses.
+    However many ask at once, no more than eight messages are held: a flood costs memory of a known size. What is asked
+    while nothing `allows` it never comes to a handler. A handler that raises ends its call with the bare word "internal":
+    no text of an exception crosses.
     """
     socket.unlink(missing_ok=True)
-    server = grpc.server(ThreadPoolExecutor(4, thread_name_prefix=socket.stem), options=_OPTIONS)
+    server = grpc.server(
+        ThreadPoolExecutor(_AT_WORK, thread_name_prefix=socket.stem),
+        options=_OPTIONS,
+        maximum_concurrent_rpcs=_AT_WORK + _WAITING,
+    )
     calls = {
-        name: grpc.unary_unary_rpc_method_handler(_guarded(handler)) for name, handler in handlers.items()
+        name: grpc.unary_unary_rpc_method_handler(_guarded(handler, allows))
+        for name, handler in handlers.items()
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, calls),))
     if server.add_insecure_port(_address(socket)) == 0:
@@ -65,8 +75,10 @@ def listens(socket: Path, timeout: float) -> bool:
     return True
 
 
-def _guarded(handler: Handler) -> Callable[[bytes, grpc.ServicerContext], bytes]:
+def _guarded(handler: Handler, allows: Callable[[], bool]) -> Callable[[bytes, grpc.ServicerContext], bytes]:
     def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+        if not allows():
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too often")
         try:
             return handler(request)
         except Exception:

@@ -9,6 +9,7 @@ import os
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -83,6 +84,29 @@ def reach_the_ledgers_database(known, agent_socket):
             except OSError:
                 continue
     return got
+
+
+def flood_the_agent(known, agent_socket):
+    """Ask hundreds of times at once, with large messages of nonsense; then as one should, to see whether that still works."""
+    nonsense = os.urandom(1 << 20) * 16
+    options = [("grpc.max_send_message_length", 1 << 28)]
+
+    def ask(number):
+        with grpc.insecure_channel(f"unix:{agent_socket}", options=options) as channel:
+            try:
+                channel.unary_unary(f"/fedpath.Agent/{('train', 'evaluate', 'sum')[number % 3]}")(
+                    nonsense, timeout=60
+                )
+            except grpc.RpcError as error:
+                return error.code().name
+        return "answered"
+
+    with ThreadPoolExecutor(64) as pool:
+        ended = set(pool.map(ask, range(256)))
+    found = sorted(ended - {"answered", "RESOURCE_EXHAUSTED"})
+    with grpc.insecure_channel(f"unix:{agent_socket}") as channel:
+        answer = channel.unary_unary("/fedpath.Agent/describe")(b"FPE1" + bytes(4), timeout=30)
+    return found if b"hospital" in answer else [*found, "the agent does not answer"]
 
 
 def take_the_agents_place(known, agent_socket):
@@ -171,6 +195,7 @@ ATTACKS = {
         infect_the_installation,
         see_other_processes,
         become_root,
+        flood_the_agent,
         take_the_agents_place,
     )
 }

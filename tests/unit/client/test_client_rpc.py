@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Queue
 from types import SimpleNamespace
 
 import grpc
@@ -55,6 +56,34 @@ def test_an_exception_crosses_as_one_word(socket: Path) -> None:
     with pytest.raises(AgentUnreachableError) as told:
         call(socket, "describe", b"")
     assert "DOE" not in str(told.value)
+
+
+def test_a_flood_is_turned_away_and_who_asks_after_it_is_answered(tmp_path: Path) -> None:
+    """Catches a queue that holds a message for each of a thousand who ask at once: the agent's memory, to the last byte."""
+    path, go_on, ended = tmp_path / "agent.sock", threading.Event(), Queue[str]()
+
+    def hold(data: bytes) -> bytes:
+        go_on.wait(60)
+        return data
+
+    def ask() -> None:
+        try:
+            ended.put(call(path, "train", b"answered", timeout=60).decode())
+        except AgentUnreachableError as error:
+            ended.put(str(error))
+
+    server = serve(path, {"train": hold})
+    callers = [threading.Thread(target=ask) for _ in range(50)]
+    for caller in callers:
+        caller.start()
+    turned_away = [ended.get(timeout=60) for _ in range(42)]
+    assert set(turned_away) == {f"{path}: resource_exhausted"}
+    go_on.set()
+    for caller in callers:
+        caller.join()
+    assert [ended.get_nowait() for _ in range(8)] == ["answered"] * 8
+    assert call(path, "train", b"after") == b"after"
+    server.stop(0).wait()
 
 
 def test_a_method_that_is_not_served_is_unreachable(socket: Path) -> None:
