@@ -67,6 +67,9 @@ study-real: $(READY)
 bench: $(READY)
 	$(BIN)/python -m bench.round_overhead
 	$(BIN)/python -m bench.ledger
+	$(BIN)/python -m bench.report
+	$(BIN)/python -m bench.page
+	$(BIN)/python -m bench.hospital_page
 	$(BIN)/python -m bench.catalogue
 	$(BIN)/python -m bench.privacy
 	$(BIN)/python -m bench.weighting

@@ -12,10 +12,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy import canonical
+from privacy.accounting import epsilon
 from privacy.audit import chain, hospital
 from privacy.audit.sources import Side, Source
 from privacy.keys import PrivateKey
@@ -23,17 +25,30 @@ from privacy.ledger.budget import Compositions
 from privacy.ledger.entries import Entry, Kind, follow
 from privacy.ledger.reading import Book
 from privacy.mechanism import Event
+from privacy.policy import Policy
 from privacy.receipt import ACCEPTED, Receipt
 
 ROUNDS = 2_500
 DIGEST = canonical.digest(b"any")
 START = datetime(2030, 1, 1, tzinfo=UTC)
-POLICY = {"hospital": "north", "epsilon_budget": 8.0, "delta": 1e-5}
+EVENT = Event(1.0, 0.05, 10)
+POLICY = Policy(
+    "north", 100.0, 1e-5, 1000, 0.5, 0.1, 10, 4, ("classification", "detection"), ("roi", "wsi"), ("*",)
+)
 
 
-def life(rounds: int, key: PrivateKey, coordinator: PrivateKey) -> list[Entry]:
+@cache
+def spent(rounds: int) -> float:
+    """The epsilon of so many rounds."""
+    return epsilon([EVENT] * rounds, POLICY.delta)
+
+
+def life(
+    rounds: int, key: PrivateKey, coordinator: PrivateKey, hospital: str = POLICY.hospital
+) -> list[Entry]:
     """A policy, then four entries a round."""
-    entries = [follow(None, Kind.POLICY, START, {"policy": POLICY}, key)]
+    policy = replace(POLICY, hospital=hospital)
+    entries = [follow(None, Kind.POLICY, START, {"policy": policy.to_dict()}, key)]
 
     def write(kind: Kind, body: dict[str, object]) -> Entry:
         at = START + timedelta(minutes=len(entries))
@@ -51,17 +66,20 @@ def life(rounds: int, key: PrivateKey, coordinator: PrivateKey) -> list[Entry]:
                 "experts": ["scale/roi", "scale/wsi"],
                 "base": DIGEST,
                 "plan": DIGEST,
-                "policy": canonical.digest(canonical.encode(POLICY)),
+                "policy": policy.hash,
                 "code": DIGEST,
-                "event": Event(1.0, 0.05, 10).to_dict(),
+                "event": EVENT.to_dict(),
             },
         )
         part = {"sha256": digest, "bytes": 200_000}
         write(Kind.SPEND, {"reservation": held.hash, "releases": {"scale/roi": part, "scale/wsi": part}})
         parts = [{"name": f"release/scale/{scale}", **part} for scale in ("roi", "wsi")]
-        write(Kind.RELEASE, {"destination": DIGEST, "epsilon": 1.0, "parts": parts})
+        write(
+            Kind.RELEASE,
+            {"destination": coordinator.public.raw.hex(), "epsilon": spent(number), "parts": parts},
+        )
         sent = {"scale/roi": digest, "scale/wsi": digest}
-        receipt = Receipt("north", "spring", number, DIGEST, sent, dict.fromkeys(sent, ACCEPTED), held.hash)
+        receipt = Receipt(hospital, "spring", number, DIGEST, sent, dict.fromkeys(sent, ACCEPTED), held.hash)
         body = {"receipt": receipt.to_dict(), "signed": receipt.sign(coordinator).hex()}
         write(Kind.RECEIPT, {**body, "coordinator": coordinator.public.raw.hex()})
     return entries
@@ -86,7 +104,7 @@ def main() -> None:
     )
     print(f"audit's reading of the same, for findings: {took:.2f} s; goal < 5 s")
 
-    events = [replace(Event(1.0, 0.05, 10), noise_multiplier=1.0 + n / 40) for n in range(41)]
+    events = [replace(EVENT, noise_multiplier=1.0 + n / 40) for n in range(41)]
     composed = Compositions()
     opening = seconds(lambda: composed.of("in all", events[:40]).epsilon(1e-5))
     following = seconds(lambda: composed.of("in all", events[:40]).plus(events[40]).epsilon(1e-5))
