@@ -38,10 +38,14 @@ def run(home: HomeArgument, campaign: CampaignArgument, as_json: JsonOption = Fa
     Exit status 1 where it failed. Its log is a line for each committed round, on standard error. Ctrl-C ends the following
     alone; `stop` ends the campaign's run.
     """
+    from datetime import UTC, datetime
+
+    from privacy.enrolment.expiry import Level
     from server import superlink
     from server.database import Patience
     from server.flower_cli import checkout
     from server.home import Home
+    from server.provision.renew import expiries
     from server.reach import require_superlink
     from server.runner import DATABASE_AWAY_S
 
@@ -49,6 +53,9 @@ def run(home: HomeArgument, campaign: CampaignArgument, as_json: JsonOption = Fa
         place = Home.open(home)
         name = _checked(place.store(), campaign)
         require_superlink(place)
+        for expiry in expiries(place, datetime.now(UTC)):
+            if expiry.level is not Level.FINE:
+                typer.echo(f"warning: {expiry}: `fedpath-consortium renew {place.folder}`", err=True)
         cli = superlink.flower(place)
         config = {"home": str(place.folder), "campaign": str(campaign.absolute())}
         run_id = cli.submit(checkout() / "pyproject.toml", config)

@@ -68,6 +68,7 @@ def start(
     from server.metrics import text
     from server.monitor import Monitor
     from server.provision.authority import SERVER_KEY
+    from server.reach import require_certificate
     from server.relay import Relay
 
     with told_plainly():
@@ -75,6 +76,7 @@ def start(
         os.umask(0o077)
         keep_details(place.details)
     with start_told(ServerError, PrivacyError, OSError):
+        require_certificate(place, datetime.now(UTC))
         store = place.store()
         read_private(place.folder / SERVER_KEY)
         if metrics_port is not None:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import socket
 import ssl
+from datetime import UTC, datetime
 
 from server.errors import HomeError, SuperLinkError
 from server.home import Home
 from server.loopback import accepts
-from server.provision.authority import CA_CERTIFICATE
+from server.provision.authority import CA_CERTIFICATE, server_expires
 from server.store import Store
 
 _SECONDS = 10.0
 
 
 def require_superlink(home: Home) -> None:
-    """Raise `SuperLinkError` unless what listens on the home's port shows the home's certificate. Nothing is asked of it."""
+    """Raise `SuperLinkError` unless what listens on the home's port shows the home's certificate, `HomeError` where that has
+    expired. Nothing is asked of it.
+    """
     context = ssl.create_default_context(cafile=home.folder / CA_CERTIFICATE)
     try:
         with (
@@ -24,6 +27,7 @@ def require_superlink(home: Home) -> None:
         ):
             pass
     except ssl.SSLError as error:
+        require_certificate(home, datetime.now(UTC))
         raise SuperLinkError(
             f"what listens on port {home.port} has not this home's certificate ({error.reason}): is it another "
             "program, or a SuperLink from before the certificate was renewed? Start it anew"
@@ -32,6 +36,15 @@ def require_superlink(home: Home) -> None:
         raise SuperLinkError(
             f"nothing answers on port {home.port}: run `fedpath-consortium start {home.folder}` first"
         ) from error
+
+
+def require_certificate(home: Home, now: datetime) -> None:
+    """Raise `HomeError` where the server's certificate has expired."""
+    if (ended := server_expires(home.folder)) <= now:
+        raise HomeError(
+            f"the SuperLink's certificate expired at {ended:%Y-%m-%d %H:%M} UTC, and whoever is not connected is kept out: "
+            f"`fedpath-consortium renew {home.folder}`, then start it anew; hospitals need do nothing"
+        )
 
 
 def require_page(port: int) -> None:

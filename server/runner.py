@@ -17,12 +17,13 @@ from server.campaign import Campaign, Done, Evaluate, EvaluateNoised, Train, nex
 from server.campaign_file import load_campaign, load_initial
 from server.clock import Clock
 from server.database import Patience
-from server.errors import CampaignError, DatabaseAway, TransactionLost
+from server.errors import CampaignError, DatabaseAway, HomeError, ServerError, TransactionLost
 from server.evaluation import evaluate
 from server.events import CampaignRunning
 from server.home import Home
 from server.noised_evaluation import evaluate_noised
 from server.points import Point, point_of
+from server.reach import require_certificate
 from server.receipts import deliver
 from server.records import Hospital
 from server.roll import roll_of
@@ -44,7 +45,23 @@ def run_campaign_file(grid: Grid, home: Home, path: Path, run_id: str, clock: Cl
         note.end()  # a killed run's
         store = home.store(clock.now, Patience(DATABASE_AWAY_S, clock, note))
         house = Federation(grid, store, home.coordinator(), clock, roll_of(grid, store, clock))
-        run_campaign(house, campaign, initial, run_id)
+        try:
+            run_campaign(house, campaign, initial, run_id)
+        except ServerError:
+            raise
+        except Exception:  # of Flower's, which does not say what to do
+            _require_certificate(home, store, campaign, clock)
+            raise
+
+
+def _require_certificate(home: Home, store: Store, campaign: Campaign, clock: Clock) -> None:
+    try:
+        require_certificate(home, clock.now())
+    except HomeError as error:
+        store.failed(
+            campaign.name, f"{error}. Then run the campaign again: it goes on from the last committed round"
+        )
+        raise
 
 
 def evaluate_campaign_file(grid: Grid, home: Home, path: Path, text: str, clock: Clock) -> None:

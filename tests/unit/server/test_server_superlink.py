@@ -8,6 +8,7 @@ import threading
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from server.flower_cli import environment as environment_of
 from server.follow import follow
 from server.home import Home
 from server.loopback import free_port
-from server.provision.authority import SERVER_CERTIFICATE, SERVER_KEY
+from server.provision.authority import SERVER_CERTIFICATE, SERVER_DAYS, SERVER_KEY, renew_server
 from server.reach import require_runner
 from server.store import Store
 from tests.federation.simulator import initial
@@ -174,6 +175,23 @@ def test_reach_tells_a_superlink_that_answers_from_none(tmp_path: Path) -> None:
         stranger = CliRunner().invoke(app, ["reach", str(home.folder)])
     assert stranger.exit_code == 1
     assert "has not this home's certificate" in stranger.output
+
+
+def test_an_expired_certificate_is_named_where_it_is_shown_and_nothing_starts_with_it(
+    tmp_path: Path,
+) -> None:
+    """Catches a SuperLink that starts and lets nobody in, and a `run` that calls it another program."""
+    home = Home.create(tmp_path / "home", "consortium", "127.0.0.1", free_port())
+    renew_server(home.folder, home.host, datetime.now(UTC) - timedelta(days=SERVER_DAYS, seconds=1))
+    with _tls(home, home):
+        said = CliRunner().invoke(app, ["reach", str(home.folder)])
+    assert said.exit_code == 1
+    assert f"fedpath-consortium renew {home.folder}" in said.output
+    assert CliRunner().invoke(app, ["start", str(home.folder)]).exit_code == 1
+    assert "the SuperLink's certificate expired" in home.details.read_text()
+    assert CliRunner().invoke(app, ["renew", str(home.folder)]).exit_code == 0
+    with _tls(home, home):
+        assert CliRunner().invoke(app, ["reach", str(home.folder)]).exit_code == 0
 
 
 @contextmanager
