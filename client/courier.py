@@ -28,6 +28,18 @@ from privacy.enrolment import node_key
 from privacy.events import Seconds, Status, tell
 
 PAUSE_SECONDS = 5.0
+# After an error that Flower does not foresee (a certificate that has just expired) its SuperNode stays, connected to nobody
+# and never again: threads of its own keep the process. What ends is started anew; so it has to end.
+ENDS_WHOLLY = """\
+import os, runpy, sys, traceback
+sys.argv = sys.argv[1:]
+try:
+    runpy.run_path(sys.argv[0], run_name="__main__")
+except Exception:
+    traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(1)
+"""
 
 
 def courier(home: Home, pause: Callable[[float], None] = time.sleep) -> None:
@@ -83,7 +95,7 @@ def _superlink(home: Home) -> str:
 
 def _command(home: Home, superlink: str) -> list[str]:
     return [
-        str(Path(sys.prefix) / "bin" / "flower-supernode"),
+        *(sys.executable, "-P", "-c", ENDS_WHOLLY, str(Path(sys.prefix) / "bin" / "flower-supernode")),
         *("--superlink", superlink),
         *("--root-certificates", str(home.courier / "ca.crt")),
         *("--auth-supernode-private-key", str(home.node_key)),

@@ -1,13 +1,16 @@
-"""What a courier reports of its confinement when it is started again and again."""
+"""What a courier reports of its confinement when it is started again and again, and how its SuperNode ends."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from client.courier import courier
+from client.courier import ENDS_WHOLLY, courier
 from tests.unit.client.conftest import House
 
 MakeHouse = Callable[..., House]
@@ -38,3 +41,16 @@ def test_a_report_is_of_the_last_start_alone(house: MakeHouse, monkeypatch: pyte
         courier(home, pause=lambda seconds: None)
     assert home.courier_report.read_text() == "own file system\n"
     assert not home.courier_lives()
+
+
+@pytest.mark.parametrize(("last", "status"), [("raise OSError('expired')", 1), ("sys.exit(3)", 3)])
+def test_a_supernode_whose_work_is_over_ends(tmp_path: Path, last: str, status: int) -> None:
+    """Catches one that an error leaves behind with its threads: alive to whoever watches it, and connected to nobody."""
+    lingers = "" if "exit" in last else "threading.Thread(target=threading.Event().wait).start()\n"
+    (tmp_path / "node").write_text(
+        f"import sys, threading\nassert sys.argv[1:] == ['--port', '7']\n{lingers}{last}\n"
+    )
+    command = [sys.executable, "-P", "-c", ENDS_WHOLLY, str(tmp_path / "node"), "--port", "7"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == status
+    assert ("OSError: expired" in done.stderr) is (status == 1)
