@@ -65,12 +65,20 @@ class Processes:
         self._logs = logs
         self._children: list[Child] = []
 
-    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str] = ENVIRONMENT) -> Child:
-        """Start a command (the module of its Typer app, then arguments), its output added to `<name>.log`."""
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        environment: Mapping[str, str] = ENVIRONMENT,
+        within: Sequence[str] = (),
+    ) -> Child:
+        """Start a command (the module of its Typer app, then arguments), its output added to `<name>.log`; `within` is another
+        program, with arguments, that becomes it.
+        """
         path = self._logs / f"{name}.log"
         with path.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-c", _TIED, *command],
+                [*within, sys.executable, "-c", _TIED, *command],
                 cwd=ROOT,
                 env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
@@ -138,13 +146,14 @@ def wait_for_agent(home: Home, child: Child, seconds: float = 600) -> None:
     wait_until(lambda: status_of(home) is not None, child, seconds)
 
 
-def start_courier(processes: Processes, home: Home) -> Child:
+def start_courier(processes: Processes, home: Home, within: Sequence[str] = ()) -> Child:
     """Start a hospital's courier and wait until it said how it is confined.
 
     A campaign's first round waits until it is connected.
     """
     home.courier_report.unlink(missing_ok=True)
-    child = processes.start(f"{home.settings.name}-courier", ["client.cli", "courier", str(home.folder)])
+    command = ["client.cli", "courier", str(home.folder)]
+    child = processes.start(f"{home.settings.name}-courier", command, within=within)
     report = home.courier_report
     wait_until(lambda: report.exists() and report.read_text().endswith("\n"), child, 120)
     return child

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -30,6 +30,11 @@ class Running:
         home = self.federation.hospitals[name]
         self.agents[name] = start_agent(self.processes, home)
         wait_for_agent(home, self.agents[name])
+
+    def restart_couriers(self) -> None:
+        self.processes.stop(*self.couriers.values())
+        for name, home in self.federation.hospitals.items():
+            self.couriers[name] = start_courier(self.processes, home)
 
 
 def until(happened: Callable[[], bool], what: str, seconds: float = 300) -> None:
@@ -74,13 +79,15 @@ def sharing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 @contextmanager
-def started(federation: Federation) -> Iterator[Running]:
-    """Every agent, the SuperLink and every courier."""
+def started(federation: Federation, within: Mapping[str, Sequence[str]] | None = None) -> Iterator[Running]:
+    """Every agent, the SuperLink and every courier, some of these `within` what another command makes."""
     homes = federation.hospitals
     with Processes(federation.folder / "logs") as processes:
         agents = {name: start_agent(processes, home) for name, home in homes.items()}
         superlink = start_superlink(processes, federation.consortium.folder, federation.consortium.port)
         for name, child in agents.items():
             wait_for_agent(homes[name], child)
-        couriers = {name: start_courier(processes, home) for name, home in homes.items()}
+        couriers = {
+            name: start_courier(processes, home, (within or {}).get(name, ())) for name, home in homes.items()
+        }
         yield Running(federation, processes, superlink, agents, couriers)

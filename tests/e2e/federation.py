@@ -175,11 +175,13 @@ def build(
     without: dict[str, str] | None = None,
     ledgers: dict[str, str] | None = None,
     sharing: bool = False,
+    host: str = "127.0.0.1",
 ) -> Federation:
     """Two hospitals (and an evaluator) with slides, keys and policies; or, where `sharing`, three that offer distributed
     trust, each of which has put the others' keys on record.
 
-    `without` names a task that a hospital lacks, `ledgers` the database of one whose ledger is in PostgreSQL.
+    `without` names a task that a hospital lacks, `ledgers` the database of one whose ledger is in PostgreSQL; the SuperLink
+    is reached at `host`.
     """
     base_folder = write_tiny_base(folder / "base")
     base = Base.load(base_folder)
@@ -187,7 +189,7 @@ def build(
     experts = attach(base, same_form(EXPERTS, RANK, ALPHA), SEED)
     for name in EXPERTS:
         (folder / "initial" / state_file(name)).write_bytes(tensors.encode(experts.initial(name)))
-    consortium = Consortium.create(folder / "consortium", "test", "127.0.0.1", free_port())
+    consortium = Consortium.create(folder / "consortium", "test", host, free_port())
     homes = {}
     for site in SITES[: 3 if evaluator or sharing else 2]:
         public = evaluator and site is SITES[2]
