@@ -20,9 +20,8 @@ from typing import TypeVar
 import torch
 
 from client import metrics
-from client.data import open_data
-from client.errors import HomeError, SlideError
-from client.evaluation.answers import Asking
+from client.agent_data import AgentData
+from client.errors import HomeError
 from client.events import (
     PartLeft,
     Phase,
@@ -40,57 +39,38 @@ from client.incoming import Parts, Refused, part, signed, signed_session, sum_st
 from client.installation import installed
 from client.model.base import Base
 from client.model.experts import Experts
-from client.model.inputs import InputLoader
-from client.model.prompt_tokens import require_askable
-from client.model.slide_features import SlideFeatures
 from client.network import Network
-from client.noised_evaluation import noised_evaluation
-from client.opening import told
+from client.paid_work import PaidWork
 from client.policy_in_force import PolicyInForce
 from client.progress import Progress
 from client.public_evaluation import evaluate_public
 from client.received import keep_received
 from client.reservations import Reservations
-from client.reward_curve import RewardCurve
 from client.rpc import LIMIT
 from client.selftest_word import selftest_word
 from client.shared_round import SharedRounds
-from client.slides.index import Looking
 from client.step_checkpoints import StepCheckpoints, StoppedAfterStep
 from client.succession import follow
 from client.sum_states import SumStates
-from client.tasks.manifest import Manifest
-from client.tasks.sample import without_slide
-from client.tasks.segmenter import use_segmenter
 from client.training import memory
-from client.training.batch import Performance
-from client.training.cohort import cohort_of
 from client.training.distributed import Team
-from client.training.round import clipped_sum, stage_gradients, train_round
-from client.withdrawn import read_withdrawn, staying
 from privacy import canonical, egress, envelope, keys, succession
-from privacy.clip import Clipped
 from privacy.codes import Refusal, SecaggFault
-from privacy.delta import ExpertDelta
-from privacy.descent import StepState
 from privacy.description import Description
-from privacy.egress_record import COUNTS, RELEASE
+from privacy.egress_record import RELEASE
 from privacy.errors import LedgerError, PlanRefused, PolicyError, SignatureInvalid, WireError
 from privacy.evaluation import Evaluation, NoisedEvaluation
 from privacy.events import Bytes, Digest, Name, Ordinal, incident, tell
-from privacy.ledger.account import Reservation
 from privacy.ledger.store import Ledger
 from privacy.plan import Plan
 from privacy.policy import Policy, refusal
 from privacy.randomness import RandomSource, SecureRandom
 from privacy.ranks import first_columns
 from privacy.receipt import Receipt
-from privacy.release import Expectation, seal
-from privacy.sealed_counts import CountsExpectation, seal_counts
-from privacy.secagg.clipped_share import share_of
+from privacy.release import Expectation
+from privacy.sealed_counts import CountsExpectation
 from privacy.secagg.layout import Layout
 from privacy.secagg.outgoing import PARTS, STEPS, SumExpectation
-from privacy.secagg.shared_noise import Share, SharedNoise
 
 _LOG = logging.getLogger("fedpath.agent")
 
@@ -107,20 +87,16 @@ class Agent:
     def __init__(
         self, home: Home, network: Network, random: RandomSource | None = None, team: Team | None = None
     ) -> None:
-        self._home, self._team = home, team
-        self._settings = home.settings
+        self._home = home
         self._key, self._coordinator = keys.load(home.release_key), home.coordinator
         self._installed = installed()
         self._code_hash = self._installed.code
-        self._random: RandomSource = random or SecureRandom()
         self._ledger = Ledger(home.ledger, self._key)
         self._in_force = PolicyInForce(self._ledger, lambda: home.policy)
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._base = Base.load(self._settings.base, self._device)
+        self._base = Base.load(home.settings.base, "cuda" if torch.cuda.is_available() else "cpu")
         memory.cap(self._base.device, self._policy.gpu_memory_share)
-        manifest = self._open_data()
+        self._data = AgentData(home, self._base, self._policy.skip_bad_rows)
         self._experts = ExpertStates(self._base)
-        self._performance = Performance()
         self._checkpoints = StepCheckpoints(home.checkpoints, self._key)
         self._reservations = Reservations(
             self._ledger, self._checkpoints, self._in_force, self._code_hash, self._count
@@ -139,8 +115,7 @@ class Agent:
             self._reservations,
             self._code_hash,
         )
-        self._withdrawn, self._received, self._rewards = home.withdrawn, home.experts, home.rewards
-        self._evaluation = home.evaluation
+        self._received, self._evaluation = home.experts, home.evaluation
         self._leave_out_withdrawn()
         self._busy, self._following = threading.Lock(), threading.Lock()
         self.progress = Progress(
@@ -148,13 +123,26 @@ class Agent:
             network=network.words,
             base_hash=self._base.hash,
             code_hash=self._code_hash,
-            slides=len(self._index.slides),
-            skipped={name: error.reason for name, error in self._index.skipped.items()},
-            skipped_rows=dict(manifest.skipped_rows),
-            rows_left_out=manifest.left_out,
-            samples=len(self._samples),
+            slides=len(self._data.index.slides),
+            skipped={name: error.reason for name, error in self._data.index.skipped.items()},
+            skipped_rows=dict(self._data.manifest.skipped_rows),
+            rows_left_out=self._data.manifest.left_out,
+            samples=len(self._data.samples),
             voided_at_start=voided,
             interrupted_at_start=interrupted,
+        )
+        self._work = PaidWork(
+            home,
+            self._base,
+            self._data,
+            self._experts,
+            self._in_force,
+            self._checkpoints,
+            self.progress,
+            self._key,
+            random or SecureRandom(),
+            team,
+            self._ending,
         )
         self._count()
 
@@ -167,25 +155,13 @@ class Agent:
     def _policy(self) -> Policy:
         return self._in_force.now
 
-    def _open_data(self) -> Manifest:
-        """Open slides and manifest as the policy in force has them read."""
-        data = open_data(self._home, Looking(tell=told()))
-        self._index, self._samples = data.index, data.manifest.samples
-        self._empty = not self._samples  # for good: who withdraws later, or can't be read, must not show
-        require_askable(self._base, self._samples)
-        self._set_aside = use_segmenter(self._settings.segmenter, self._index.slides, self._device)
-        self._inputs = InputLoader(self._index.slides, SlideFeatures(self._base, self._home.features))
-        self._skips_bad_rows = self._policy.skip_bad_rows
-        return data.manifest
-
     def _follow_policy(self) -> None:
         """Go by the file as it is now. Raises `Refused` where it is no policy: then nobody is trained on."""
         try:
             before = self._in_force.follow()
         except (HomeError, PolicyError) as error:
             raise Refused(Refusal.INTERNAL, str(error)) from error
-        if self._skips_bad_rows != self._policy.skip_bad_rows:
-            self._open_data()
+        self._data.follow(self._policy.skip_bad_rows)
         if before != self._policy:
             tell(PolicyChanged(Digest(self._policy.hash)))
             memory.cap(self._base.device, self._policy.gpu_memory_share)
@@ -293,7 +269,7 @@ class Agent:
         with self._working(Phase.TRAINING, plan):
             self._follow_policy()
             releases = self._reservations.paid_for(
-                plan, partial(self._judge, plan, parts), partial(self._sealed_round, plan, parts)
+                plan, partial(self._judge, plan, parts), partial(self._work.sealed_round, plan, parts)
             )
             paid, whole = self._ledger.paid(plan.campaign, plan.round), self._experts.shapes(plan)
             shapes = {name: first_columns(whole[name], paid.max_rank) for name in releases}
@@ -314,7 +290,7 @@ class Agent:
                 parts,
                 partial(self._size, plan, step),
                 partial(self._judge, plan, parts),
-                partial(self._share, plan, parts),
+                partial(self._work.share, plan, parts),
             )
             expected = SumExpectation(session, self._policy.hospital, step)
             return self._reply({PARTS[step]: message}, expected=expected)
@@ -331,33 +307,12 @@ class Agent:
             self._gate.check(plan)
         return size
 
-    def _share(self, plan: Plan, parts: Parts, noise: SharedNoise, reservation: Reservation) -> Share:
-        if self._team is not None:
-            self._team.begin(plan, parts)
-
-        def summed() -> Clipped:
-            curve = RewardCurve(self._rewards, plan.campaign, plan.round)
-            experts = self._experts.load(plan, parts)
-            cohort = cohort_of(
-                experts, reservation.experts, self._samples, self._inputs, plan, self._performance
-            )
-            draw = cohort.draw(self._random)
-            if self._team is None:
-                total = clipped_sum(draw, partial(stage_gradients, rewarded=curve.rewarded))
-            else:
-                total = self._team.clipped_sum(draw, rewarded=curve.rewarded)
-            curve.step(1)
-            return total
-
-        clipped = self._while_readable(summed)
-        return share_of(clipped, Layout(self._experts.shapes(plan)), noise, self._random)
-
     def _evaluate_noised(self, parts: Parts) -> bytes:
         asked = signed(NoisedEvaluation, parts, "request", self._coordinator)
         with self._working(Phase.EVALUATING, asked):
             self._follow_policy()
             counts = self._reservations.paid_for(
-                asked, partial(self._judge, asked, parts), partial(self._sealed_counts, asked)
+                asked, partial(self._judge, asked, parts), partial(self._work.sealed_counts, asked)
             )
             return self._reply(counts, expected=CountsExpectation(asked, self._signer(asked)))
 
@@ -368,35 +323,15 @@ class Agent:
         self._gate.check(asked)
         self._take_in(asked, parts)
         if isinstance(asked, Plan):
-            self._performance = self._fitting(asked)
+            self._work.fit(asked)
 
     def _allow(self, asked: Plan | NoisedEvaluation) -> None:
         """Raise `PlanRefused` for what the policy does not allow, or where there is no data at all."""
         code = refusal(self._policy, asked, self._base.hash)
-        if code is None and isinstance(asked, Plan) and self._empty:
+        if code is None and isinstance(asked, Plan) and self._data.empty:
             code = Refusal.NO_DATA
         if code is not None:
             raise PlanRefused(code, f"{asked.purpose}, round {asked.round} of {asked.campaign}")
-
-    def _fitting(self, plan: Plan) -> Performance:
-        """How much to compute at once on this device. Raises `PlanRefused` where the plan does not fit at all."""
-        names = plan.restricted(self._policy.experts)
-        trained = self._experts.attached(plan).trainable(names, self._policy.max_rank)
-        try:
-            performance, need = memory.fitting(
-                memory.Decoder.of(self._base),
-                memory.weights(self._base),
-                {name: tuple(value.shape) for name, value in trained.items()},
-                max(form.rank for form in plan.forms.values()),
-                memory.free_bytes(self._base.device, self._policy.gpu_memory_share) - self._set_aside,
-                plan.rollouts,
-                plan.longest_answer,
-            )
-        except memory.DeviceMemoryError as error:
-            raise PlanRefused(Refusal.DEVICE_MEMORY, str(error)) from error
-        _LOG.info("memory: at most %s; %s", need, performance)
-        self.progress.memory_planned = need.total
-        return performance
 
     def _take_in(self, asked: Asked, parts: Parts) -> Experts:
         """The experts as they were sent; they stay in the home too, for local evaluation."""
@@ -404,83 +339,14 @@ class Agent:
         keep_received(self._received, asked, parts)
         return experts
 
-    def _sealed_round(self, plan: Plan, parts: Parts, reservation: Reservation) -> Parts:
-        if self._team is not None:
-            self._team.begin(plan, parts)
-
-        def trained() -> dict[str, ExpertDelta]:
-            curve = RewardCurve(self._rewards, plan.campaign, plan.round)
-
-            def step(done: int, of: int) -> None:
-                curve.step(done)
-                self.progress.step(done, of)
-
-            def keep(state: StepState) -> None:
-                self._checkpoints.keep(reservation, state)
-                if self._ending.is_set() and state.steps < plan.mechanism.steps:
-                    raise StoppedAfterStep(f"step {state.steps} of {plan.mechanism.steps} is kept")
-
-            return train_round(
-                self._experts.load(plan, parts),  # as sent: a slide may have gone bad in the midst of it
-                reservation.experts,
-                self._samples,
-                self._inputs,
-                plan,
-                self._policy.nominal_patients,
-                self._random,
-                step,
-                self._performance,
-                partial(stage_gradients, rewarded=curve.rewarded),
-                resume=self._checkpoints.read(reservation),
-                keep=keep,
-                shared_sum=None
-                if self._team is None
-                else partial(self._team.clipped_sum, rewarded=curve.rewarded),
-                max_rank=reservation.max_rank,
-            )
-
-        deltas = self._while_readable(trained)
-        name, key = self._policy.hospital, self._key
-        return {expert: seal(delta, reservation, plan, name, key) for expert, delta in deltas.items()}
-
-    def _sealed_counts(self, asked: NoisedEvaluation, reservation: Reservation) -> Parts:
-        """Counts over the kinds that the policy allows; of the others, none."""
-        allowed = self._policy.kinds
-        counts = self._while_readable(
-            lambda: noised_evaluation(
-                self._experts.attached(asked),
-                [sample for sample in self._samples if sample.kind in allowed],
-                self._inputs,
-                asked.kinds,
-                Asking.of(asked),
-                asked.noise_multiplier,
-                self._random,
-                self.progress.step,
-            )
-        )
-        return {COUNTS: seal_counts(counts, reservation, asked, self._policy.hospital, self._key)}
-
     def _signer(self, asked: Plan | NoisedEvaluation) -> Mapping[str, keys.PublicKey]:
         """This hospital's key under which the answer was sealed: an older one, where it was rotated since."""
         key = self._ledger.release_key(asked.campaign, asked.round, asked.purpose)
         return {self._policy.hospital: key}
 
-    def _while_readable(self, work: Callable[[], _T]) -> _T:
-        """Do the work; a slide that can't be read any more is skipped, and the work taken up again without it."""
-        while True:
-            try:
-                return work()
-            except SlideError as error:
-                key = self._index.keys.get(error.name, "?")  # a file's name may be a person's: not in a log
-                _LOG.warning("slide %s is skipped from now on: %s", key, error.reason)
-                self._samples = without_slide(self._samples, error)
-                self.progress.skip(error.name, error.reason)
-
     def _leave_out_withdrawn(self) -> None:
-        """From now on nothing is drawn from a patient who has withdrawn; the ledger says how many those are."""
-        withdrawn = read_withdrawn(self._withdrawn)
-        self._samples = staying(self._samples, withdrawn)
-        self._ledger.withdrawn(len(withdrawn))
+        """Nothing is drawn from them any more; the ledger says how many those are."""
+        self._ledger.withdrawn(self._data.leave_out_withdrawn())
 
     def _evaluate(self, parts: Parts) -> bytes:
         with self._working(Phase.EVALUATING):
@@ -500,9 +366,9 @@ class Agent:
                 self._policy.hospital,
                 experts,
                 asked,
-                self._samples,
-                self._index,
-                self._inputs,
+                self._data.samples,
+                self._data.index,
+                self._data.inputs,
                 self._evaluation,
                 self.progress.step,
             )

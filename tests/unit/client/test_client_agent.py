@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from client import agent as agents
+from client import paid_work
 from client.agent import Agent
 from client.events import Phase
 from client.key_rotation import rotate_key
@@ -190,7 +190,7 @@ def test_a_failure_in_training_is_one_word_and_stays_charged(
 
     place = house()
     agent = place.agent()
-    monkeypatch.setattr("client.agent.train_round", fails)
+    monkeypatch.setattr("client.paid_work.train_round", fails)
     assert code(ask(agent, "train", place.request(place.plan()))) == Refusal.INTERNAL
     summary = place.ledger().summary()
     assert (summary.voided, summary.reserved, summary.spent) == (1, 0, 0)
@@ -210,7 +210,7 @@ def test_a_round_that_always_fails_ends_with_the_budget(
 
     place = house(budget=4.0)
     agent = place.agent()
-    monkeypatch.setattr("client.agent.train_round", fails)
+    monkeypatch.setattr("client.paid_work.train_round", fails)
     codes = [code(ask(agent, "train", place.request(place.plan()))) for _ in range(12)]
     assert codes[0] == Refusal.INTERNAL
     assert codes[-1] == Refusal.BUDGET_EXHAUSTED
@@ -220,7 +220,7 @@ def test_who_withdraws_does_not_show_in_a_code(house: MakeHouse) -> None:
     """Catches a hospital that says "no data" once its last patient has gone: one patient more or less, told for free."""
     place = house()
     agent = place.agent()
-    everyone = {sample.patient for sample in agent._samples}
+    everyone = {sample.patient for sample in agent._data.samples}
     add_withdrawn(place.home.withdrawn, everyone)
     assert "release/scale/roi" in ask(agent, "train", place.request(place.plan()))
 
@@ -229,10 +229,10 @@ def test_a_patient_who_withdrew_in_another_spelling_is_left_out(house: MakeHouse
     """Catches a withdrawal that is matched letter by letter."""
     place = house()
     agent = place.agent()
-    patient = agent._samples[0].patient
+    patient = agent._data.samples[0].patient
     add_withdrawn(place.home.withdrawn, [f"{patient.upper()}\u200b "])
     ask(agent, "train", place.request(place.plan()))
-    assert patient not in {sample.patient for sample in agent._samples}
+    assert patient not in {sample.patient for sample in agent._data.samples}
 
 
 def test_a_question_that_holds_the_images_token_is_named_at_the_start(
@@ -242,7 +242,7 @@ def test_a_question_that_holds_the_images_token_is_named_at_the_start(
     place = house()
     manifest = tmp_path / "manifest.csv"
     text = place.home.settings.manifest.read_text()
-    question = place.agent()._samples[0].question
+    question = place.agent()._data.samples[0].question
     manifest.write_text(text.replace(question, f"{question} <|image_pad|>"))
     settings = place.home.folder / "hospital.toml"
     settings.write_text(settings.read_text().replace(str(place.home.settings.manifest), str(manifest)))
@@ -357,7 +357,7 @@ def test_a_patient_who_withdrew_is_drawn_no_more(house: MakeHouse, monkeypatch: 
     """Catches a withdrawal that waits for a restart, or that is forgotten by one; and a name in the ledger."""
     place = house()
     drawn: list[set[str]] = []
-    real = agents.train_round
+    real = paid_work.train_round
 
     def watched(
         experts: object, trained: object, samples: Sequence[Sample], *others: object, **named: object
@@ -365,7 +365,7 @@ def test_a_patient_who_withdrew_is_drawn_no_more(house: MakeHouse, monkeypatch: 
         drawn.append({sample.patient for sample in samples})
         return real(experts, trained, samples, *others, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("client.agent.train_round", watched)
+    monkeypatch.setattr("client.paid_work.train_round", watched)
     agent = place.agent()
     ask(agent, "train", place.request(place.plan()))
     leaver, *stayed = sorted(drawn[0])
@@ -430,13 +430,13 @@ def test_more_columns_than_that_never_leave(house: MakeHouse, monkeypatch: pytes
     """Catches training that passes the bound by: neither sealed nor sent, and what it cost stays charged."""
     place = bounded(house, 1)
     agent = place.agent()
-    train = agents.train_round
+    train = paid_work.train_round
 
     def unbound(*arguments: object, max_rank: int | None, **others: object) -> object:
         assert max_rank == 1
         return train(*arguments, **others)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(agents, "train_round", unbound)
+    monkeypatch.setattr(paid_work, "train_round", unbound)
     assert code(ask(agent, "train", place.request(place.plan()))) == Refusal.INTERNAL
     summary = place.ledger().summary()
     assert (summary.spent, summary.voided) == (0, 1)

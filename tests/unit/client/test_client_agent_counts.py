@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from client import agent as agents
+from client import paid_work
 from client.agent import Agent
 from client.check import findings
 from client.key_rotation import rotate_key
@@ -171,15 +171,15 @@ def test_who_is_counted_depends_on_policy_and_withdrawals(
     """Catches a scale that the policy keeps out, or a patient who withdrew, among those that are counted."""
     place = house(noised=2.0, scales='["roi"]')
     counted: list[Sequence[Sample]] = []
-    real = agents.noised_evaluation
+    real = paid_work.noised_evaluation
 
     def watched(experts: object, samples: Sequence[Sample], *others: object, **more: object) -> NoisedCounts:
         counted.append(samples)
         return real(experts, samples, *others, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("client.agent.noised_evaluation", watched)
+    monkeypatch.setattr("client.paid_work.noised_evaluation", watched)
     agent = place.agent()
-    everyone = {sample.patient for sample in agent._samples if sample.scale == "roi"}
+    everyone = {sample.patient for sample in agent._data.samples if sample.scale == "roi"}
     leaver = min(everyone)
     add_withdrawn(place.home.withdrawn, [leaver])
     asked = place.evaluation()

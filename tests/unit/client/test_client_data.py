@@ -66,13 +66,13 @@ def test_one_of_two_slides_of_one_file_name_goes_bad_alone_and_nameless_in_the_l
     """
     caplog.set_level(logging.DEBUG)
     agent = place.agent(Fixed(1))
-    assert set(NAMES) <= {sample.slide for sample in agent._samples}
+    assert set(NAMES) <= {sample.slide for sample in agent._data.samples}
     (place.home.settings.slides / NAMES[0]).write_bytes(b"")
     everyone = place.plan(mechanism=Mechanism(1.0, 1.0, 0.8, 4, 4))
     reply = ask(agent, "train", place.request(everyone))
     assert "release/scale/roi" in reply
     assert agent.progress.snapshot()["skipped"] == {NAMES[0]: "empty"}, "local IT is told by name"
-    left = {sample.slide for sample in agent._samples}
+    left = {sample.slide for sample in agent._data.samples}
     assert NAMES[0] not in left
     assert NAMES[1] in left
     key = open_slides(place.home).keys[NAMES[0]]
@@ -190,12 +190,14 @@ def test_good_rows_are_used_only_if_the_policy_says_so(place: House) -> None:
     policy = place.home.folder / "policy.toml"
     policy.write_text(policy.read_text() + "skip_bad_rows = true\n")
     agent = place.agent()
-    assert agent._samples == before.samples
+    assert agent._data.samples == before.samples
     assert agent.progress.snapshot()["rows_left_out"] == 1
     spoil(place.home, f"someone else,{first.slide},,,,,vqa,Is it?,yes,,,")
     agent = place.agent()
-    assert first.patient not in {sample.patient for sample in agent._samples}, "whose it is nobody can say"
-    assert len(open_questions(place.home).samples) == len(agent._samples) > 0
+    assert first.patient not in {sample.patient for sample in agent._data.samples}, (
+        "whose it is nobody can say"
+    )
+    assert len(open_questions(place.home).samples) == len(agent._data.samples) > 0
     recorded = [entry.body["policy"] for entry in place.ledger().entries() if entry.kind == "policy"]
     assert recorded[-1]["skip_bad_rows"] is True
 

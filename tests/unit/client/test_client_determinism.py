@@ -38,7 +38,7 @@ def grpo(place: House) -> Plan:
 def release(agent: Agent, place: House, plan: Plan, reservation: Reservation) -> dict[str, bytes]:
     """What this agent seals for a reservation that is already made, from its first step on."""
     agent._checkpoints.sweep()
-    return dict(agent._sealed_round(plan, place.request(plan), reservation))
+    return dict(agent._work.sealed_round(plan, place.request(plan), reservation))
 
 
 @pytest.mark.parametrize("plan_of", [sft, grpo])

@@ -85,7 +85,7 @@ def never_enough_memory(place: House, agent: Agent, monkeypatch: pytest.MonkeyPa
         raise torch.OutOfMemoryError("planted: tried to allocate 20 GiB")
 
     with monkeypatch.context() as patch:
-        patch.setattr("client.agent.stage_gradients", allocator)
+        patch.setattr("client.paid_work.stage_gradients", allocator)
         yield
 
 
@@ -151,7 +151,7 @@ def test_out_of_memory_the_same_draw_is_summed_with_less_at_once(
             raise torch.OutOfMemoryError("planted: tried to allocate 20 GiB")
         return stage_gradients(draw, **named)
 
-    monkeypatch.setattr("client.agent.stage_gradients", allocator)
+    monkeypatch.setattr("client.paid_work.stage_gradients", allocator)
     place = house()
     answer = ask(place.agent(Fixed(5)), "train", place.request(place.plan()))
     assert set(answer) == {"release/scale/roi", "release/scale/wsi"}

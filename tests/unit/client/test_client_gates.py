@@ -14,7 +14,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from client import agent as agents
-from client import asked_campaigns, paused
+from client import asked_campaigns, paid_work, paused
 from client.agent import Agent
 from client.asked_campaigns import AskedCampaigns
 from client.cli import app
@@ -85,13 +85,13 @@ def test_a_round_under_way_ends_after_the_hours(house: MakeHouse, monkeypatch: p
     now = [MONDAY_NOON + timedelta(days=7 * 3000, hours=18, minutes=59)]
     agent = place.agent()
     at(agent, now)
-    train = agents.train_round
+    train = paid_work.train_round
 
     def long(*arguments: Any, **others: Any) -> Any:
         now[0] += timedelta(hours=3)
         return train(*arguments, **others)
 
-    monkeypatch.setattr(agents, "train_round", long)
+    monkeypatch.setattr(paid_work, "train_round", long)
     assert answer(agent, place) == "releases"
 
 
@@ -157,13 +157,13 @@ def test_a_pause_lets_the_round_under_way_end(house: MakeHouse, monkeypatch: pyt
     """Catches a pause that throws away what was paid for."""
     place = house()
     agent = place.agent()
-    train = agents.train_round
+    train = paid_work.train_round
 
     def meanwhile(*arguments: Any, **others: Any) -> Any:
         paused.pause(place.home.paused)
         return train(*arguments, **others)
 
-    monkeypatch.setattr(agents, "train_round", meanwhile)
+    monkeypatch.setattr(paid_work, "train_round", meanwhile)
     assert answer(agent, place) == "releases"
     assert answer(agent, place, 2) == Refusal.PAUSED
 

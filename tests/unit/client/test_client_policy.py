@@ -12,6 +12,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from client import agent as agents
+from client import agent_data, paid_work
 from client.cli import app
 from client.errors import ManifestError
 from client.home import Home, Settings, create
@@ -153,7 +154,7 @@ def test_a_round_under_way_ends_under_the_policy_that_it_began_with(
         _set(place, "campaigns", '["autumn"]', "nominal_patients", "20")
         return train_round(*arguments, **others)
 
-    monkeypatch.setattr(agents, "train_round", meanwhile)
+    monkeypatch.setattr(paid_work, "train_round", meanwhile)
     assert "release/scale/roi" in ask(agent, "train", place.request(place.plan()))
     assert kinds(place)[-3:] == ["reservation", "policy", "spend"]
     code = ask(agent, "train", place.request(place.plan(2)))["code"].decode()
@@ -195,14 +196,14 @@ def test_a_policy_that_reads_the_manifest_otherwise_has_it_read_anew(
     """Catches rows that are trained on though the policy in the ledger leaves them out, after a reading that failed too."""
     place = house()
     agent = place.agent()
-    opened, wanted = agents.open_data, ["fails", "reads"]
+    opened, wanted = agent_data.open_data, ["fails", "reads"]
 
     def reading(*arguments: Any) -> Any:
         if wanted.pop(0) == "fails":
             raise ManifestError("labels.csv", [])
         return opened(*arguments)
 
-    monkeypatch.setattr(agents, "open_data", reading)
+    monkeypatch.setattr(agent_data, "open_data", reading)
     _set(place, "skip_bad_rows", "true")
     assert ask(agent, "train", place.request(place.plan()))["code"].decode() == Refusal.INTERNAL
     assert "release/scale/roi" in ask(agent, "train", place.request(place.plan()))

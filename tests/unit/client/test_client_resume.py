@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from client import agent as agents
+from client import paid_work
 from client.agent import Agent
 from client.key_rotation import rotate_key
 from client.tasks.sample import Sample
@@ -123,11 +124,11 @@ def interrupt(place: House, plan: Plan, monkeypatch: pytest.MonkeyPatch, after: 
 
     agent = place.agent()
     with monkeypatch.context() as patch:
-        patch.setattr(agents, "train_round", dies)
+        patch.setattr(paid_work, "train_round", dies)
         patch.setattr(agent._ledger, "void", lambda reservation: None)
         patch.setattr(agent._checkpoints, "sweep", lambda: None)
         with pytest.raises(Died):
-            agent._sealed_round(
+            agent._work.sealed_round(
                 plan,
                 place.request(plan),
                 agent._ledger.reserve(plan, place.home.policy, agent._code_hash),
@@ -261,9 +262,9 @@ def test_a_slide_that_goes_bad_in_mid_round_costs_no_step_that_was_taken(
     def step(done: int, of: int) -> None:
         steps.append(done)
         bad.write_bytes(b"")
-        agent._inputs._held.clear()
+        agent._data.inputs._held.clear()
 
-    monkeypatch.setattr(agents, "train_round", watched)
+    monkeypatch.setattr(paid_work, "train_round", watched)
     monkeypatch.setattr(agent.progress, "step", step)
     everyone = place.plan(mechanism=Mechanism(1.0, 20.0, 1.0, 4, 4))
     assert "release/scale/roi" in ask(agent, "train", place.request(everyone))

@@ -450,7 +450,7 @@ def test_an_agent_that_answers_nothing_is_a_finding(tiny_base: Path, monkeypatch
     from client.selftest import run
 
     monkeypatch.setattr(rounds, "train_round", None)
-    monkeypatch.setattr("client.agent.train_round", None)
+    monkeypatch.setattr("client.paid_work.train_round", None)
     monkeypatch.setattr(run, "_direct", lambda *args: ({}, []))
     verdict = run.selftest(tiny_base, lambda step: None)
     assert verdict.names == [Check.NO_RELEASE]

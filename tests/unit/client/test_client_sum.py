@@ -49,7 +49,9 @@ def test_the_sum_is_that_of_the_hospitals_shares_and_is_paid_for_once(house: Mak
     random, plan = Fixed(5), round_.plan
     experts = agent._experts.load(plan, {f"expert/{name}": here.states[name] for name in plan.experts})
     trained = ("scale/roi", "scale/wsi") if "wsi" in scales else ("scale/roi",)
-    cohort = cohort_of(experts, trained, agent._samples, agent._inputs, plan, agent._performance)
+    cohort = cohort_of(
+        experts, trained, agent._data.samples, agent._data.inputs, plan, agent._work.performance
+    )
     clipped = clipped_sum(cohort.draw(random))
     assert len(clipped.total) > 2
     layout = Layout({name: experts.shapes(name) for name in plan.experts})

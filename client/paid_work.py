@@ -1,0 +1,165 @@
+"""What an agent computes once a round, or an evaluation, is paid for: sealed releases, shares of a sum, noised counts."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass, field
+from functools import partial
+
+from client.agent_data import AgentData
+from client.evaluation.answers import Asking
+from client.expert_states import ExpertStates
+from client.home import Home
+from client.incoming import Parts
+from client.model.base import Base
+from client.noised_evaluation import noised_evaluation
+from client.policy_in_force import PolicyInForce
+from client.progress import Progress
+from client.reward_curve import RewardCurve
+from client.step_checkpoints import StepCheckpoints, StoppedAfterStep
+from client.training import memory
+from client.training.batch import Performance
+from client.training.cohort import cohort_of
+from client.training.distributed import Team
+from client.training.round import clipped_sum, stage_gradients, train_round
+from privacy.clip import Clipped
+from privacy.codes import Refusal
+from privacy.delta import ExpertDelta
+from privacy.descent import StepState
+from privacy.egress_record import COUNTS
+from privacy.errors import PlanRefused
+from privacy.evaluation import NoisedEvaluation
+from privacy.keys import PrivateKey
+from privacy.ledger.account import Reservation
+from privacy.noised_counts import NoisedCounts
+from privacy.plan import Plan
+from privacy.randomness import RandomSource
+from privacy.release import seal
+from privacy.sealed_counts import seal_counts
+from privacy.secagg.clipped_share import share_of
+from privacy.secagg.layout import Layout
+from privacy.secagg.shared_noise import Share, SharedNoise
+
+_LOG = logging.getLogger("fedpath.agent")
+
+
+@dataclass
+class PaidWork:
+    """One piece of work at a time, on the agent's base, over the agent's data. Whoever calls holds the reservation.
+
+    Once `ending` is set, a round ends after the step under way, which is kept.
+    """
+
+    home: Home
+    base: Base
+    data: AgentData
+    experts: ExpertStates
+    in_force: PolicyInForce
+    checkpoints: StepCheckpoints
+    progress: Progress
+    key: PrivateKey
+    random: RandomSource
+    team: Team | None
+    ending: threading.Event
+    performance: Performance = field(default_factory=Performance)
+
+    def fit(self, plan: Plan) -> None:
+        """Choose how much to compute at once on this device. Raises `PlanRefused` where the plan does not fit at all."""
+        names = plan.restricted(self.in_force.now.experts)
+        trained = self.experts.attached(plan).trainable(names, self.in_force.now.max_rank)
+        try:
+            self.performance, need = memory.fitting(
+                memory.Decoder.of(self.base),
+                memory.weights(self.base),
+                {name: tuple(value.shape) for name, value in trained.items()},
+                max(form.rank for form in plan.forms.values()),
+                memory.free_bytes(self.base.device, self.in_force.now.gpu_memory_share) - self.data.set_aside,
+                plan.rollouts,
+                plan.longest_answer,
+            )
+        except memory.DeviceMemoryError as error:
+            raise PlanRefused(Refusal.DEVICE_MEMORY, str(error)) from error
+        _LOG.info("memory: at most %s; %s", need, self.performance)
+        self.progress.memory_planned = need.total
+
+    def sealed_round(self, plan: Plan, parts: Parts, reservation: Reservation) -> Parts:
+        """The round's releases, by expert. Raises `StoppedAfterStep` where the agent ends meanwhile."""
+        if self.team is not None:
+            self.team.begin(plan, parts)
+
+        def trained() -> dict[str, ExpertDelta]:
+            curve = RewardCurve(self.home.rewards, plan.campaign, plan.round)
+
+            def step(done: int, of: int) -> None:
+                curve.step(done)
+                self.progress.step(done, of)
+
+            def keep(state: StepState) -> None:
+                self.checkpoints.keep(reservation, state)
+                if self.ending.is_set() and state.steps < plan.mechanism.steps:
+                    raise StoppedAfterStep(f"step {state.steps} of {plan.mechanism.steps} is kept")
+
+            return train_round(
+                self.experts.load(plan, parts),  # as sent: a slide may have gone bad in the midst of it
+                reservation.experts,
+                self.data.samples,
+                self.data.inputs,
+                plan,
+                self.in_force.now.nominal_patients,
+                self.random,
+                step,
+                self.performance,
+                partial(stage_gradients, rewarded=curve.rewarded),
+                resume=self.checkpoints.read(reservation),
+                keep=keep,
+                shared_sum=None
+                if self.team is None
+                else partial(self.team.clipped_sum, rewarded=curve.rewarded),
+                max_rank=reservation.max_rank,
+            )
+
+        deltas = self.data.while_readable(trained, self.progress.skip)
+        name, key = self.in_force.now.hospital, self.key
+        return {expert: seal(delta, reservation, plan, name, key) for expert, delta in deltas.items()}
+
+    def sealed_counts(self, asked: NoisedEvaluation, reservation: Reservation) -> Parts:
+        """Counts over the kinds that the policy allows; of the others, none."""
+        allowed = self.in_force.now.kinds
+
+        def counted() -> NoisedCounts:
+            return noised_evaluation(
+                self.experts.attached(asked),
+                [sample for sample in self.data.samples if sample.kind in allowed],
+                self.data.inputs,
+                asked.kinds,
+                Asking.of(asked),
+                asked.noise_multiplier,
+                self.random,
+                self.progress.step,
+            )
+
+        counts = self.data.while_readable(counted, self.progress.skip)
+        return {COUNTS: seal_counts(counts, reservation, asked, self.in_force.now.hospital, self.key)}
+
+    def share(self, plan: Plan, parts: Parts, noise: SharedNoise, reservation: Reservation) -> Share:
+        """This hospital's part of a sum, with its part of the noise."""
+        if self.team is not None:
+            self.team.begin(plan, parts)
+
+        def summed() -> Clipped:
+            curve = RewardCurve(self.home.rewards, plan.campaign, plan.round)
+            experts = self.experts.load(plan, parts)
+            cohort = cohort_of(
+                experts, reservation.experts, self.data.samples, self.data.inputs, plan, self.performance
+            )
+            draw = cohort.draw(self.random)
+            if self.team is None:
+                total = clipped_sum(draw, partial(stage_gradients, rewarded=curve.rewarded))
+            else:
+                total = self.team.clipped_sum(draw, rewarded=curve.rewarded)
+            curve.step(1)
+            return total
+
+        clipped = self.data.while_readable(summed, self.progress.skip)
+        return share_of(clipped, Layout(self.experts.shapes(plan)), noise, self.random)
