@@ -28,17 +28,20 @@ from privacy.enrolment import node_key
 from privacy.events import Seconds, Status, tell
 
 PAUSE_SECONDS = 5.0
-# After an error that Flower does not foresee (a certificate that has just expired) its SuperNode stays, connected to nobody
-# and never again: threads of its own keep the process. What ends is started anew; so it has to end.
+# After an error that it does not foresee (a certificate that has just expired) Flower's SuperNode stops its work, and threads
+# of its own keep the process: alive to whoever watches it, connected to nobody. What ends is started anew; so it has to end.
 ENDS_WHOLLY = """\
 import os, runpy, sys, traceback
-sys.argv = sys.argv[1:]
+sys.argv, status = sys.argv[1:], 1
 try:
     runpy.run_path(sys.argv[0], run_name="__main__")
-except Exception:
+except SystemExit as end:
+    status = end.code if isinstance(end.code, int) else 1
+except BaseException:
     traceback.print_exc()
-    sys.stderr.flush()
-    os._exit(1)
+sys.stdout.flush()
+sys.stderr.flush()
+os._exit(status)
 """
 
 
