@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from client.home import Home
@@ -20,6 +21,7 @@ from tests.e2e.conftest import Running
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("two hospitals")]
 
+FLOODED = 512 << 20  # bytes; the flood has a GiB on its way at once
 HOSTILE = Path(__file__).parent / "hostile"
 PYPROJECT = """\
 [build-system]
@@ -61,7 +63,7 @@ def test_a_hostile_bundle_reaches_nothing(
     running: Running, database: postgresql.Server, tmp_path: Path
 ) -> None:
     """Catches a courier that can read slides, keys, ledger, policy or settings, reach the agent other than through
-    its four methods, write to the hospital's installation, or become more than it is."""
+    its own methods, fill its memory, write to the hospital's installation, or become more than it is."""
     homes = running.federation.hospitals
     reports = [home.courier_report.read_text() for home in homes.values()]
     if any(not report.startswith("own file system") for report in reports):
@@ -70,6 +72,10 @@ def test_a_hostile_bundle_reaches_nothing(
     (tmp_path / "bundle" / "pyproject.toml").write_text(PYPROJECT)
     known = {name: _known(home, running.agents[name].process.pid, database) for name, home in homes.items()}
     (tmp_path / "known.json").write_text(json.dumps(known))
+    pids = {name: running.agents[name].process.pid for name in homes}
+    before = {
+        name: max(_most(pid), psutil.Process(pid).memory_info().rss + FLOODED) for name, pid in pids.items()
+    }
     out = tmp_path / "found.json"
     consortium = running.federation.consortium
     file = tmp_path / "run.toml"
@@ -91,11 +97,20 @@ def test_a_hostile_bundle_reaches_nothing(
     for name, findings in found.items():
         assert str(findings.pop("take_the_agents_place")).startswith("failed: "), name
         assert findings == {attack: [] for attack in findings}, name
-        assert len(findings) == 8
+        assert len(findings) == 9
     for name, home in homes.items():
         status = status_of(home)
         assert status is not None, f"{name}'s agent was harmed"
         assert home.socket.is_socket()
+        assert _most(pids[name]) < before[name], "a flood fills the agent's memory"
+
+
+def _most(pid: int) -> int:
+    """The most memory that a process has had, in bytes."""
+    (line,) = (
+        line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM")
+    )
+    return int(line.split()[1]) * 1024
 
 
 def test_the_attacks_work_where_nothing_is_in_their_way(
