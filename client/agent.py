@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
-from typing import TypeVar
 
 import torch
 
@@ -74,8 +73,6 @@ from privacy.secagg.outgoing import PARTS, STEPS, SumExpectation
 
 _LOG = logging.getLogger("fedpath.agent")
 
-_T = TypeVar("_T")
-
 
 class Agent:
     """One hospital's agent. Opening it loads the base, reads slides and manifest, and settles the ledger.
@@ -115,7 +112,6 @@ class Agent:
             self._reservations,
             self._code_hash,
         )
-        self._received, self._evaluation = home.experts, home.evaluation
         self._leave_out_withdrawn()
         self._busy, self._following = threading.Lock(), threading.Lock()
         self.progress = Progress(
@@ -336,7 +332,7 @@ class Agent:
     def _take_in(self, asked: Asked, parts: Parts) -> Experts:
         """The experts as they were sent; they stay in the home too, for local evaluation."""
         experts = self._experts.load(asked, parts)
-        keep_received(self._received, asked, parts)
+        keep_received(self._home.experts, asked, parts)
         return experts
 
     def _signer(self, asked: Plan | NoisedEvaluation) -> Mapping[str, keys.PublicKey]:
@@ -369,7 +365,7 @@ class Agent:
                 self._data.samples,
                 self._data.index,
                 self._data.inputs,
-                self._evaluation,
+                self._home.evaluation,
                 self.progress.step,
             )
             return self._reply({egress.METRICS: canonical.encode([asdict(score) for score in scores])})
