@@ -20,6 +20,7 @@ LIMIT = 256 * 1024 * 1024  # bytes a message, either way
 _AT_WORK, _WAITING = 4, 4  # calls at once, each of which may hold a message; any more are turned away
 
 _OPTIONS = (("grpc.max_receive_message_length", LIMIT), ("grpc.max_send_message_length", LIMIT))
+_NARROW = ("grpc.http2.bdp_probe", 0)  # else every connection's window grows with what is poured into it
 _LONGEST = 100  # a Unix socket's path may have 107 bytes
 
 Handler = Callable[[bytes], bytes]
@@ -41,7 +42,7 @@ def serve(
     socket.unlink(missing_ok=True)
     server = grpc.server(
         ThreadPoolExecutor(_AT_WORK, thread_name_prefix=socket.stem),
-        options=_OPTIONS,
+        options=(*_OPTIONS, _NARROW),
         maximum_concurrent_rpcs=_AT_WORK + _WAITING,
     )
     calls = {
