@@ -233,11 +233,12 @@ def _ends(values: dict[str, Any]) -> Table:
 def _state(campaign: dict[str, Any]) -> str:
     """The state that was last written down, and what has come between since."""
     state = str(campaign["state"])
-    if state in ("running", "paused") and not campaign["alive"]:
+    if campaign["held_at"] and state != "paused":
+        state += " (to pause)"
+    if campaign["state"] in ("running", "paused") and not campaign["alive"]:
         return f"{state}, but no process runs it: run it again, and it goes on"
-    pausing = " (to pause)" if campaign["held_at"] and state != "paused" else ""
     waits = _waits(campaign)
-    return state + pausing + (f", {waits}" if waits else "")
+    return f"{state}, {waits}" if waits else state
 
 
 def _waits(campaign: dict[str, Any]) -> str:
