@@ -131,6 +131,7 @@ class Federation:
             "sft_rounds": 1,
         }
         path = self.folder / f"{name}.toml"
+        assert not path.exists(), f"another test has run a campaign {name!r} here: it can't be run as another"
         path.write_text(CAMPAIGN.format(**values | changes) + (NOISED if noised else ""))
         return path
 

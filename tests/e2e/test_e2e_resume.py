@@ -36,7 +36,7 @@ def test_a_hospital_killed_in_mid_round_costs_no_double_spend(running: Running) 
         running.federation.hospitals["north"],
         running.federation.hospitals["south"],
     )
-    campaign = federation.campaign("autumn", sft_rounds=2)
+    campaign = federation.campaign("harvest", sft_rounds=2)
     done: list[int] = []
     runner = threading.Thread(target=lambda: done.append(federation.run(campaign).returncode))
     runner.start()
@@ -55,9 +55,9 @@ def test_a_hospital_killed_in_mid_round_costs_no_double_spend(running: Running) 
     if done != [0]:  # its attempts were used up while north was away: the coordinator runs it again
         again = federation.run(campaign)
         assert again.returncode == 0, again.stdout + again.stderr
-    assert federation.status("autumn")["state"] == "done"
+    assert federation.status("harvest")["state"] == "done"
     for home in (north, south):
-        assert _spent(home, "autumn") == {1: 1, 2: 1, 3: 1}
+        assert _spent(home, "harvest") == {1: 1, 2: 1, 3: 1}
 
 
 @pytest.mark.parametrize(
