@@ -7,15 +7,14 @@ In one process, from the request to the last byte of the answer, without a netwo
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
 from pathlib import Path
 
 from starlette.testclient import TestClient
 
 from bench.command import measuring, options, show
 from bench.page_store import campaign_of
+from bench.page_timing import timings
 from client.data import open_data
 from client.home import Home, Settings, create
 from client.page.app import page
@@ -35,7 +34,7 @@ from privacy.receipt import ACCEPTED, Receipt
 from server.campaign import Train, plan_for
 from server.home import Home as Consortium
 
-ROUNDS, PATIENTS, AGAIN = 500, 200, 5
+ROUNDS, PATIENTS = 500, 200
 POLICY = """\
 hospital = "north"
 epsilon_budget = 100.0
@@ -73,13 +72,13 @@ def fill(folder: Path, rounds: int, patients: int) -> Home:
             ledger.spend(paid, sealed)
             epsilon = ledger.epsilon(home.policy.delta)
             to = coordinator.public.raw.hex()
+            digests = {expert: canonical.digest(release) for expert, release in sealed.items()}
             ledger.log_egress(
                 [
-                    EgressRecord(RELEASE + expert, canonical.digest(data), len(data), epsilon, to)
-                    for expert, data in sealed.items()
+                    EgressRecord(RELEASE + expert, digests[expert], len(release), epsilon, to)
+                    for expert, release in sealed.items()
                 ]
             )
-            digests = {expert: canonical.digest(data) for expert, data in sealed.items()}
             outcomes = dict.fromkeys(digests, ACCEPTED)
             receipt = Receipt("north", campaign.name, number, plan.hash, digests, outcomes, paid.hash)
             ledger.receipt(receipt.sign(coordinator), coordinator.public)
@@ -98,20 +97,7 @@ def measure(folder: Path, rounds: int, patients: int) -> dict[str, dict[str, obj
     entry = Entry()
     client = TestClient(page(home, LOOPBACK, entry), base_url="http://127.0.0.1:8788", follow_redirects=False)
     client.get(f"/enter?secret={entry.secret}")
-    found: dict[str, dict[str, object]] = {"first": {}, "again": {}, "kB": {}}
-
-    def took(path: str) -> tuple[float, int]:
-        begun = time.perf_counter()
-        answer = client.get(path)
-        answer.raise_for_status()
-        return 1000 * (time.perf_counter() - begun), len(answer.content)
-
-    for path in PAGES:
-        measuring(path)
-        first, size = took(path)
-        found["first"][path], found["kB"][path] = round(first), round(size / 1000)
-        found["again"][path] = round(statistics.median(took(path)[0] for _ in range(AGAIN)))
-    return found
+    return timings(client, PAGES)
 
 
 def main() -> None:

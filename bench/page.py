@@ -16,13 +16,14 @@ from starlette.testclient import TestClient
 
 from bench.command import measuring, options, show
 from bench.page_store import NAME, fill
+from bench.page_timing import AGAIN, timings
 from pages.serving import LOOPBACK
 from server.page import reading_all
 from server.page.access.access import users_of
 from server.page.access.roles import Role
 from server.page.app import page
 
-HOSPITALS, ROUNDS, AGAIN = 50, 500, 5
+HOSPITALS, ROUNDS = 50, 500
 _PASSWORD = "nobody else's"
 PAGES = (
     "/",
@@ -48,23 +49,12 @@ def measure(folder: Path, hospitals: int, rounds: int) -> dict[str, dict[str, ob
     client.post("/login", data={"name": "cora", "password": _PASSWORD, "next": "/"})
     found: dict[str, dict[str, object]] = {}
 
-    def took(path: str) -> tuple[float, int]:
-        begun = time.perf_counter()
-        answer = client.get(path)
-        answer.raise_for_status()
-        return 1000 * (time.perf_counter() - begun), len(answer.content)
-
     measuring("opening the store")
     begun = time.perf_counter()
     store = home.store()
     found["opening"] = {"the store, its journal verified": round(1000 * (time.perf_counter() - begun))}
-    took("/account")
-    found["first"], found["again"], found["kB"] = {}, {}, {}
-    for path in PAGES:
-        measuring(path)
-        first, size = took(path)
-        found["first"][path], found["kB"][path] = round(first), round(size / 1000)
-        found["again"][path] = round(statistics.median(took(path)[0] for _ in range(AGAIN)))
+    client.get("/account").raise_for_status()
+    found |= timings(client, PAGES)
     marks = []
     for _ in range(AGAIN):
         begun = time.perf_counter()
