@@ -51,15 +51,15 @@ def run(home: HomeArgument, campaign: CampaignArgument, as_json: JsonOption = Fa
 
     with told_plainly():
         place = Home.open(home)
-        name = _checked(place.store(), campaign)
+        store = place.store(patience=Patience(DATABASE_AWAY_S))
+        name = _checked(store, campaign)
         require_superlink(place)
         for expiry in expiries(place, datetime.now(UTC)):
             if expiry.level is not Level.FINE:
                 typer.echo(f"warning: {expiry}: `fedpath-consortium renew {place.folder}`", err=True)
         cli = superlink.flower(place)
         config = {"home": str(place.folder), "campaign": str(campaign.absolute())}
-        run_id = cli.submit(checkout() / "pyproject.toml", config)
-        _follow(place, place.store(patience=Patience(DATABASE_AWAY_S)), cli, name, run_id, as_json)
+        _follow(place, store, cli, name, cli.submit(checkout() / "pyproject.toml", config), as_json)
 
 
 def evaluate(

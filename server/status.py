@@ -72,19 +72,21 @@ def without_database(home: Home, fault: StoreError) -> dict[str, Any]:
         "expiries": [expiry.to_dict() for expiry in expiries(home, datetime.now(UTC))],
         "database_fault": str(fault),
         "campaigns": [
-            {"name": name, "alive": True, "waits_for_database": _wait(home, name)} for name in home.running()
+            {"name": name, "alive": True, "waits_for_database": _wait(home, name, alive=True)}
+            for name in home.running()
         ],
     }
 
 
-def _wait(home: Home, name: str) -> dict[str, str] | None:
+def _wait(home: Home, name: str, *, alive: bool) -> dict[str, str] | None:
     """Since when, and until when at most, who runs this campaign waits for the database; None where nobody does."""
-    wait = home.waiting(name).read() if home.is_running(name) else None
+    wait = home.waiting(name).read() if alive else None
     return None if wait is None else asdict(wait)
 
 
 def _campaign(home: Home, store: Store, name: str) -> dict[str, Any]:
     (row,) = store.read(sql.select(db.campaigns).filter_by(name=name))
+    alive = home.is_running(name)
     asks = _by_round(
         store, db.asks, name, ("attempt", "hospital", "asked_at", "answered_at", "answer", "bytes")
     )
@@ -100,8 +102,8 @@ def _campaign(home: Home, store: Store, name: str) -> dict[str, Any]:
             key: row[key]
             for key in ("name", "state", "doing", "failure", "run_id", "begun_at", "changed_at", "held_at")
         },
-        "alive": home.is_running(name),
-        "waits_for_database": _wait(home, name),
+        "alive": alive,
+        "waits_for_database": _wait(home, name, alive=alive),
         "rounds_total": row["rounds"],
         "rounds_committed": sum(item["committed_at"] is not None for item in found),
         "experts": store.states(name),
