@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
+
+from tests.process_tree import each
 
 _UP_SECONDS = 120
 
@@ -70,17 +71,11 @@ class Server:
 
     def hang(self) -> None:
         """Have every process of the server stand still: it takes connections, and says nothing to anybody."""
-        self._each(psutil.Process.suspend)
+        each(self._process.pid, psutil.Process.suspend)
 
     def wake(self) -> None:
         """Let it go on with what it was at."""
-        self._each(psutil.Process.resume)
-
-    def _each(self, act: Callable[[psutil.Process], None]) -> None:
-        top = psutil.Process(self._process.pid)
-        for process in (top, *top.children(recursive=True)):
-            with suppress(psutil.NoSuchProcess):  # a session that has just ended
-                act(process)
+        each(self._process.pid, psutil.Process.resume)
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGINT)

@@ -29,6 +29,7 @@ from server.loopback import free_port
 from server.provision.authority import CA_CERTIFICATE
 from server.reach import require_superlink
 from tests.hostile_bytes import PREFACE, left_open, payloads, pour
+from tests.process_tree import each
 
 pytestmark = pytest.mark.e2e
 
@@ -45,13 +46,9 @@ class Link:
     folder: Path
 
     @property
-    def processes(self) -> list[psutil.Process]:
-        top = psutil.Process(self.child.process.pid)
-        return [top, *top.children(recursive=True)]
-
-    @property
     def memory(self) -> int:
-        return sum(process.memory_info().rss for process in self.processes)
+        found = each(self.child.process.pid, psutil.Process.memory_info)
+        return sum(memory.rss for _, memory in found)
 
     @property
     def trust(self) -> ssl.SSLContext:
@@ -154,12 +151,9 @@ def test_who_knows_no_tls_or_another_authority_gets_nowhere(link: Link, tmp_path
 
 def test_it_listens_on_one_port(link: Link) -> None:
     """Catches a further door that a newer Flower opens: SECURITY.md speaks of one."""
-    ports = {
-        connection.laddr.port
-        for process in link.processes
-        for connection in process.net_connections()
-        if connection.status == psutil.CONN_LISTEN
-    }
+    found = each(link.child.process.pid, psutil.Process.net_connections)
+    listening = [one for _, those in found for one in those if one.status == psutil.CONN_LISTEN]
+    ports = {one.laddr.port for one in listening}
     assert ports == {link.home.port}
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-import psutil
 import pytest
 
 from client.home import Home
@@ -13,6 +12,7 @@ from demo.processes import status_of
 from privacy import keys
 from privacy.ledger.entries import Kind
 from privacy.ledger.store import Ledger
+from tests import process_tree
 from tests.e2e.conftest import Running, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("two hospitals")]
@@ -76,8 +76,7 @@ def test_a_server_killed_in_mid_round_goes_on_from_the_last_commit(running: Runn
     runner.start()
     until(lambda: len(ledger.summary().events) == paid + 2, "north paid for the second round")
     if victim == "the ServerApp alone":
-        children = psutil.Process(running.superlink.process.pid).children(recursive=True)
-        (server_app,) = (child for child in children if "flwr-serverapp" in " ".join(child.cmdline()))
+        (server_app,) = process_tree.running(running.superlink.process.pid, "flwr-serverapp")
         server_app.kill()
     else:
         running.superlink.kill()
