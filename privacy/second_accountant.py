@@ -18,6 +18,7 @@ import numpy as np
 from opacus.accountants import PRVAccountant
 from opacus.accountants.analysis import rdp
 from opacus.accountants.analysis.prv import Domain
+from scipy.fft import next_fast_len
 
 from privacy.accounting import any_shared, beyond_all_budgets, merged
 from privacy.mechanism import Event
@@ -64,10 +65,13 @@ def _by_divergences(events: Sequence[Event], delta: float) -> float:
 
 
 class _Bounded(PRVAccountant):  # type: ignore[misc]  # Opacus has no types
-    """Opacus' accountant, which would take whatever memory its grid asks for."""
+    """Opacus' accountant, which would take whatever memory its grid asks for, and whatever time its length costs."""
 
     def _get_domain(self, **about: Any) -> Domain:
-        domain: Domain = super()._get_domain(**about)
-        if domain.size > _MOST_POINTS:
-            raise ValueError(f"a grid of {domain.size:,} points would be needed: PRV can't say")
-        return domain
+        needed: Domain = super()._get_domain(**about)
+        if needed.size > _MOST_POINTS:
+            raise ValueError(f"a grid of {needed.size:,} points would be needed: PRV can't say")
+        # A wider grid is as exact. One of small prime factors is transformed up to ten times as fast; Opacus' powers
+        # want it about zero, with one point more above than below.
+        half, step = next_fast_len(needed.size // 2 + 1), needed.dt
+        return Domain((1 - half) * step, half * step, 2 * half)
