@@ -14,7 +14,7 @@ import sqlalchemy as sql
 from sqlalchemy.exc import ArgumentError
 
 from privacy.ledger import answering, postgresql
-from privacy.ledger.postgresql import CONNECT_SECONDS, DRIVER, WAIT_SECONDS
+from privacy.ledger.postgresql import DRIVER, WAIT_SECONDS
 from server.errors import StoreError
 
 _LOCK = 0x636F6E736F727469  # "consorti": one writer at a time in each PostgreSQL database
@@ -85,17 +85,15 @@ def _sqlite(path: Path, synchronous: str) -> sql.Engine:
 
 def _postgresql(url: sql.URL, *, lasting: bool) -> sql.Engine:
     def on_begin(connection: sql.Connection) -> None:
-        if not postgresql.begin(connection, _LOCK, lasting=lasting):
-            raise StoreError(
-                "this PostgreSQL server runs with fsync off, and would lose what was committed: turn it on"
-            )
+        if (unfit := postgresql.begin(connection, _LOCK, lasting=lasting)) is not None:
+            raise StoreError(unfit)
 
     engine = sql.create_engine(
         url,
         pool_pre_ping=True,
         isolation_level="READ COMMITTED",
         hide_parameters=True,
-        connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "fedpath consortium"},
+        connect_args=postgresql.arguments("consortium"),
     )
     answering.listen(engine)
     sql.event.listen(engine, "begin", on_begin)

@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError
 
 from privacy.errors import LedgerError
 from privacy.ledger import answering, postgresql
-from privacy.ledger.postgresql import CONNECT_SECONDS, DRIVER, WAIT_SECONDS
+from privacy.ledger.postgresql import DRIVER, WAIT_SECONDS
 from privacy.read_only import parameters
 
 _LOCK = 0x66656470617468  # "fedpath": one writer at a time in each PostgreSQL database
@@ -102,7 +102,7 @@ def _postgresql(place: str, read_only: bool) -> sql.Engine:
         poolclass=sql.NullPool,
         isolation_level=level,
         hide_parameters=True,
-        connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "fedpath ledger"},
+        connect_args=postgresql.arguments("ledger"),
     )
     answering.listen(engine)
     if read_only:
@@ -112,7 +112,5 @@ def _postgresql(place: str, read_only: bool) -> sql.Engine:
 
 
 def _on_begin_postgresql(connection: sql.Connection) -> None:
-    if not postgresql.begin(connection, _LOCK, lasting=True):
-        raise LedgerError(
-            "this PostgreSQL server runs with fsync off, and would lose what was spent: turn it on"
-        )
+    if (unfit := postgresql.begin(connection, _LOCK, lasting=True)) is not None:
+        raise LedgerError(unfit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sql
@@ -13,9 +14,24 @@ STATEMENT_SECONDS = 75
 CONNECT_SECONDS = 10
 
 
+def arguments(program: str) -> dict[str, Any]:
+    """How to connect, under this name. Text is UTF-8 whatever the database's encoding, or the client would speak bytes."""
+    return {
+        "connect_timeout": CONNECT_SECONDS,
+        "application_name": f"fedpath {program}",
+        "client_encoding": "utf8",
+    }
+
+
 def has_password(url: sql.URL) -> bool:
     """Whether a password stands in the URL, where errors and files would show it."""
     return url.password is not None or bool({"password", "sslpassword"} & set(url.query))
+
+
+def pgpass_line(password: str) -> bytes:
+    """A password file's content: this password, wherever and whoever the URL says."""
+    escaped = password.replace("\\", "\\\\").replace(":", "\\:")
+    return f"*:*:*:*:{escaped}\n".encode()
 
 
 def with_password_file(url: str, password: Path) -> str:
@@ -30,9 +46,10 @@ def with_password_file(url: str, password: Path) -> str:
     return f"{url}{'&' if '?' in url else '?'}passfile={quote(str(password), safe='/')}"
 
 
-def begin(connection: sql.Connection, lock: int, *, lasting: bool) -> bool:
+def begin(connection: sql.Connection, lock: int, *, lasting: bool) -> str | None:
     """Begin a transaction that waits for all others that name the same `lock`, so that it reads all that they wrote, and that
-    survives a power cut where it is `lasting`, whatever the server's default; whether the server keeps anything safe at all.
+    survives a power cut where it is `lasting`, whatever the server's default. What makes this database unfit, where
+    something does.
 
     No statement of it takes the server longer than `STATEMENT_SECONDS`, and a client that vanished holds the lock for about
     as long.
@@ -44,4 +61,12 @@ def begin(connection: sql.Connection, lock: int, *, lasting: bool) -> bool:
         "SET LOCAL tcp_keepalives_count TO 3; SET LOCAL tcp_user_timeout TO '60s'"
     )
     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({lock})")
-    return connection.exec_driver_sql("SHOW fsync").scalar() == "on"
+    settings = connection.exec_driver_sql(
+        "SELECT current_setting('fsync'), current_setting('server_encoding')"
+    )
+    fsync, encoding = settings.one()
+    if fsync != "on":
+        return "this PostgreSQL server runs with fsync off, and would lose what was committed: turn it on"
+    if encoding != "UTF8":
+        return f"this PostgreSQL database keeps text in {encoding}: make one with ENCODING 'UTF8' TEMPLATE template0"
+    return None

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 from tests.process_tree import each
 
 _UP_SECONDS = 120
+ASKED = "asked"  # the one user whom the server asks for a password
 
 
 class Server:
@@ -35,17 +37,22 @@ class Server:
             self._as = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             os.chown(self.folder, nobody.pw_uid, nobody.pw_gid)
             self._programs = self._reachable(programs)
-        self._run("initdb", "--pgdata", "data", "--username", "postgres", "--auth", "trust", "--no-sync")
+        text = ("--encoding", "UTF8", "--locale", "C")
+        self._run(
+            "initdb", "--pgdata", "data", "--username", "postgres", "--auth", "trust", "--no-sync", *text
+        )
+        rules = self.folder / "data" / "pg_hba.conf"
+        rules.write_text(f"local all {ASKED} scram-sha-256\n{rules.read_text()}")
         self._process = self._start()
 
     def url(self, database: str = "postgres", user: str = "postgres") -> str:
         """Where SQLAlchemy finds it."""
         return f"postgresql+psycopg://{user}@/{database}?host={self.folder}"
 
-    def create(self, database: str) -> str:
+    def create(self, database: str, encoding: str = "UTF8") -> str:
         """Make an empty database; its URL."""
         with self.connect() as connection:
-            connection.execute(f'CREATE DATABASE "{database}"')
+            connection.execute(f"CREATE DATABASE \"{database}\" ENCODING '{encoding}' TEMPLATE template0")
         return self.url(database)
 
     def drop(self, database: str) -> None:
@@ -54,6 +61,18 @@ class Server:
 
     def connect(self, database: str = "postgres") -> psycopg.Connection[Any]:
         return psycopg.connect(host=str(self.folder), user="postgres", dbname=database, autocommit=True)
+
+    def configure(self, name: str, value: str) -> None:
+        """Have the server change one of its settings, and wait until it has: it is told, not asked."""
+        with self.connect() as connection:
+            connection.execute(f"ALTER SYSTEM SET {name} = {value}")
+            connection.execute("SELECT pg_reload_conf()")
+        for _ in range(_UP_SECONDS * 10):
+            with self.connect() as connection:
+                if connection.execute(f"SHOW {name}").fetchone() == (value,):
+                    return
+            time.sleep(0.1)
+        raise TimeoutError(f"the server did not take {name} = {value}")
 
     def crash(self) -> None:
         """End the server as a power cut would end it, and start it again on what is on disk."""

@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 
 from privacy.exposition import as_values
 from privacy.ledger import answering
-from server import engine, metrics
+from privacy.ledger import postgresql as connections
+from server import metrics
 from server.cli import app
 from server.database import Patience
 from server.errors import DatabaseAway, StoreError
@@ -64,7 +65,7 @@ def stuck() -> Iterator[Stuck]:
 @pytest.fixture
 def here(stuck: Stuck, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(answering, "ANSWER_SECONDS", 1.0)
-    monkeypatch.setattr(engine, "CONNECT_SECONDS", 2)
+    monkeypatch.setattr(connections, "CONNECT_SECONDS", 2)
     stuck.back()
     url = stuck.server.create(f"hung-{os.getpid()}-{next(_NUMBER)}")
     return world(tmp_path, "north", "south", database=url)
