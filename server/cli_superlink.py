@@ -27,14 +27,24 @@ def init(
         str | None,
         typer.Option(help="postgresql://user@host/db for the store; without it, a file in the home"),
     ] = None,
+    database_password: Annotated[
+        Path | None,
+        typer.Option(help="a file with the database user's password, which the home then keeps"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a home: certificates, the coordinator's key, the store."""
+    from server.errors import HomeError
     from server.home import Home
 
     os.umask(0o077)
     with told_plainly():
-        made = Home.create(home, name, host, port, database)
+        if database_password is not None and database is None:
+            raise HomeError(
+                "--database-password: a file in the home has none; name the database with --database"
+            )
+        password = None if database_password is None else _password(database_password)
+        made = Home.create(home, name, host, port, database, password)
         key = made.coordinator().public
     if as_json:
         facts = {"home": str(made.folder), "superlink": made.superlink, "coordinator": key.raw.hex()}
@@ -43,6 +53,16 @@ def init(
     typer.echo(
         f"made {made.folder}, with the coordinator's key {key.fingerprint}: invite the hospitals with `enroll`, then start"
     )
+
+
+def _password(path: Path) -> str:
+    from server.errors import HomeError
+
+    try:
+        (word,) = path.read_text("utf-8").splitlines()
+    except ValueError:  # none or several, or not UTF-8
+        raise HomeError(f"{path}: must hold the password in one line, and nothing else") from None
+    return word
 
 
 def start(

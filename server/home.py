@@ -3,6 +3,7 @@
 consortium.toml     name, host and port, and where the store is, if not in
 consortium.db       the store
 keys/               CA, server and coordinator keys      experts/        expert states by hash
+keys/database.pgpass  the password of a database that asks for one
 ca.crt server.crt   what others check us by              kits/           <name>.json: what each hospital gets
 ca-next.crt         a new CA before it is taken up       invitations/    <name>.json: secret, until it is answered
 policy.toml         where there is one: the limits that kits propose to hospitals
@@ -24,12 +25,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO
 
-from privacy import keys
+from privacy import durable, keys
 from privacy.errors import KeyFileError
 from privacy.keys import PrivateKey
-from privacy.ledger.postgresql import with_password_file
+from privacy.ledger.postgresql import pgpass_line, with_password_file
 from server.aside import Aside
 from server.blobs import Blobs
 from server.database import Database, Patience
@@ -41,6 +43,7 @@ from server.store import Store
 from server.waiting import WaitingNote
 
 FILE = "consortium.toml"
+_PGPASS = "keys/database.pgpass"
 _FOLDERS = ("keys", "experts", "kits", "invitations", "locks", "flower/superlink", "flower/cli")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _HOST = re.compile(r"[A-Za-z0-9.:-]{1,253}")
@@ -74,14 +77,22 @@ class Home:
             _check_url(self.database)
 
     @classmethod
-    def create(cls, folder: Path, name: str, host: str, port: int, database: str | None = None) -> Home:
-        """Make a home with fresh keys and certificates. Raises `HomeError` where something is there already, in the folder
-        or in the database; `StoreError` where that can't be had.
+    def create(
+        cls,
+        folder: Path,
+        name: str,
+        host: str,
+        port: int,
+        database: str | None = None,
+        password: str | None = None,
+    ) -> Home:
+        """Make a home with fresh keys and certificates; it keeps the database user's `password`. Raises `HomeError` where
+        something is there already, in the folder or in the database; `StoreError` where that can't be had.
         """
         home = cls(folder.absolute(), name, host, port, database)
         if folder.exists() and any(folder.iterdir()):
             raise HomeError(f"{folder} is not empty: keys are never overwritten; name a new folder")
-        if database is not None and not Database(database).is_new():
+        if database is not None and not _is_new(database, password):
             raise HomeError(
                 "the database holds a consortium's store already: name a new one, or open that one's home"
             )
@@ -90,6 +101,8 @@ class Home:
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
                 path.chmod(0o700)
             (folder / "flower").chmod(0o700)
+            if password is not None:
+                durable.replace(folder / _PGPASS, pgpass_line(password))
             keys.generate(home.coordinator_key)
             make_authority(home.folder, host, _now())
             home.store()
@@ -201,9 +214,18 @@ def store_place(folder: Path, url: str | None) -> Path | str:
     if url is None:
         return folder / "consortium.db"
     try:
-        return with_password_file(url, folder / "keys" / "database.pgpass")
+        return with_password_file(url, folder / _PGPASS)
     except PermissionError as error:
         raise HomeError(str(error)) from None
+
+
+def _is_new(url: str, password: str | None) -> bool:
+    """Whether nobody keeps a store there; before there is a home whose password file could be named."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "pgpass"
+        if password is not None:
+            durable.replace(path, pgpass_line(password))
+        return Database(with_password_file(url, path)).is_new()
 
 
 def _check_url(url: object) -> None:
