@@ -79,28 +79,33 @@ def differences_at(level: Level) -> dict[str, tuple[Arm, Arm]]:
 
 
 def read_runs(folder: Path, seeds: Sequence[int]) -> dict[tuple[int, str], dict[str, Any]]:
-    """What the runs that have ended found, by seed and run: of the seeds whose every run has ended, or, where there is
-    none yet, of the first seed that has begun.
-    """
-    jobs = {
-        seed: [job for job in (Job(run, seed, folder, folder) for run in RUNS) if job.file.exists()]
-        for seed in seeds
-    }
-    whole = [seed for seed, ended in jobs.items() if len(ended) == len(RUNS)]
-    begun = [seed for seed, ended in jobs.items() if ended][:1]
-    return {(seed, job.run): job.read() for seed in whole or begun for job in jobs[seed]}
+    """What the runs that have ended found, by seed and run."""
+    jobs = [Job(run, seed, folder, folder) for seed in seeds for run in RUNS]
+    return {(job.seed, job.run): job.read() for job in jobs if job.file.exists()}
 
 
 @dataclass(frozen=True)
 class Results:
-    """The study's runs: of whole seeds, or of one that lacks some."""
+    """The study's runs. Means are over whole seeds, so that every arm's are over the same patients; a difference, which is
+    paired, is over every seed that has both arms.
+    """
 
     runs: Mapping[tuple[int, str], Mapping[str, Any]]
 
     @property
     def seeds(self) -> list[int]:
-        """The seeds, ascending."""
-        return sorted({seed for seed, _ in self.runs})
+        """The seeds whose every run has ended, or, where there is none yet, the first one that has begun."""
+        begun = sorted({seed for seed, _ in self.runs})
+        return [seed for seed in begun if all((seed, run) in self.runs for run in RUNS)] or begun[:1]
+
+    def seeds_of(self, *arms: Arm) -> list[int]:
+        """The seeds that have every run of the arms; and the base's, which names the patients."""
+        needed = {run for arm in arms for run in arm.runs} | {"base"}
+        return [
+            seed
+            for seed in sorted({seed for seed, _ in self.runs})
+            if all((seed, run) in self.runs for run in needed)
+        ]
 
     @property
     def missing(self) -> list[str]:
@@ -148,7 +153,7 @@ class Results:
                 [_resampled(self, seed, more, key) - _resampled(self, seed, less, key) for key in rows],
                 axis=0,
             )
-            for seed in self.seeds
+            for seed in self.seeds_of(more, less)
         ]  # each [1 + RESAMPLES]
         values = np.mean(by_seed, axis=0)
         low, high = np.quantile(values[1:], [0.025, 0.975])
@@ -182,8 +187,9 @@ def page(results: Results) -> str:
         f"`make study`, seed{'s' if len(results.seeds) > 1 else ''} {seeds}. Metrics: accuracy (classification, questions), "
         "AP50 (detection), Dice (segmentation), on public validation patients of all three sites. Models that GRPO has "
         "trained think first, all others answer directly, as they were trained; the last lines of each table show the other "
-        "form. Differences are paired: their 95 % intervals are over the same resampled patients in both arms, so they say "
-        "nothing about other trainings. [study.md](study.md) says what to read from it.\n",
+        "form. Differences are paired, and over every seed that has both arms: their 95 % intervals are over the same "
+        "resampled patients in both, so they say nothing about other trainings. [study.md](study.md) says what to read from "
+        "it.\n",
     ]
     if results.missing:
         parts.append(f"Not run yet, and left out: {'; '.join(results.missing)}.\n")
@@ -216,15 +222,16 @@ def _differences(results: Results, level: Level) -> str:
     columns: list[Row | None] = [None, ("roi", "detection"), ("roi", "segmentation")]
     lines = []
     for name, (more, less) in differences_at(level).items():
-        if not results.has(more, less):
+        seeds = results.seeds_of(more, less)
+        if not seeds:
             continue
         cells = [results.difference(more, less, row) for row in columns]
         lines.append(
             f"| {name} | "
             + " | ".join(f"{at:+.3f} ({low:+.3f} to {high:+.3f})" for at, low, high in cells)
-            + " |"
+            + f" | {len(seeds)} |"
         )
-    return _table(["difference", "mean of all rows", "roi/detection", "roi/segmentation"], lines)
+    return _table(["difference", "mean of all rows", "roi/detection", "roi/segmentation", "seeds"], lines)
 
 
 def _router(results: Results, levels: Sequence[Level]) -> str:

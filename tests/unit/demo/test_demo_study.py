@@ -80,12 +80,28 @@ def test_a_difference_is_taken_patient_by_patient(out: Path) -> None:
     assert high - low > 0.02
 
 
-def test_a_seed_that_is_not_done_counts_for_nothing(out: Path) -> None:
-    """Catches means over different seeds for different arms."""
+def test_a_seed_that_is_not_done_counts_where_both_arms_are(out: Path) -> None:
+    """Catches means over different seeds for different arms, a difference of arms from different seeds, and one that leaves
+    a finished pair of runs out.
+    """
     Job("pooled", 2, out, out).file.unlink()
     results = Results(read_runs(out, SEEDS))
     assert results.seeds == [1]
     assert not results.missing
+    arms = arms_at("no privacy")
+    declared, sft = arms["scale and task, declared (SFT + GRPO)"], arms["scale experts only (SFT)"]
+    assert results.seeds_of(declared, sft) == [1, 2]
+    assert results.seeds_of(arms["pooled, SFT"], sft) == [1]
+    job = Job(sft.runs[0], 2, out, out)
+    found = job.read()
+    for row in found["forms"][sft.form]:
+        for answers in row["patients"].values():
+            answers[0] -= 0.2  # 0.1 an answer, at one of two seeds
+    job.write(found)
+    before, after = (Results(read_runs(out, seeds)) for seeds in ((1,), SEEDS))
+    gained = after.difference(declared, sft)[0] - before.difference(declared, sft)[0]
+    assert gained == pytest.approx(0.05)
+    assert after.mean(sft) == before.mean(sft)
 
 
 def test_of_a_first_seed_what_has_ended_is_told_and_the_rest_is_named(out: Path) -> None:
