@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -48,7 +49,7 @@ def findings(home: Home, looking: Looking | None = None) -> Findings:
     looks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
         ("policy", lambda: _said(home.policy)),
         ("release-key", lambda: _said(keys.load(home.release_key))),
-        ("node-key", lambda: _said(node_key.load(home.node_key))),
+        ("node-key", lambda: _node_key(home)),
         ("kit", lambda: _kit(home)),
         ("clock", check_host.clock),
         ("ledger", lambda: check_machine.ledger(home)),
@@ -82,6 +83,16 @@ def findings(home: Home, looking: Looking | None = None) -> Findings:
 def _said(what: object) -> Iterable[Finding]:
     """Nothing is said of what could be read: it is fine."""
     return ()
+
+
+def _node_key(home: Home) -> Iterator[Finding]:
+    """The courier's folder is shut to an agent's user of its own. Raises `KeyFileError`."""
+    if os.access(home.courier, os.X_OK, effective_ids=True):
+        node_key.load(home.node_key)
+        return
+    yield Finding(
+        "node-key", "the courier's alone, as it should be: `fedpath-hospital reach`, where it runs, reads it"
+    )
 
 
 def _kit(home: Home) -> Iterator[Finding]:

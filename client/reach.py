@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from client.home import Home
 from client.rpc import listens
+from privacy.enrolment import node_key
+from privacy.errors import KeyFileError
 
 _SECONDS = 10.0
 
@@ -22,9 +24,13 @@ class Fault:
 
 
 def unreached(home: Home) -> list[str]:
-    """What can't be reached, each with what to do about it. Raises `HomeError` before `join`."""
+    """What can't be reached, or used on the way, each with what to do about it. Raises `HomeError` before `join`."""
     fault = superlink_fault(home)
     missing = []
+    try:
+        node_key.load(home.node_key)
+    except KeyFileError as error:
+        missing.append(str(error))
     if not listens(home.socket, _SECONDS):
         missing.append(f"{home.socket}: no agent answers there: is it running, and may this user connect?")
     if fault is not None:
@@ -37,9 +43,10 @@ def superlink_fault(home: Home) -> Fault | None:
 
     Raises `HomeError` before `join`.
     """
-    superlink = home.kit.superlink
+    kit = home.kit  # not courier/ca.crt: an agent's user can't read it
+    superlink = kit.superlink
     host, _, port = superlink.rpartition(":")
-    context = ssl.create_default_context(cafile=home.courier / "ca.crt")
+    context = ssl.create_default_context(cadata="".join(kit.roots))
     try:
         with (
             socket.create_connection((host.strip("[]"), int(port)), _SECONDS) as plain,

@@ -8,7 +8,8 @@ import stat
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,9 @@ def test_under_root_the_courier_is_a_user_of_its_own(house: MakeHouse) -> None:
 def test_root_makes_a_home_for_an_agent_and_a_courier_that_are_not_root(
     house: MakeHouse, tmp_path: Path
 ) -> None:
-    """Catches a home that root sets up and its agent can't read, or whose agent's door the courier can't open."""
+    """Catches a home that root sets up and its agent can't read, or whose agent's door the courier can't open; and a check
+    that calls what is the courier's alone a problem, so that no `upgrade` is ever recorded.
+    """
     agent, courier, other = 10001, 10002, 10003
     coordinator = house().coordinator
     folder = Path(tempfile.mkdtemp(prefix="home-"))
@@ -82,8 +85,24 @@ def test_root_makes_a_home_for_an_agent_and_a_courier_that_are_not_root(
         assert "Permission denied" in _says(other, "s.connect(where)", home.socket)
         assert "Permission denied" in _says(courier, "open(where)", home.release_key)
         assert _says(agent, "open(where)", home.release_key) == ""
+        with _as(agent):
+            looked = findings(home)
+        assert "node-key" in {note.code for note in looked.notes}
+        assert {"node-key", "superlink"}.isdisjoint(problem.code for problem in looked.problems)
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def _as(user: int) -> Iterator[None]:
+    """Be that user in this process, for what it may read."""
+    os.setegid(user)
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
 
 
 def _says(user: int, act: str, where: Path) -> str:

@@ -20,6 +20,7 @@ from client.home import Home
 from client.reach import unreached
 from client.rpc import serve
 from privacy import keys
+from privacy.enrolment import node_key
 from server.loopback import free_port
 from server.provision.authority import CA_CERTIFICATE, SERVER_CERTIFICATE, SERVER_KEY, make_authority
 from tests.enrolment_cases import kit
@@ -31,19 +32,27 @@ def home(tmp_path: Path) -> Home:
     for name in ("courier", "socket", "trust", "authority/keys"):
         (tmp_path / name).mkdir(parents=True)
     make_authority(tmp_path / "authority", "127.0.0.1", datetime.now(UTC))
-    (tmp_path / "authority" / CA_CERTIFICATE).rename(tmp_path / "courier" / "ca.crt")
     coordinator = keys.generate(tmp_path / "coordinator.key")
     (tmp_path / "trust" / "coordinator.pub").write_bytes(coordinator.public.to_pem())
-    joined = kit("north", coordinator.public, superlink=f"127.0.0.1:{free_port()}")
-    (tmp_path / "trust" / "kit.json").write_bytes(joined.seal(coordinator))
-    return Home(tmp_path)
+    joined = Home(tmp_path)
+    trust(joined, tmp_path / "authority", f"127.0.0.1:{free_port()}")
+    node_key.generate(joined.node_key)
+    return joined
+
+
+def trust(home: Home, authority: Path, superlink: str) -> None:
+    """Give the hospital a kit with the authority's certificate."""
+    coordinator = keys.load(home.folder / "coordinator.key")
+    roots = ((authority / CA_CERTIFICATE).read_text(),)
+    made = kit("north", coordinator.public, superlink=superlink, roots=roots)
+    (home.trust / "kit.json").write_bytes(made.seal(coordinator))
 
 
 def trust_another(home: Home) -> None:
-    """Give the courier the certificate of another authority than the SuperLink's."""
+    """Give the hospital the certificate of another authority than the SuperLink's."""
     (home.folder / "other" / "keys").mkdir(parents=True)
     make_authority(home.folder / "other", "127.0.0.1", datetime.now(UTC))
-    (home.folder / "other" / CA_CERTIFICATE).replace(home.courier / "ca.crt")
+    trust(home, home.folder / "other", home.kit.superlink)
 
 
 @contextmanager
@@ -98,6 +107,14 @@ def test_what_is_missing_is_named(home: Home, monkeypatch: pytest.MonkeyPatch) -
     assert done.exit_code == 1
     assert "no agent answers" in done.output
     assert "through the firewall" in done.output
+
+
+def test_a_node_key_that_can_not_serve_is_named(home: Home) -> None:
+    """Catches a courier that is healthy and can never start: only its user can look at its key."""
+    home.node_key.unlink()
+    with agent(home, []), superlink(home):
+        (missing,) = unreached(home)
+    assert "supernode.key" in missing
 
 
 def test_another_authoritys_certificate_is_named(home: Home) -> None:
