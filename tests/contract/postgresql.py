@@ -21,7 +21,7 @@ import pytest
 from tests.process_tree import each
 
 _UP_SECONDS = 120
-ASKED = "asked"  # the one user whom the server asks for a password
+ASKED = "fedpath"  # the one user whom the server asks for a password
 
 
 class Server:

@@ -16,9 +16,15 @@ from server.cli import app
 from server.errors import StoreError
 from server.home import Home
 from tests.contract.postgresql import ASKED, Server
+from tests.documented import claim
 from tests.privacy_cases import hospital
 
 Open = Callable[[Path, str], object]
+COMMANDS = claim(
+    "docs/howto/deploy.md",
+    "fedpath-consortium",
+    without=("podman exec ", "podman run --rm --network none --volume $C:$C localhost/"),
+)
 PASSWORD = "a:b\\c d"
 
 
@@ -64,7 +70,7 @@ def test_a_server_that_keeps_nothing_safe_is_refused(server: Server, tmp_path: P
 @pytest.fixture
 def asking(server: Server) -> Iterator[str]:
     """The URL of a database whose user is asked for PASSWORD."""
-    name = f"asking-{os.getpid()}"
+    name = ASKED
     server.create(name)
     with server.connect() as connection:
         connection.execute(
@@ -111,6 +117,18 @@ def test_a_password_that_is_none_makes_no_home(
     assert done.exit_code == Exit.NOT_DONE
     assert what in done.stderr
     assert not home.exists()
+
+
+def test_a_home_is_made_in_a_database_as_the_page_says(tmp_path: Path, server: Server, asking: str) -> None:
+    """Catches a command of docs/howto/deploy.md whose options, or whose address of a socket, do not serve."""
+    (tmp_path / "password").write_text(PASSWORD)
+    home = tmp_path / "home"
+    given = {"$C": str(home), "NAME": "127.0.0.1", "/password": str(tmp_path / "password")}
+    (shown,) = COMMANDS
+    words = [given.get(word, word).replace("$D/socket", str(server.folder)) for word in shown.arguments]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    assert f"{Home.open(home).database}" == f"postgresql://{ASKED}@/{ASKED}?host={server.folder}"
 
 
 def init(home: Path, url: str, password: Path) -> Result:

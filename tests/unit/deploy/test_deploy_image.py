@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 
 import pytest
@@ -45,6 +46,18 @@ def wrong(text: str) -> Iterator[str]:
 def test_nothing_is_wrong_with_the_image_file() -> None:
     """Catches an image that runs as root, fetches or installs what nobody locked."""
     assert list(wrong(FILE)) == []
+
+
+def test_every_package_is_in_it_and_compiled() -> None:
+    """Catches a package that the wheel has and the image lacks, which is missed when somebody starts what needs it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    packages = set(project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]) - {"demo"}
+    copied = {words for step, words in steps(FILE) if step == "COPY"}
+    assert {f"{package} {package}" for package in packages} == {
+        words for words in copied if " ./" not in f" {words}"
+    }
+    (compiled,) = re.findall(r"compileall -q ([^&]*)", FILE.replace("\\\n", ""))
+    assert set(compiled.split()) == packages
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,8 @@ NOT_RUN = (
     (DEPLOY, ".venv/bin/python -m pip download", "half a gigabyte from a package index"),
     (DEPLOY, "H=", "a variable, which the test of the page sets"),
     (DEPLOY, "C=", "a variable, which the test of the page sets"),
+    (DEPLOY, "D=", "a variable, which the test of the page sets"),
+    (DEPLOY, "openssl ", "a password, which the test of the page sets"),
     (DEPLOY, "install ", "users of other numbers: root"),
     (DEPLOY, "useradd ", "root, and users that stay"),
     (DEPLOY, "cp ", "root, and units that stay"),
