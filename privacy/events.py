@@ -16,7 +16,9 @@ import os
 import re
 import secrets
 import sys
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -114,10 +116,25 @@ def incident() -> Digest:
     return Digest(secrets.token_hex(4))
 
 
+_rehearsing = threading.Event()
+
+
+@contextmanager
+def rehearsal() -> Iterator[None]:
+    """Have this process tell no event: what happens is made up, and whoever reads "part-left" would believe it."""
+    _rehearsing.set()
+    try:
+        yield
+    finally:
+        _rehearsing.clear()
+
+
 def tell(event: Event) -> None:
     """Write one line to standard error, or to where `ELSEWHERE` says. What can't be written is lost: no round fails for
     its log.
     """
+    if _rehearsing.is_set():
+        return
     text = line(event, datetime.now(UTC), as_json=wants_json()) + "\n"
     with suppress(OSError, ValueError):  # ValueError: standard error is closed
         if place := os.environ.get(ELSEWHERE):

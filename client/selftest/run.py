@@ -18,6 +18,7 @@ from client.selftest.patients import Spoilt, open_inputs, short, write_slides
 from client.selftest.plans import ALPHA, RANK, SEED
 from privacy import keys, tensors
 from privacy.code_hash import code_hash
+from privacy.events import rehearsal
 from privacy.experts import EXPERTS, TRAINED_IN, same_form
 from privacy.ledger.store import Ledger
 from privacy.selftest.noise import power
@@ -36,7 +37,7 @@ def selftest(base: Path, tell: Tell) -> Verdict:
     Reads no home, no slide and no ledger of the hospital's. `tell` hears of each step's begin.
     Raises `ModelError` where the base can't be loaded.
     """
-    with tempfile.TemporaryDirectory(prefix="fedpath-selftest-") as name:
+    with tempfile.TemporaryDirectory(prefix="fedpath-selftest-") as name, rehearsal():
         return _selftest(base, Path(name), tell)
 
 
