@@ -128,7 +128,7 @@ def test_a_home_is_made_in_a_database_as_the_page_says(tmp_path: Path, server: S
     words = [given.get(word, word).replace("$D/socket", str(server.folder)) for word in shown.arguments]
     done = CliRunner().invoke(app, words)
     assert done.exit_code == 0, done.output
-    assert f"{Home.open(home).database}" == f"postgresql://{ASKED}@/{ASKED}?host={server.folder}"
+    assert Home.open(home).database == f"postgresql://{ASKED}@/{ASKED}?host={server.folder}"
 
 
 def init(home: Path, url: str, password: Path) -> Result:
