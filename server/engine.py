@@ -11,10 +11,9 @@ import os
 from pathlib import Path
 
 import sqlalchemy as sql
-from sqlalchemy.exc import ArgumentError
 
 from privacy.ledger import answering, postgresql
-from privacy.ledger.postgresql import DRIVER, WAIT_SECONDS
+from privacy.ledger.postgresql import WAIT_SECONDS
 from server.errors import StoreError
 
 _LOCK = 0x636F6E736F727469  # "consorti": one writer at a time in each PostgreSQL database
@@ -38,20 +37,9 @@ def named(place: Path | str) -> str:
 def read_url(text: str) -> sql.URL:
     """A PostgreSQL database's URL. Raises `StoreError` for another kind of database, and for a password in it."""
     try:
-        url = sql.make_url(text)
-    except ArgumentError:
-        raise StoreError("the database's URL can't be read: write postgresql://user@host/db") from None
-    if url.drivername not in ("postgresql", DRIVER):
-        raise StoreError(
-            f"a store can't be kept in {url.drivername!r}: write postgresql://user@host/db, or leave the key "
-            "out for a file in the home"
-        )
-    if postgresql.has_password(url):
-        raise StoreError(
-            "the database's URL holds a password: take it out, and put it into keys/database.pgpass, mode 0600 "
-            "(docs/store.md)"
-        )
-    return url.set(drivername=DRIVER)
+        return postgresql.read_url(text, "store", "keys/database.pgpass, mode 0600 (docs/store.md)")
+    except ValueError as error:
+        raise StoreError(str(error)) from None
 
 
 def _sqlite(path: Path, synchronous: str) -> sql.Engine:

@@ -11,11 +11,10 @@ import os
 from pathlib import Path
 
 import sqlalchemy as sql
-from sqlalchemy.exc import ArgumentError
 
 from privacy.errors import LedgerError
 from privacy.ledger import answering, postgresql
-from privacy.ledger.postgresql import DRIVER, WAIT_SECONDS
+from privacy.ledger.postgresql import WAIT_SECONDS
 from privacy.read_only import parameters
 
 _LOCK = 0x66656470617468  # "fedpath": one writer at a time in each PostgreSQL database
@@ -27,12 +26,14 @@ def open_engine(place: Path | str, *, read_only: bool) -> sql.Engine:
     A missing file is made (mode 0600) unless `read_only`.  Raises `LedgerError`: no such file or folder, another
     kind of database, a password in the URL.
     """
-    return _sqlite(place, read_only) if isinstance(place, Path) else _postgresql(place, read_only)
+    if isinstance(place, Path):
+        return _sqlite(place, read_only)
+    return _postgresql(_read_url(place), read_only)
 
 
 def named(place: Path | str) -> str:
     """The place, as an error may name it."""
-    return str(place) if isinstance(place, Path) else sql.make_url(place).render_as_string()
+    return str(place) if isinstance(place, Path) else _read_url(place).set(query={}).render_as_string()
 
 
 def _sqlite(path: Path, read_only: bool) -> sql.Engine:
@@ -81,21 +82,14 @@ def _on_begin_read_only(connection: sql.Connection) -> None:
     connection.exec_driver_sql("BEGIN")
 
 
-def _postgresql(place: str, read_only: bool) -> sql.Engine:
+def _read_url(text: str) -> sql.URL:
     try:
-        url = sql.make_url(place)
-    except ArgumentError:
-        raise LedgerError("the ledger's URL can't be read: write postgresql+psycopg://user@host/db") from None
-    if url.drivername != DRIVER:
-        raise LedgerError(
-            f"a ledger can't be kept in {url.drivername!r}: write {DRIVER}://user@host/db, or leave the key "
-            "out for a file in the home"
-        )
-    if postgresql.has_password(url):
-        raise LedgerError(
-            "the ledger's URL holds a password: take it out, and put it into keys/ledger.pgpass, mode 0600 "
-            "(docs/ledger.md)"
-        )
+        return postgresql.read_url(text, "ledger", "keys/ledger.pgpass, mode 0600 (docs/ledger.md)")
+    except ValueError as error:
+        raise LedgerError(str(error)) from None
+
+
+def _postgresql(url: sql.URL, read_only: bool) -> sql.Engine:
     level = "REPEATABLE READ" if read_only else "READ COMMITTED"
     engine = sql.create_engine(
         url,

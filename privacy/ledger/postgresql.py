@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sql
+from sqlalchemy.exc import ArgumentError
 
 DRIVER = "postgresql+psycopg"
 WAIT_SECONDS = 60  # for other writers
@@ -23,9 +24,24 @@ def arguments(program: str) -> dict[str, Any]:
     }
 
 
-def has_password(url: sql.URL) -> bool:
-    """Whether a password stands in the URL, where errors and files would show it."""
-    return url.password is not None or bool({"password", "sslpassword"} & set(url.query))
+def read_url(text: str, what: str, password: str) -> sql.URL:
+    """The URL of the PostgreSQL database that is to keep `what`; `password` says where its password belongs.
+
+    Raises `ValueError`, saying what to do, for another kind of database, and for a password in the URL, where errors and
+    files would show it.
+    """
+    try:
+        url = sql.make_url(text)
+    except ArgumentError:
+        raise ValueError(f"the {what}'s URL can't be read: write postgresql://user@host/db") from None
+    if url.drivername not in ("postgresql", DRIVER):
+        raise ValueError(
+            f"a {what} can't be kept in {url.drivername!r}: write postgresql://user@host/db, or leave the key "
+            "out for a file in the home"
+        )
+    if url.password is not None or {"password", "sslpassword"} & set(url.query):
+        raise ValueError(f"the {what}'s URL holds a password: take it out, and put it into {password}")
+    return url.set(drivername=DRIVER)
 
 
 def pgpass_line(password: str) -> bytes:

@@ -12,7 +12,7 @@ from privacy.ledger.database import Database
 CASES = [
     ("postgresql+psycopg://north:secret@db/ledger", "holds a password"),
     ("postgresql+psycopg://north@db/ledger?password=secret", "holds a password"),
-    ("postgresql://north@db/ledger", "can't be kept in 'postgresql'"),
+    ("postgresql+psycopg2://north@db/ledger", "can't be kept in 'postgresql.psycopg2'"),
     ("mysql://north@db/ledger", "can't be kept in 'mysql'"),
     ("sqlite:///ledger.db", "can't be kept in 'sqlite'"),
     ("ledger.db", "URL can't be read"),
@@ -29,7 +29,8 @@ def test_a_place_that_no_ledger_may_have_is_named(place: str, message: str, read
     assert "secret" not in str(caught.value)
 
 
-def test_a_server_that_is_not_there_is_named_with_the_cure(tmp_path: Path) -> None:
-    """Catches a database error that reaches the user as it is."""
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg"])
+def test_a_server_that_is_not_there_is_named_with_the_cure(tmp_path: Path, scheme: str) -> None:
+    """Catches a database error that reaches the user as it is, and a URL that means a driver that is not installed."""
     with pytest.raises(LedgerError, match="check that the server runs"):
-        Database(f"postgresql+psycopg://north@/ledger?host={tmp_path}")
+        Database(f"{scheme}://north@/ledger?host={tmp_path}")
