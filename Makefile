@@ -25,7 +25,7 @@ test: lint chromium
 	$(BIN)/python -m pytest -m "e2e and not nightly" -n 2 --dist loadgroup
 
 nightly: test
-	$(BIN)/python -m pytest -m nightly
+	$(BIN)/python -m pytest -m nightly -n 2 --dist loadgroup
 
 # Pages are tested in a browser.  Where there is none and none can be had, those tests say so and are skipped.
 chromium:

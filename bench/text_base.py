@@ -69,6 +69,10 @@ class TextPrompts(PromptBuilder):
         seen = torch.zeros(len(ids), dtype=torch.bool)
         return Prompt(ids, torch.arange(len(ids))[None], seen, slice(0, len(ids)), len(ids))
 
+    def text_tokens(self, question: str) -> int:
+        """All of them: there is no image."""
+        return len(self.ids(self._form(question)))
+
     def answer(self, text: str) -> list[int]:
         """The ids of an answer, and of its end."""
         return super().answer(text) if self._closed else self.ids(text)
