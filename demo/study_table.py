@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -95,17 +95,16 @@ class Results:
     @property
     def seeds(self) -> list[int]:
         """The seeds whose every run has ended, or, where there is none yet, the first one that has begun."""
-        begun = sorted({seed for seed, _ in self.runs})
-        return [seed for seed in begun if all((seed, run) in self.runs for run in RUNS)] or begun[:1]
+        return self._with(RUNS) or self._with(())[:1]
 
     def seeds_of(self, *arms: Arm) -> list[int]:
         """The seeds that have every run of the arms; and the base's, which names the patients."""
-        needed = {run for arm in arms for run in arm.runs} | {"base"}
-        return [
-            seed
-            for seed in sorted({seed for seed, _ in self.runs})
-            if all((seed, run) in self.runs for run in needed)
-        ]
+        return self._with({run for arm in arms for run in arm.runs} | {"base"})
+
+    def _with(self, needed: Collection[str]) -> list[int]:
+        """The seeds in which these runs have ended, ascending."""
+        begun = sorted({seed for seed, _ in self.runs})
+        return [seed for seed in begun if all((seed, run) in self.runs for run in needed)]
 
     @property
     def missing(self) -> list[str]:

@@ -1,6 +1,6 @@
 """What trust buys: local, distributed and central noise at the same epsilon, with 3, 10 and 30 hospitals.  Resumable.
 
-    make study-trust        # about an hour and a half of two cores; goes on where it was stopped: build/trust/ holds what is done
+    make study-trust        # about an hour of two cores; goes on where it was stopped: build/trust/ holds what is done
 
 The same patients of three sites are dealt to ever more hospitals, which train the study's SFT from the embedded base, all at
 epsilon 8.  `demo/trust_arms.py` says what the modes are.  It writes docs/results-trust.md.
