@@ -17,10 +17,8 @@ with the least and the most; ratios are medians over the repeats.
     pfl             SumAggregator and average on such arrays, in an environment of its own
 
 `memory` is what processes that take in releases from disk and aggregate them need at most (`bench.aggregation_memory`);
-`wire` what a release weighs over its float32 bytes (of FFA-LoRA: over those of A and B of square layers), and the speed of
-writing (quantise and serialise) and of reading (parse, check the bytes, dequantise, sum the norm) in GB of float32 a second,
-beside numpy's copy of the same arrays into new ones. `--small` proves only that all of it runs. Half an hour on two busy
-cores, and 3 GB under build/bench.
+`wire` what a release weighs, and how fast it is written and read beside numpy's copy (`bench.aggregation_wire`). `--small`
+proves only that all of it runs. Half an hour on two busy cores, and 3 GB under build/bench.
 """
 
 from __future__ import annotations
@@ -47,7 +45,6 @@ from bench.aggregation_round import (
     SMALL,
     Size,
     change,
-    header,
     intake,
     name_of,
     new_key,
@@ -55,13 +52,13 @@ from bench.aggregation_round import (
     sealed,
     start,
 )
+from bench.aggregation_wire import in_a_process
 from bench.ledger import seconds
 from bench.peers.environment import Peer, PeerError, environment
 from bench.privacy_noise import PFL
 from bench.privacy_timing import Figures, interleaved
 from bench.weighting import EXPERT, PLAN, Change
 from privacy.keys import PublicKey
-from privacy.payload import norm_of, pack, unpack
 from privacy.release import PAYLOAD, Header, Release
 from privacy.release_file import keep_release
 from privacy.tensors import read_metadata
@@ -101,7 +98,7 @@ def measure(*, small: bool) -> dict[str, Mapping[str, object]]:
     command.measuring("time")
     found["time"] = _times(size, changes, repeats, absent)
     command.measuring("wire")
-    found["wire"] = _wire(changes[0], repeats)
+    found["wire"] = in_a_process(size, repeats)
     for rule, told in peaks(size, (MEAN, MEDIAN), HOSPITALS[:2] if small else HOSPITALS).items():
         each = list(told.values())
         release = float(str(found["wire"]["release_mib"]))
@@ -213,33 +210,6 @@ def _flower(changes: Sequence[Change], weights: Sequence[float]) -> Callable[[],
         assert mean is not None
 
     return lambda: seconds(work)
-
-
-def _wire(found: Change, repeats: int) -> Figures:
-    told = header(found.shapes, found.hospital, new_key().public, found.noise_variance)
-    text = told.to_bytes().decode()
-    payload = pack(found.tensors, text, told.nonce)
-    size = sum(value.nbytes for value in found.tensors.values())
-    works = {
-        "copy": lambda: seconds(lambda: [value.copy() for value in found.tensors.values()]),
-        "write": lambda: seconds(lambda: pack(found.tensors, text, told.nonce)),
-        "read": lambda: seconds(lambda: norm_of(unpack(payload, found.shapes, len(payload)).values())),
-    }
-    took = interleaved(works, repeats)
-    speeds = {name: sorted(size / 1e9 / each for each in all_of_it) for name, all_of_it in took.items()}
-    sent = PAYLOAD + len(payload)
-    return {
-        "release_mib": round(sent / 2**20, 1),
-        "release_to_float32": round(sent / size, 4),
-        "ffa_release_to_float32_of_a_and_b": round(sent / (2 * size), 4),
-        **{
-            f"{name}_gb_s": f"{median(each):.2f} ({each[0]:.2f}-{each[-1]:.2f})"
-            for name, each in speeds.items()
-        },
-        "goal_gb_s": round(max(1.0, median(speeds["copy"]) / 2), 2),
-        "write_to_copy": _ratio(took["write"], took["copy"]),
-        "read_to_copy": _ratio(took["read"], took["copy"]),
-    }
 
 
 def _spread(took: Sequence[float]) -> str:
