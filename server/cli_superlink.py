@@ -27,23 +27,26 @@ def init(
         str | None,
         typer.Option(help="postgresql://user@host/db for the store; without it, a file in the home"),
     ] = None,
-    database_password: Annotated[
+    database_password_file: Annotated[
         Path | None,
-        typer.Option(help="a file with the database user's password, which the home then keeps"),
+        typer.Option(
+            help="a file whose first line is the database user's password (- for standard input); the home then keeps it"
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Make a home: certificates, the coordinator's key, the store."""
     from server.errors import HomeError
     from server.home import Home
+    from server.password_file import password_in
 
     os.umask(0o077)
     with told_plainly():
-        if database_password is not None and database is None:
+        if database_password_file is not None and database is None:
             raise HomeError(
-                "--database-password: a file in the home has none; name the database with --database"
+                "--database-password-file: a file in the home has none; name the database with --database"
             )
-        password = None if database_password is None else _password(database_password)
+        password = None if database_password_file is None else password_in(database_password_file)
         made = Home.create(home, name, host, port, database, password)
         key = made.coordinator().public
     if as_json:
@@ -53,16 +56,6 @@ def init(
     typer.echo(
         f"made {made.folder}, with the coordinator's key {key.fingerprint}: invite the hospitals with `enroll`, then start"
     )
-
-
-def _password(path: Path) -> str:
-    from server.errors import HomeError
-
-    try:
-        (word,) = path.read_text("utf-8").splitlines()
-    except ValueError:  # none or several, or not UTF-8
-        raise HomeError(f"{path}: must hold the password in one line, and nothing else") from None
-    return word
 
 
 def start(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -141,12 +140,8 @@ def _users(home: Path) -> Users:
 
 
 def _password(file: Path | None) -> str:
-    from server.errors import HomeError
+    from server.password_file import password_in
 
     if file is None:
         return str(typer.prompt("Password", hide_input=True, confirmation_prompt=True))
-    try:
-        text = sys.stdin.readline() if str(file) == "-" else file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise HomeError(f"{file}: the password can't be read: {error}") from error
-    return text.split("\n", 1)[0].removesuffix("\r")
+    return password_in(file)

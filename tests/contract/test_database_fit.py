@@ -100,9 +100,9 @@ def test_the_home_keeps_the_password_that_init_is_told(tmp_path: Path, asking: s
     ("told", "what"),
     [
         (b"another\n", "password authentication failed"),
-        (b"", "must hold the password in one line"),
-        (b"one\ntwo\n", "must hold the password in one line"),
-        (b"\xff\n", "must hold the password in one line"),
+        (b"", "first line must be the password"),
+        (b"\nsecond\n", "first line must be the password"),
+        (b"\xff\n", "the password can't be read"),
         (None, "No such file"),
     ],
 )
@@ -133,5 +133,5 @@ def test_a_home_is_made_in_a_database_as_the_page_says(tmp_path: Path, server: S
 
 def init(home: Path, url: str, password: Path) -> Result:
     """The command."""
-    options = ("--host", "127.0.0.1", "--database", url, "--database-password", str(password))
+    options = ("--host", "127.0.0.1", "--database", url, "--database-password-file", str(password))
     return CliRunner().invoke(app, ["init", str(home), *options])
