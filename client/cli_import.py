@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from client.imports.manifest_file import Imported
     from client.imports.run import Asking
     from client.imports.slides import SlideNames
-    from client.slides.index import Tell
+    from privacy.progress import Tell
 
 Slides = Annotated[Path, typer.Option(help="a home, or a folder of slides, that the labels are about")]
 Out = Annotated[Path, typer.Option(help="the manifest to write, .csv; it must not be there yet")]

@@ -7,8 +7,8 @@ import math
 import time
 
 from client.events import AgentOpening
-from client.slides.index import Tell
 from privacy.events import tell
+from privacy.progress import Tell
 
 _LOG = logging.getLogger("fedpath.agent")
 _ALIVE_S = 30.0
@@ -20,13 +20,13 @@ def told() -> Tell:
     """
     last = {"log": -math.inf, "details": -math.inf}
 
-    def tell_of(what: str, done: int, of: int) -> None:
+    def tell_of(what: str, done: int = 0, of: int | None = None) -> None:
         now = time.monotonic()
         if now - last["log"] >= _ALIVE_S:
             last["log"] = now
             tell(AgentOpening())
         if now - last["details"] >= _ALIVE_S or done in (0, of):
             last["details"] = now
-            _LOG.info("%s: %d of %d", what, done, of)
+            _LOG.info("%s: %d of %s", what, done, of)
 
     return tell_of

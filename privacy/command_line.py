@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Protocol
+from typing import Any
 
 import typer
 
 from privacy.printable import printable
+from privacy.progress import Tell
 
 
 class Exit(IntEnum):
@@ -110,17 +111,6 @@ def told_plainly(*kinds: type[Exception]) -> Iterator[None]:
         if error.filename is None:
             raise
         raise failed(f"{error.filename}: {error.strerror}") from None
-
-
-class Tell(Protocol):
-    """Takes how far work has come: `done` of `of`, where that is known."""
-
-    def __call__(self, what: str, done: int = 0, of: int | None = None) -> None:
-        """Say it."""
-
-
-def quietly(what: str, done: int = 0, of: int | None = None) -> None:
-    """Tell nobody."""
 
 
 @contextmanager

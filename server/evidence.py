@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from privacy import durable
-from privacy.command_line import Tell, quietly
 from privacy.ledger.entries import Entry
 from privacy.ledger.parts import whole
+from privacy.progress import Tell, quietly
 from server.errors import HomeError, StoreError
 from server.journal import Kind
 from server.store import Store

@@ -14,9 +14,9 @@ from client.imports.masks import decode, trace
 from client.imports.shapes import Part, Rectangle, Shape, as_ring, bounds, is_coordinate
 from client.imports.slides import SlideNames
 from client.imports.telling import told
-from client.slides.index import Tell, quietly
 from client.slides.slide import Slide
 from client.tasks.sample import Region
+from privacy.progress import Tell, quietly
 
 _JSON = "export it again as COCO's object detection JSON"
 _ALIKE = 0.5  # intersection over union of a box and the box around its outlines

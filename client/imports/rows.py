@@ -17,10 +17,10 @@ from client.imports.questions import Questions
 from client.imports.shapes import Part, Rectangle, Ring, area, clipped, outline
 from client.imports.slides import Patients
 from client.imports.telling import told
-from client.slides.index import Tell, quietly
 from client.slides.regions import area_of
 from client.tasks.manifest_row import COLUMNS, OPTIONAL
 from client.tasks.sample import Region
+from privacy.progress import Tell, quietly
 
 _DETAIL = 0.005  # of a field's longer side: half a step of the grid on which answers are written
 _MOSTLY = 0.5  # an object belongs to a field that shows this share of it

@@ -19,8 +19,9 @@ from client.imports.rows import question_rows
 from client.imports.slides import Patients, SlideNames
 from client.imports.table import read_table
 from client.imports.telling import told
-from client.slides.index import Looking, Tell, index_slides, quietly
+from client.slides.index import Looking, index_slides
 from client.slides.scales import FILE, read_scales
+from privacy.progress import Tell, quietly
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
-from client.slides.index import Tell
+from privacy.progress import Tell
 
 T = TypeVar("T")
 _TIMES = 100  # at most: a bar is no finer

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import openslide
 
@@ -29,6 +29,7 @@ from client.slides.files import Listing, SlideFile, list_slides
 from client.slides.quality import Quality
 from client.slides.scales import Scales
 from client.slides.slide import Slide
+from privacy.progress import Tell, quietly
 
 READER = f"2/{openslide.__library_version__}"  # another one looks at everything anew; count up where reading changes
 _QUALITY_S = 300.0  # for an overview and some fields
@@ -36,17 +37,6 @@ _HASHED_A_SECOND = 5e6  # bytes, of a slow mount
 _FEW = 8  # slides that are opened before a further process has started
 T = TypeVar("T")
 _DEADLY = (CrashingSlideError.reason, SlowSlideError.reason)
-
-
-class Tell(Protocol):
-    """Hears how far a long look has come: what is done now, how much of it, of how much."""
-
-    def __call__(self, what: str, done: int, of: int) -> None:
-        """Called once before the first and after each."""
-
-
-def quietly(what: str, done: int, of: int) -> None:
-    """Tell nobody."""
 
 
 @dataclass(frozen=True)
