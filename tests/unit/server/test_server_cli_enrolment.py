@@ -17,8 +17,8 @@ from server.home import Home
 from server.provision.authority import AUTHORITY_DAYS, make_authority
 from server.provision.kits import kit_expiry
 from server.status import status
+from tests.provision_cases import Hospital
 from tests.store_cases import forget_versions
-from tests.unit.server.test_server_provision import Hospital
 
 
 def run(*arguments: object) -> Result:

@@ -23,7 +23,7 @@ from server.provision.approve import approve
 from server.provision.rotate import rotate
 from server.receipts import write_receipts
 from tests.federation.simulator import initial
-from tests.unit.server.test_server_provision import NOW, Hospital, invited
+from tests.provision_cases import NOW, Hospital, invited
 from tests.unit.server.test_server_store import CAMPAIGN, STAGE, TRAINED, VERDICTS
 
 LATER = NOW + timedelta(hours=1)
