@@ -1,7 +1,8 @@
 """Training arms without a network: the very steps that agent and server take, in one process, for what-if studies.
 
 An arm is a list of hospitals, a recipe, and whether there is noise.  What differs from the real federation is the
-transport and the rounding of a release to int8: the same `train_round` at each hospital, an equal mean per expert.
+transport and, where it is not asked for, the rounding of a release to int8: the same `train_round` at each hospital, an
+equal mean per expert.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from client.evaluation.answers import Asking, answer
 from client.evaluation.scores import Answered
@@ -30,6 +32,7 @@ from demo.cohort import MANIFEST
 from demo.recipe import Recipe
 from privacy.experts import EXPERTS
 from privacy.plan import Plan
+from privacy.quantise import dequantise, quantise
 from privacy.randomness import SeededRandom
 from strategies.definition import Stage
 
@@ -102,10 +105,13 @@ def train_stage(
     first_round: int,
     seed: int,
     rewards: Path,
+    *,
+    rounded: bool = False,
 ) -> State:
     """Runs a stage's rounds: each hospital trains from the same state, then each expert is averaged.
 
-    Each hospital's rewards are written to `rewards`/<hospital>.jsonl.
+    Each hospital's rewards are written to `rewards`/<hospital>.jsonl. `rounded`: changes are averaged as they would be read
+    from releases, in levels of int8.
     """
     for number in range(first_round, first_round + stage.rounds):
         plan = plan_of(experts, stage, recipe, number)
@@ -123,7 +129,8 @@ def train_stage(
                 hospital.nominal_patients, random, tell, gradients=partial(stage_gradients, rewarded=curve.rewarded),
             )  # fmt: skip
             for name, delta in found.items():
-                deltas.setdefault(name, []).append(delta.tensors)
+                sent = _as_released(delta.tensors, f"{seed}/{number}/{hospital.name}/{name}")
+                deltas.setdefault(name, []).append(sent if rounded else delta.tensors)
         state = {
             name: {
                 key: value + np.mean([d[key] for d in deltas[name]], axis=0) if name in deltas else value
@@ -132,6 +139,10 @@ def train_stage(
             for name, tensors in state.items()
         }
     return state
+
+
+def _as_released(change: Mapping[str, NDArray[np.float32]], nonce: str) -> dict[str, NDArray[np.float32]]:
+    return {name: dequantise(*quantise(value, f"{nonce}/{name}")) for name, value in change.items()}
 
 
 def plan_of(experts: Experts, stage: Stage, recipe: Recipe, number: int) -> Plan:

@@ -53,12 +53,15 @@ Trained = Literal["experts", "one shared LoRA", "SFT alone", "nothing"]
 
 @dataclass(frozen=True)
 class Training:
-    """One run: what is trained, under which privacy, by which sites; `together` says whether their patients are pooled."""
+    """One run: what is trained, under which privacy, by which sites; `together` says whether their patients are pooled,
+    `rounded` whether what each sends is rounded to int8, as a release is.
+    """
 
     trained: Trained
     level: Level
     sites: tuple[Site, ...] = SITES
     together: bool = False
+    rounded: bool = False
 
     def recipe(self) -> Recipe:
         """Stages and noise of the run."""
@@ -80,6 +83,7 @@ def _runs() -> dict[str, Training]:
     runs |= {f"one shared LoRA, {level}": Training("one shared LoRA", level) for level in LEVELS}
     runs |= {f"local {site.name}": Training("experts", "epsilon 8", (site,)) for site in SITES}
     runs["pooled"] = Training("experts", "no privacy", together=True)
+    runs["rounded to int8, epsilon 8"] = Training("experts", "epsilon 8", rounded=True)
     return runs
 
 
@@ -177,6 +181,7 @@ def _trained(job: Job, training: Training) -> dict[str, Any]:
                     number,
                     job.seed,
                     rewards,
+                    rounded=training.rounded,
                 )
                 kept = _keep(job, replace(kept, rounds=number, state=state))
         last += stage.rounds

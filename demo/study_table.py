@@ -46,7 +46,13 @@ def arms_at(level: Level) -> dict[str, Arm]:
         "one shared LoRA, SFT + GRPO": Arm((shared,), "grpo thinking"),
     }
     if level == "epsilon 8":
-        arms |= {"local, SFT": Arm(LOCAL, "sft direct"), "local, SFT + GRPO": Arm(LOCAL, "grpo thinking")}
+        rounded = ("rounded to int8, epsilon 8",)
+        arms |= {
+            "releases rounded to int8, SFT": Arm(rounded, "sft direct"),
+            "releases rounded to int8, SFT + GRPO": Arm(rounded, "grpo thinking"),
+            "local, SFT": Arm(LOCAL, "sft direct"),
+            "local, SFT + GRPO": Arm(LOCAL, "grpo thinking"),
+        }
     if LEVELS[level] is None:
         arms |= {
             "pooled, SFT": Arm(("pooled",), "sft direct"),
@@ -74,6 +80,11 @@ def differences_at(level: Level) -> dict[str, tuple[Arm, Arm]]:
     if "no RL: the whole budget on SFT" in arms:
         asked["SFT + GRPO over SFT with the whole budget"] = declared, arms["no RL: the whole budget on SFT"]
     if level == "epsilon 8":
+        asked["rounded to int8 over not rounded, SFT"] = arms["releases rounded to int8, SFT"], sft
+        asked["rounded to int8 over not rounded, SFT + GRPO"] = (
+            arms["releases rounded to int8, SFT + GRPO"],
+            declared,
+        )
         asked["federated over local"] = declared, arms["local, SFT + GRPO"]
     return asked
 
