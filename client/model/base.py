@@ -23,6 +23,7 @@ from client.model.architectures.registry import ARCHITECTURES
 from client.model.errors import BaseModelError
 from client.model.projector import Projector
 from client.model.slide_encoder import SlideEncoder
+from client.tasks.sample import FRAME
 from privacy.base_folder import SLIDE_ENCODER, folder_hash
 
 
@@ -48,10 +49,11 @@ class Scales:
             or self.wsi_mpp <= 0
             or not 1 <= self.wsi_max_tokens <= 576
             or not 1 <= self.coordinate_step <= 100
+            or FRAME % self.coordinate_step
         ):
             raise BaseModelError(
                 f"fedpath.json: {self} is out of range; roi_pixels is at least 32, both mpp are above 0, "
-                "wsi_max_tokens is 1 to 576 and coordinate_step 1 to 100"
+                f"wsi_max_tokens is 1 to 576, and coordinate_step 1 to 100 and a divisor of {FRAME}"
             )
 
     @classmethod
