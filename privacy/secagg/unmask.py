@@ -36,23 +36,23 @@ def unmask(
     """Turn the survivors' masked sum into their sum, in place.
 
     `openings` hold shares that match the dealers' hashes. Every secret is checked against what its dealer announced,
-    before any mask is touched: `SecaggRefused` with `bad-deal` or `too-few` names the dealer, and `words` stays.
+    before any mask is touched: `SecaggRefused` with `bad-deal` or `too-few` names the dealer, and `words` stays. It is
+    `bad-deal` where the dealer is proved false if no more hospitals are than may be missing; with `too-few`, the dealer or
+    all of those who open no share of it may be.
     """
 
     seeds, keys = [], {}
     for name, dealer in dealers.items():
         if name in survivors:
-            held = {
-                holder: opening.seeds[name] for holder, opening in openings.items() if name in opening.seeds
-            }
-            seed = _secret(name, held, session)
+            seed = _secret(
+                name, {holder: opening.seeds.get(name) for holder, opening in openings.items()}, session
+            )
             _check(name, canonical.digest(seed) == dealer.advert.seed_hash)
             seeds.append(seed)
         else:
-            held = {
-                holder: opening.keys[name] for holder, opening in openings.items() if name in opening.keys
-            }
-            key = _secret(name, held, session)
+            key = _secret(
+                name, {holder: opening.keys.get(name) for holder, opening in openings.items()}, session
+            )
             _check(name, pairs.public_of(key) == dealer.advert.masking)
             keys[name] = key
     for seed in seeds:
@@ -65,15 +65,19 @@ def unmask(
             )  # the survivor added it where its name is the first
 
 
-def _secret(dealer: str, shares: Mapping[str, bytes], session: Session) -> bytes:
+def _secret(dealer: str, opened: Mapping[str, bytes | None], session: Session) -> bytes:
+    """The secret of the shares that were opened, by holder; None is a holder's who opened its others and not this one."""
     places = session.places
-    held = {places[holder]: share for holder, share in shares.items()}
+    held = {places[holder]: share for holder, share in opened.items() if share is not None}
+    without = sorted(holder for holder, share in opened.items() if share is None)
     chosen = tuple(sorted(held))[: session.threshold]
     if len(chosen) < session.threshold:
+        told = f"{len(chosen)} hold a share that {dealer} dealt; {session.threshold} must"
+        # More than may be missing can't all be false, so the dealer gave them nothing that can be opened.
+        if len(without) > len(places) - session.threshold:
+            raise SecaggRefused(SecaggFault.BAD_DEAL, f"{told}, and {len(without)} can open none", dealer)
         raise SecaggRefused(
-            SecaggFault.TOO_FEW,
-            f"{len(chosen)} hold a share that {dealer} dealt; {session.threshold} must",
-            dealer,
+            SecaggFault.TOO_FEW, f"{told}: {dealer} is false, or {' and '.join(without)}", dealer
         )
     try:
         return shamir.combine({place: held[place] for place in chosen}, _weights(chosen))

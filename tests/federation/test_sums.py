@@ -16,7 +16,8 @@ from client.sum_states import SumStates
 from privacy import canonical, keys, tensors
 from privacy.egress_record import MASKED
 from privacy.mechanism import SHARED, Mechanism
-from privacy.secagg.hospital_state import Advertised
+from privacy.secagg.hospital_state import Advertised, Dealt
+from privacy.secagg.messages import Deal
 from privacy.secagg.outgoing import STEPS
 from privacy.secagg.session import Session
 from privacy.secagg.terms import Distributed
@@ -257,7 +258,8 @@ def test_a_hospitals_word_does_not_pass_for_the_coordinators_own(tmp_path: Path,
     assert summed(here)["hospitals"] == ["east", "north", "south"]
 
 
-def test_a_hospital_that_deals_shares_of_a_false_secret_ends_one_round_and_no_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dealt", ["shares of a false secret", "what nobody can open"])
+def test_a_hospital_whose_deal_is_false_ends_one_round_and_no_other(tmp_path: Path, dealt: str) -> None:
     """Catches a hostile hospital that has all others pay for nothing, round after round, as often as the campaign is run."""
     here = acquainted(tmp_path, *NAMES)
     two = replace(SUMMING, stages=(replace(STAGE, rounds=2),))
@@ -265,9 +267,16 @@ def test_a_hospital_that_deals_shares_of_a_false_secret_ends_one_round_and_no_ot
     answer, states = east.answer, SumStates(east.folder / "sums")
 
     def false(method: str, parts: dict[str, bytes]) -> dict[str, bytes]:
-        said = answer(method, parts)
-        if parts.get("step") == b"advertise" and isinstance(state := states.read("spring"), Advertised):
-            states.keep(replace(state, seed=bytes(32)))
+        said, state = answer(method, parts), states.read("spring")
+        if dealt == "shares of a false secret":
+            if parts.get("step") == b"advertise" and isinstance(state, Advertised):
+                states.keep(replace(state, seed=bytes(32)))
+        elif "deal" in said and isinstance(state, Dealt):
+            session = state.advertised.session
+            deal = Deal.open(said["deal"], session)
+            junk = replace(deal, sealed={name: bytes(len(share)) for name, share in deal.sealed.items()})
+            said["deal"] = junk.sign(session, east.key)
+            states.keep(replace(state, deal=said["deal"]))
         return said
 
     east.answer = false  # type: ignore[method-assign]

@@ -318,7 +318,7 @@ def test_sealed_garbage_costs_the_hospital_that_dealt_it() -> None:
     assert (total.words == played.plain(total.hospitals).astype("uint32")).all()
 
     garbage = dealing(lambda played, dealt: replace(dealt, sealed=dict.fromkeys(dealt.sealed, bytes(94))))
-    with pytest.raises(SecaggRefused, match="too-few") as refused:
+    with pytest.raises(SecaggRefused, match="bad-deal") as refused:
         garbage.run()
     assert refused.value.hospital == OTHER
 
