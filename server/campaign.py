@@ -37,6 +37,13 @@ EVALUATE = ("stages", "never")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SOME_DIGEST = "0" * 64
 _MOST_DECLARED = 10**12  # as many patients as a policy may state
+_LEAST_WEIGHT = (
+    1e-6  # within which, and the bound above, no sum of weights or of their squares leaves the floats
+)
+_SERVER_STEPS = {
+    "learning_rate": (1e-9, 1e4),
+    "tau": (1e-9, 1e4),
+}  # beyond them float32 states come out as no numbers
 
 
 @dataclass(frozen=True)
@@ -140,10 +147,14 @@ class Campaign:
             if not isinstance(table, Mapping) or not all(map(is_hospital, table)):
                 raise CampaignError(f"{key}: write it as a [{key}] table of hospitals' names and numbers")
             for name, value in table.items():
-                if isinstance(value, bool) or not isinstance(value, of) or not 0 < value <= _MOST_DECLARED:
-                    what = "a whole number" if of == (int,) else "a number"
+                least, what = (1, "a whole number") if of == (int,) else (_LEAST_WEIGHT, "a number")
+                if (
+                    isinstance(value, bool)
+                    or not isinstance(value, of)
+                    or not least <= value <= _MOST_DECLARED
+                ):
                     raise CampaignError(
-                        f"{key}.{name} = {value!r}: must be {what} above 0, at most {_MOST_DECLARED}"
+                        f"{key}.{name} = {value!r}: must be {what} from {least:g} to {_MOST_DECLARED:g}"
                     )
         object.__setattr__(self, "weights", {name: float(value) for name, value in self.weights.items()})
         if (self.weighting == DECLARED) != bool(self.weights):
@@ -159,9 +170,14 @@ class Campaign:
     def _check_recipes(self) -> None:
         if not isinstance(self.aggregation, Aggregation):
             raise CampaignError("aggregation: write it as an [aggregation] table")
-        for name in self.optimiser:
+        for name, optimiser in self.optimiser.items():
             if name not in EXPERTS:
                 raise CampaignError(f'optimiser."{name}": use one of {", ".join(EXPERTS)}')
+            for key, (least, most) in _SERVER_STEPS.items():
+                if not least <= getattr(optimiser, key) <= most:
+                    raise CampaignError(
+                        f'optimiser."{name}": {key} = {getattr(optimiser, key):g}: must be from {least:g} to {most:g}'
+                    )
         try:
             least = self.recipe(EXPERTS[0]).combining.least
         except RecipeError as error:

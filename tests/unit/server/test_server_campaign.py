@@ -137,6 +137,21 @@ WRONG = (
         lambda v: v.update(weighting="declared", weights={"No One": 1}),
         "[weights] table",
     ),
+    Wrong(
+        "a weight whose square is none",
+        lambda v: v.update(weighting="declared", weights={"north": 1e-200}),
+        "weights.north = 1e-200",
+    ),
+    Wrong(
+        "a server's step out of float32",
+        lambda v: v.update(optimiser={"scale/roi": {"kind": "momentum", "learning_rate": 1e300}}),
+        "learning_rate = 1e+300",
+    ),
+    Wrong(
+        "a tau out of float32",
+        lambda v: v.update(optimiser={"scale/roi": {"kind": "adam", "tau": 1e-60}}),
+        "tau = 1e-60",
+    ),
     Wrong("patients not whole", lambda v: v.update(patients={"north": 1.5}), "patients.north = 1.5"),
     Wrong(
         "two lists of hospitals",
