@@ -15,6 +15,7 @@ from client.cli_evaluate import evaluate
 from client.cli_features import features
 from client.cli_import import coco, csv, qupath
 from client.cli_index import index
+from client.cli_initial import initial
 from client.cli_ledger import budget, egress, export
 from client.cli_page import serve
 from client.cli_pair import start, stop
@@ -111,5 +112,6 @@ app = program(
             command(ask, 'ask HOME case-7.svs "Which tissue is this?" --region 4000,2000,512,512'),
             command(curve, "curve HOME --out curve.svg"),
         ),
+        "Before a campaign": (command(initial, "initial /data/base summer.toml"),),
     },
 )

@@ -68,7 +68,9 @@ def load_initial(campaign: Campaign, path: Path) -> dict[str, bytes]:
     """
     folder = path.parent / campaign.initial
     if not folder.is_dir():
-        raise CampaignError(f"{path}: initial = {campaign.initial!r}: there is no folder {folder}")
+        raise CampaignError(
+            f"{path}: initial = {campaign.initial!r}: there is no folder {folder}: `fedpath-hospital initial` writes it"
+        )
     files = {file.stem.replace("__", "/"): file for file in sorted(folder.glob("*.safetensors"))}
     try:
         check_initial(campaign, files.keys())
@@ -82,7 +84,9 @@ def _read_state(file: Path) -> bytes:
         data = file.read_bytes()
         tensors.decode(data, MAX_STATE_BYTES)
     except (OSError, WireError) as error:
-        raise CampaignError(f"{file}: not an expert state: {error}; write it again from the base") from error
+        raise CampaignError(
+            f"{file}: not an expert state: {error}; write the folder again by `fedpath-hospital initial`"
+        ) from error
     return data
 
 
