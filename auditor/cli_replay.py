@@ -79,10 +79,10 @@ def _book(path: Path, coordinators: list[Path]) -> JournalBook:
 
 def _told(done: Replayed) -> str:
     what = f"round {done.round} of {done.campaign}, {done.releases} releases"
-    if done.left_out is not None:
-        return f"{what}: not recomputed: {done.left_out}"
-    same = f"the same, bit for bit: {', '.join(done.same) or 'nothing'}"
-    return f"{what}: {same}" + (f"; {len(done.differences)} findings" if done.differences else "")
+    came = f"not recomputed: {done.left_out}"
+    if done.left_out is None:
+        came = f"the same, bit for bit: {', '.join(done.same) or 'nothing'}"
+    return f"{what}: {came}" + (f"; {len(done.differences)} findings" if done.differences else "")
 
 
 def _lines(book: JournalBook, findings: list[Finding], recomputed: int, of: int) -> Iterator[str]:

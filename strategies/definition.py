@@ -6,7 +6,7 @@ an auditor reads it there (`strategies.replay`).
 
 from __future__ import annotations
 
-import math
+import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -186,6 +186,8 @@ class Definition:
                 found.recipe(name)
         except (MechanismError, PlanError, RecipeError) as error:
             raise DefinitionError(str(error)) from error
+        except OverflowError:  # an expert's form, say, whose alpha is a whole number beyond every float
+            raise DefinitionError("it holds a whole number beyond 1e308") from None
         said = {key: value for key, value in values.items() if value or key not in _OTHERWISE}
         if canonical.encode(found.to_dict()) != canonical.encode(said):
             raise DefinitionError("it is not written as a definition is")
@@ -205,7 +207,8 @@ def _stage(values: Mapping[str, Any]) -> Stage:
 
 
 def _number(value: object) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)  # type: ignore[arg-type]
+    """A finite number that a float can hold; not every whole number is."""
+    return type(value) in (int, float) and abs(value) <= sys.float_info.max  # type: ignore[arg-type]
 
 
 def _by(name: Callable[[str], bool], form: Form) -> Form:

@@ -87,13 +87,15 @@ class Intake:
     """A round's releases: `take` each as it comes, in any order, then ask for every expert `aggregated`.
 
     `keep` says where the bytes of an accepted release lie; they must lie there, unchanged, until all is aggregated.
+    `taken` has the nonces that the round took before, and gets those that are taken here: whoever takes in a round in
+    several goes hands the same set to each, for a nonce counts once a round, whatever its expert.
     """
 
-    def __init__(self, terms: Terms, keep: Callable[[bytes], Path]) -> None:
+    def __init__(self, terms: Terms, keep: Callable[[bytes], Path], taken: set[str] | None = None) -> None:
         self._terms = terms
         self._keep = keep
         self._accepted: dict[str, list[ReleaseFile]] = {expert: [] for expert in terms.plan.experts}
-        self._taken: set[str] = set()  # nonces
+        self._taken = set() if taken is None else taken
         self._shapes = {
             expert: {name: value.shape for name, value in self._start(expert).items()}
             for expert in terms.plan.experts

@@ -63,7 +63,7 @@ class Optimiser:
                 raise RecipeError(f"{name} = {value!r}: must be a number above 0 and below {below:g}")
             if name not in _USES[self.kind] and value != type(self).__dataclass_fields__[name].default:
                 raise RecipeError(f"{name}: {self.kind} has no use for it; leave it out")
-            object.__setattr__(self, name, float(value))
+            object.__setattr__(self, name, _float(name, value))
 
     def to_dict(self) -> dict[str, Any]:
         """What decides its steps, as JSON values."""
@@ -130,6 +130,13 @@ def load(data: bytes, begun: Memory, limit: int) -> Memory:
 def save(memory: Memory) -> bytes:
     """An optimiser's memory as bytes; equal memories give equal bytes."""
     return tensors.encode(memory)
+
+
+def _float(name: str, value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # a whole number beyond every float
+        raise RecipeError(f"{name} must be a finite number, not a whole one beyond 1e308") from None
 
 
 def _with(before: NDArray[np.float32], where: Where, values: Values) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@
 A round starts from the states that the journal says the one before it ended in, whether or not those came out; so a
 difference is told where it arose. Nothing is written, and nothing is believed but the journal's word on what was counted:
 the plan and the recipes are made anew from the campaign's definition, and each release is checked as it was when it came,
-under the keys that the hospital had then.
+under the keys that the hospital had then. What needs no release is checked in every round, also where they were not kept.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from typing import Any
 from privacy import canonical
 from privacy.audit.findings import Code, Finding
 from privacy.audit.journal import JournalBook, Verdict
+from privacy.egress_record import MASKED
 from privacy.errors import PlanError, SecaggRefused, WireError
-from privacy.forms import Form, maybe, missing, table
+from privacy.forms import Form, absent_before, maybe, missing, table
 from privacy.plan import Plan
 from privacy.secagg import server
 from privacy.secagg.outgoing import PARTS
@@ -32,7 +33,7 @@ from strategies.intake import MAX_MEMORY_BYTES, MAX_STATE_BYTES, Aggregated, Int
 from strategies.summed import layout_of, messages_of, stepped
 from strategies.told import Told, told_rounds
 
-_ROUND: Mapping[str, Form] = {"states": table, "aggregates": table}
+_ROUND: Mapping[str, Form] = {"states": table, "aggregates": absent_before(table)}
 _LONGEST = 300  # letters of what an unforeseen error says
 _AGGREGATE: Mapping[str, Form] = {"memory": maybe(canonical.is_digest), "report": table}
 
@@ -51,7 +52,7 @@ class Difference(Finding):
 @dataclass(frozen=True)
 class Replayed:
     """What came of one round. `same` are the experts that came out bit for bit; `left_out` says why there was nothing to
-    recompute, where there was not.
+    recompute, where there was not: `differences` are then those that show without a release.
     """
 
     campaign: str
@@ -93,12 +94,6 @@ def strays(journal: JournalBook, folder: Path) -> list[Finding]:
 def _replayed(told: Told, folder: Path) -> Replayed:
     held = told.round
     count = sum(verdict.accepted for verdict in held.verdicts)
-    if told.body.get("kept") is not True:
-        return Replayed(held.campaign, held.number, count, left_out="its releases were not kept")
-    if told.pruned:
-        return Replayed(
-            held.campaign, held.number, count, left_out="its releases were removed by the consortium"
-        )
     walk = _Recomputed(told, folder)
     try:
         walk.round()
@@ -106,20 +101,23 @@ def _replayed(told: Told, folder: Path) -> Replayed:
         walk.find(
             Code.DAMAGED, f"it can't be recomputed to the end: {type(error).__name__}: {error}"[:_LONGEST]
         )
-    return Replayed(held.campaign, held.number, count, tuple(walk.same), tuple(walk.differences))
+    return Replayed(
+        held.campaign, held.number, count, tuple(walk.same), tuple(walk.differences), told.left_out
+    )
 
 
 @dataclass
 class _Recomputed:
-    """One round, recomputed: what came out the same, and all that did not."""
+    """One round, recomputed: what came out the same, and all that did not. `nonces` are those of all releases that it took."""
 
     told: Told
     folder: Path
+    nonces: set[str] = field(default_factory=set)
     same: list[str] = field(default_factory=list)
     differences: list[Difference] = field(default_factory=list)
 
     def round(self) -> None:
-        """Do the round."""
+        """Do the round; without its releases, what can be done without them."""
         told = self.told
         if wrong := missing(told.body, _ROUND):
             self.find(Code.ILLEGAL_ENTRY, f"it is malformed at {', '.join(wrong)}")
@@ -127,21 +125,16 @@ class _Recomputed:
         plan = self._plan()
         if plan is None:
             return
+        released = self._released(plan)
+        summed = MASKED in released  # one masked input is of all experts; a sum that failed has none
+        self._check_untouched(set(plan.experts) if summed else set(released))
+        if told.left_out is not None:
+            return
         if plan.distributed is not None:
-            self._check_untouched(set(plan.experts))
             self._summed(plan, plan.distributed)
             return
-        released: dict[str, list[Verdict]] = {expert: [] for expert in plan.experts}
-        for verdict in told.round.verdicts:
-            if verdict.accepted and verdict.expert in released:
-                released[verdict.expert].append(verdict)
-            elif verdict.accepted:
-                text = f"a release of {verdict.expert} was counted, which the round does not train"
-                self.find(Code.REFUSED_RELEASE, text, verdict.expert, verdict.hospital)
-        self._check_untouched({expert for expert, found in released.items() if found})
         for expert, found in released.items():
-            if found:
-                self._expert(plan, expert, found)
+            self._expert(plan, expert, found)
 
     def _plan(self) -> Plan | None:
         """The plan as the definition has it; None, and a finding, where the journal's is another."""
@@ -163,6 +156,20 @@ class _Recomputed:
             return None
         return plan
 
+    def _released(self, plan: Plan) -> dict[str, list[Verdict]]:
+        """What counts, by expert, in the plan's order, or as masked inputs; a finding of each that the round does not ask
+        for.
+        """
+        asked = plan.experts if plan.distributed is None else (MASKED,)
+        released: dict[str, list[Verdict]] = {name: [] for name in asked}
+        for verdict in self.told.round.verdicts:
+            if verdict.accepted and verdict.expert in released:
+                released[verdict.expert].append(verdict)
+            elif verdict.accepted:
+                text = f"a release of {verdict.expert} was counted, which the round does not train"
+                self.find(Code.REFUSED_RELEASE, text, verdict.expert, verdict.hospital)
+        return {name: found for name, found in released.items() if found}
+
     def _check_untouched(self, trained: set[str]) -> None:
         """What nobody released is as it was, and is not said to have been aggregated."""
         before, after = self.told.before, self.told.body["states"]
@@ -171,7 +178,7 @@ class _Recomputed:
                 self.find(
                     Code.STATE_DIFFERS, "its state is another than before, and nobody released it", expert
                 )
-        for expert in sorted(set(self.told.body["aggregates"]) - trained):
+        for expert in sorted(set(self.told.aggregates) - trained):
             self.find(Code.REPORT_DIFFERS, "it is said to be aggregated, and nobody released it", expert)
 
     def _summed(self, plan: Plan, terms: Distributed) -> None:
@@ -209,7 +216,7 @@ class _Recomputed:
         noise = terms.noise(plan.mechanism, layout_of(plan, states).size)
         made = stepped(plan, states, memories, total.words, noise, total.hospitals, definition.patients)
         for expert, aggregated in made.items():
-            self._compare(expert, aggregated, self.told.body["aggregates"][expert])
+            self._compare(expert, aggregated, self.told.aggregates[expert])
 
     def _total(self, session: Session, messages: Mapping[str, Mapping[str, str]]) -> server.Total | None:
         """The sum, by the protocol's own server; None, and a finding, where a message is missing or does not fit."""
@@ -231,7 +238,7 @@ class _Recomputed:
 
     def _expert(self, plan: Plan, expert: str, verdicts: Sequence[Verdict]) -> None:
         """One expert, from what it was to what it became."""
-        aggregated = self.told.body["aggregates"].get(expert)
+        aggregated = self.told.aggregates.get(expert)
         if not isinstance(aggregated, dict) or missing(aggregated, _AGGREGATE):
             self.find(Code.ILLEGAL_ENTRY, "it does not say what its aggregation came to", expert)
             return
@@ -282,7 +289,9 @@ class _Recomputed:
         )
         try:
             return Intake(
-                terms, lambda data: handed.place(self.folder, handed.RELEASES, canonical.digest(data))
+                terms,
+                lambda data: handed.place(self.folder, handed.RELEASES, canonical.digest(data)),
+                self.nonces,
             )
         except WireError as error:
             self.find(Code.CHANGED_FILE, f"the state before the round is none: {error}", expert)

@@ -34,6 +34,18 @@ class Told:
     pruned: bool
 
     @property
+    def left_out(self) -> str | None:
+        """Why there is nothing to recompute the round from; None where there is."""
+        if self.body.get("kept") is not True:
+            return "its releases were not kept"
+        return "its releases were removed by the consortium" if self.pruned else None
+
+    @property
+    def aggregates(self) -> Mapping[str, Any]:
+        """What it says of each expert that was aggregated; nothing in an entry that does not say it, as early ones do not."""
+        return _table(self.body, "aggregates")
+
+    @property
     def states(self) -> set[object]:
         """The hashes of all states and memories that it names, and of the campaign's first ones."""
         first = {} if self.definition is None else self.definition.initial

@@ -26,6 +26,7 @@ from privacy.mechanism import Mechanism
 from privacy.release import MAGIC, PAYLOAD
 from server.campaign import Campaign
 from server.cli import app as consortium
+from server.errors import RoundFailed
 from strategies.aggregate import MEDIAN, NORM_BOUND, TRIMMED_MEAN
 from strategies.definition import Aggregation, Stage
 from strategies.optimiser import ADAM, MOMENTUM, YOGI, Optimiser
@@ -34,9 +35,12 @@ from strategies.weighting import DECLARED, NOISE_MATCHED
 from tests.audit_books import Body, resigned
 from tests.federation.simulator import (
     BASE,
+    Faults,
     initial,
 )
 from tests.federation.test_rounds import World, world
+from tests.federation.test_sums import NAMES as SUMMED_NAMES
+from tests.federation.test_sums import SUMMING, acquainted
 
 NAMES = ("north", "south", "west")
 EXPERTS = ("scale/roi", "scale/wsi")
@@ -218,9 +222,9 @@ def _stranger(handed: Handed) -> None:
     _counted(handed, 1, {**verdict, "hospital": "east"})
 
 
-def _swapped(handed: Handed, number: int, hospital: str, data: bytes) -> None:
-    """In the place of a hospital's release of scale/roi, other bytes, in the journal as well."""
-    old = handed.release(number, hospital)
+def _swapped(handed: Handed, number: int, hospital: str, data: bytes, expert: str = "scale/roi") -> None:
+    """In the place of a hospital's release, other bytes, in the journal as well."""
+    old = handed.release(number, hospital, expert)
     digest = canonical.digest(data)
     (handed.given / "releases" / f"{digest}.release").write_bytes(data)
 
@@ -258,6 +262,18 @@ def _another_expert(handed: Handed) -> None:
     _swapped(handed, 1, "north", handed.release(1, "north", "scale/wsi").read_bytes())
 
 
+def _same_nonce(handed: Handed) -> None:
+    """North's second release of the round has its first one's nonce, and says the same otherwise."""
+    (_, first), (parts, second) = (
+        tensors.deserialize(handed.release(1, "north", expert).read_bytes()[PAYLOAD:], 10**6)
+        for expert in EXPERTS
+    )
+    nonce, other = (json.loads(header)["nonce"] for header in (first, second))
+    payload = tensors.serialize(parts, second.replace(other, nonce))
+    data = MAGIC + handed.hospitals["north"].sign(payload, Purpose.RELEASE) + payload
+    _swapped(handed, 1, "north", data, "scale/wsi")
+
+
 def _definition(change: Callable[[Body], None]) -> Callable[[Handed], None]:
     def tamper(handed: Handed) -> None:
         def changed(entry: Entry, body: Body) -> Body:
@@ -272,6 +288,10 @@ def _definition(change: Callable[[Body], None]) -> Callable[[Handed], None]:
 
 def _rate(definition: Body) -> None:
     definition["stages"][0]["learning_rate"] = 0.02
+
+
+def _vast(definition: Body) -> None:
+    definition["stages"][0]["learning_rate"] = 10**400
 
 
 def _weights(definition: Body) -> None:
@@ -317,6 +337,41 @@ def _nudged(handed: Handed, body: Body) -> None:
 
 def _untouched(handed: Handed, body: Body) -> None:
     body["states"]["task/vqa"] = body["states"]["scale/roi"]
+
+
+def _aggregated(handed: Handed, body: Body) -> None:
+    body["aggregates"]["task/vqa"] = body["aggregates"]["scale/roi"]
+
+
+def _not_kept(change: Callable[[Handed, Body], None]) -> Callable[[Handed], None]:
+    """The second round is changed, and its releases are said not to have been kept."""
+
+    def tamper(handed: Handed, body: Body) -> None:
+        change(handed, body)
+        body["kept"] = False
+
+    return _in_round(2, tamper)
+
+
+def _not_kept_by_another_rate(handed: Handed) -> None:
+    _definition(_rate)(handed)
+    for number in (1, 2):
+        handed.rewrite_round(number, lambda body: body.update(kept=False))
+
+
+def _pruned(change: Callable[[Handed, Body], None]) -> Callable[[Handed], None]:
+    """The second round is changed, and pruned after its commit."""
+
+    def tamper(handed: Handed) -> None:
+        _in_round(2, change)(handed)
+        last = handed.entries()[-1]
+        said = {"campaign": "spring", "through": 2}
+        made = follow(last, "pruning", datetime.fromisoformat(last.at), said, handed.coordinator)
+        entries = [*handed.entries(), made]
+        handed.journal.unlink()
+        write_export(handed.journal, entries, handed.coordinator, "2031-01-01", "fedpath-journal")
+
+    return tamper
 
 
 def _share(handed: Handed, body: Body) -> None:
@@ -407,6 +462,7 @@ CASES = (
     case("another key enrolled", _other_enrolled, Code.REFUSED_RELEASE),
     case("a release of an earlier round", _earlier, Code.REFUSED_RELEASE, round=2),
     case("a release of another expert", _another_expert, Code.REFUSED_RELEASE),
+    case("a nonce that counts for two experts", _same_nonce, Code.REFUSED_RELEASE, expert="scale/wsi"),
     case("another learning rate", _definition(_rate), Code.PLAN_MISMATCH, expert=None),
     case("another weighting", _definition(_weights), Code.STATE_DIFFERS, tensor="x.lora_B"),
     case(
@@ -418,6 +474,7 @@ CASES = (
         tensor="x.lora_B",
     ),
     case("a round more than were planned", _definition(_shorter), Code.NOT_DEFINED, round=2, expert=None),
+    case("a number beyond every float", _definition(_vast), Code.NOT_DEFINED, expert=None),
     case("a definition that is none", _definition(_odd), Code.NOT_DEFINED, expert=None),
     case("a hospital that takes no part", _definition(_members), Code.REFUSED_RELEASE),
     case(
@@ -427,6 +484,33 @@ CASES = (
         "the next float in one value", _in_round(2, _nudged), Code.STATE_DIFFERS, round=2, tensor="y.lora_B"
     ),
     case("an expert that nobody released", _in_round(1, _untouched), Code.STATE_DIFFERS, expert="task/vqa"),
+    case(
+        "an expert that nobody released, in a round that was not kept",
+        _not_kept(_untouched),
+        Code.STATE_DIFFERS,
+        round=2,
+        expert="task/vqa",
+    ),
+    case(
+        "an expert that nobody released, in a round that was pruned",
+        _pruned(_untouched),
+        Code.STATE_DIFFERS,
+        round=2,
+        expert="task/vqa",
+    ),
+    case(
+        "an aggregate of nothing, in a round that was not kept",
+        _not_kept(_aggregated),
+        Code.REPORT_DIFFERS,
+        round=2,
+        expert="task/vqa",
+    ),
+    case(
+        "another learning rate, in rounds that were not kept",
+        _not_kept_by_another_rate,
+        Code.PLAN_MISMATCH,
+        expert=None,
+    ),
     case(
         "the memory of another round",
         _in_round(2, _old_memory),
@@ -497,6 +581,65 @@ def test_rounds_that_were_not_kept_or_were_pruned_are_said_to_be_left_out(tmp_pa
     assert "removed by the consortium" in said["spring", 1]
     assert "not kept" in said["autumn", 1]
     assert handed.replayed("--campaign", "autumn")[0] == 2
+
+
+def test_what_differs_in_a_round_that_was_not_kept_is_told_beside_why_it_was_left_out(
+    honest: Handed, tmp_path: Path
+) -> None:
+    """Catches a finding that is lost where nothing was recomputed, and a round that passes for recomputed for having one."""
+    shutil.copytree(honest.folder, tmp_path / "handed")
+    handed = Handed(tmp_path / "handed", honest.coordinator)
+    _not_kept(_untouched)(handed)
+    status, found = handed.replayed("--round", "2")
+    (row,) = found["rounds"]
+    assert (status, row["left_out"], row["same"]) == (1, "its releases were not kept", [])
+    assert [(d["code"], d["expert"]) for d in row["differences"]] == [(Code.STATE_DIFFERS, "task/vqa")]
+    key = str(handed.folder / "coordinator.pub")
+    said = CliRunner().invoke(audit, ["replay", str(handed.journal), str(handed.given), "--coordinator", key])
+    assert (said.exit_code, "not recomputed: its releases were not kept; 1 findings" in said.stdout) == (
+        1,
+        True,
+    )
+
+
+def test_an_entry_from_before_releases_were_kept_is_left_out_and_no_finding(
+    honest: Handed, tmp_path: Path
+) -> None:
+    """Catches checks of a round without releases that call the oldest entries malformed for what they never said."""
+    shutil.copytree(honest.folder, tmp_path / "handed")
+    handed = Handed(tmp_path / "handed", honest.coordinator)
+
+    def early(body: Body) -> None:
+        del body["kept"], body["aggregates"]
+
+    handed.rewrite_round(2, early)
+    _, found = handed.replayed("--round", "2")
+    (row,) = found["rounds"]
+    assert (row["left_out"], row["differences"]) == ("its releases were not kept", [])
+
+
+def test_a_sum_that_failed_leaves_every_expert_as_it_was(tmp_path: Path) -> None:
+    """Catches a coordinator that moves an expert in a round which it says came to no sum, and an honest such round that is
+    found at fault.
+    """
+    here = acquainted(tmp_path, *SUMMED_NAMES)
+    for name in ("west", "south"):
+        here.hospitals[name].faults = Faults(lost_at="reveal")
+    with pytest.raises(RoundFailed, match="over without a sum"):
+        here.run(SUMMING)
+    handed = hand_over(here, tmp_path / "handed")
+    status, _ = handed.replayed()
+    assert status == 2, "nothing to recompute, and nothing found"
+
+    def moved(body: Body) -> None:
+        body["states"]["scale/roi"] = canonical.digest(b"another state")
+
+    handed.rewrite_round(1, moved)
+    status, found = handed.replayed()
+    assert (status, [(f["code"], f["expert"]) for f in found["findings"]]) == (
+        1,
+        [(Code.STATE_DIFFERS, "scale/roi")],
+    )
 
 
 def test_a_release_counts_under_the_key_of_its_time_alone(tmp_path: Path) -> None:
