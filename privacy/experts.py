@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -37,6 +36,7 @@ TRAINED_IN = {"sft": (*SCALE_EXPERTS, ROUTER), "grpo": TASK_EXPERTS}
 
 # The linear layers of a decoder's block that an expert may adapt, as every supported base calls them.
 LAYERS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+_MOST_ALPHA = 1e6  # and one that no float holds
 _MOST_RANK = 1024  # against a plan that would hold a hospital's machine for ever
 
 
@@ -54,8 +54,8 @@ class ExpertForm:
     def __post_init__(self) -> None:
         if type(self.rank) is not int or not 1 <= self.rank <= _MOST_RANK:
             raise PlanError(f"rank = {self.rank!r}: must be a whole number from 1 to {_MOST_RANK}")
-        if type(self.alpha) not in (int, float) or not math.isfinite(self.alpha) or self.alpha <= 0:
-            raise PlanError(f"alpha = {self.alpha!r}: must be a finite number above 0")
+        if type(self.alpha) not in (int, float) or not 0 < self.alpha <= _MOST_ALPHA:
+            raise PlanError(f"alpha = {self.alpha!r}: must be a number above 0, at most {_MOST_ALPHA:g}")
         object.__setattr__(self, "alpha", float(self.alpha))
         layers = self.layers
         if not isinstance(layers, tuple) or not layers or layers != tuple(x for x in LAYERS if x in layers):
