@@ -37,7 +37,7 @@ from strategies.weighting import EQUAL, NOISE_AWARE, NOISE_MATCHED, NOISE_TEMPER
 EXPERT = "scale/roi"
 TENSORS, ROWS, COLUMNS = 10, 125, 16
 STEPS, RATE, REPEATS = 8, 0.01, 4
-CONSORTIA = 60
+CONSORTIA = 300
 _DIGEST = "0" * 64
 PLAN = Plan(
     campaign="weighting",

@@ -30,7 +30,7 @@ from strategies.aggregate import Recipe
 from strategies.definition import Aggregation, Definition, Stage
 from strategies.errors import RecipeError
 from strategies.optimiser import Optimiser
-from strategies.weighting import DECLARED, EQUAL, WEIGHTINGS
+from strategies.weighting import BY_NOISE, DECLARED, EQUAL, WEIGHTINGS
 
 BASE = "base"  # the evaluation before any training; the others are called as the stages that they follow
 EVALUATE = ("stages", "never")
@@ -160,6 +160,11 @@ class Campaign:
         if (self.weighting == DECLARED) != bool(self.weights):
             raise CampaignError(
                 f'weights: weighting = "{DECLARED}" takes a [weights] table, and no other weighting does'
+            )
+        if self.weighting in BY_NOISE and not self.patients:
+            raise CampaignError(
+                f'patients: weighting = "{self.weighting}" goes by the noise that releases state, so it takes a [patients] '
+                "table: without it, who claims more patients takes all the weight"
             )
         if self.weights and self.patients and set(self.weights) != set(self.patients):
             odd = ", ".join(sorted(set(self.weights) ^ set(self.patients)))

@@ -86,9 +86,11 @@ def gradient_power(squared_norms: Values, variances: Values, of: Lengths) -> flo
     what each delta's length tells of it, rounded so that no machine's last bits show in what is aggregated.
 
     With t^2 the stated variance, s^2 the gradient's and n the delta's norm, n^2 = (t^2 noise^2 + s^2 steady^2) / (t^2 + s^2),
-    as Adam divides by the root of t^2 + s^2. One step tells nothing, being of one length always: 0 then. A lower bound
-    where gradients turn from step to step.
+    as Adam divides by the root of t^2 + s^2. One step tells nothing, being of one length always: infinite then, for who
+    weighs must not lean on it. A lower bound where gradients turn from step to step.
     """
+    if np.all(of.steady <= of.noise):
+        return math.inf
     above = np.maximum(squared_norms - of.noise**2, 0.0)
     below = np.maximum(of.steady**2 - squared_norms, _LEAST_BELOW * of.steady**2)
     return _rounded(float(np.median(above / below * variances)))

@@ -52,6 +52,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "a plain mean": {},
     "weights by noise, momentum": {
         "weighting": NOISE_MATCHED,
+        "patients": dict.fromkeys(NAMES, 100),
         "optimiser": {"scale/roi": Optimiser(MOMENTUM, 0.5, 0.8)},
     },
     "a median, Yogi": {

@@ -57,7 +57,12 @@ PLAIN = Campaign(
     evaluate="never",
     stages=(Stage("sft", 2, EXPERTS, 0.01, MECHANISM),),
 )
-MOVED = replace(PLAIN, weighting=NOISE_MATCHED, optimiser={"scale/roi": Optimiser(MOMENTUM, 0.5, 0.8)})
+MOVED = replace(
+    PLAIN,
+    weighting=NOISE_MATCHED,
+    patients=dict.fromkeys(NAMES, 100),
+    optimiser={"scale/roi": Optimiser(MOMENTUM, 0.5, 0.8)},
+)
 GRPO = Stage("grpo", 1, ("task/vqa",), 0.01, MECHANISM, rollouts=4, max_answer_tokens=32)
 RECIPES = {
     "a plain mean, then another stage": replace(PLAIN, stages=(*PLAIN.stages, GRPO)),

@@ -152,6 +152,11 @@ WRONG = (
         lambda v: v.update(optimiser={"scale/roi": {"kind": "adam", "tau": 1e-60}}),
         "tau = 1e-60",
     ),
+    Wrong(
+        "weights by noise that nobody agreed upon",
+        lambda v: v.update(weighting="noise-tempered"),
+        "takes a [patients] table",
+    ),
     Wrong("patients not whole", lambda v: v.update(patients={"north": 1.5}), "patients.north = 1.5"),
     Wrong(
         "two lists of hospitals",
@@ -168,7 +173,7 @@ WRONG = (
     ),
     Wrong(
         "a weighted median",
-        lambda v: v.update(weighting="noise-aware", aggregation={"rule": "median"}),
+        lambda v: v.update(weighting="noise-aware", patients={"north": 9}, aggregation={"rule": "median"}),
         "median counts all",
     ),
     Wrong(
@@ -415,6 +420,7 @@ def test_a_definition_is_read_back_and_gives_the_same_plans_and_recipes() -> Non
         {
             **VALUES,
             "weighting": "noise-aware",
+            "patients": {"north": 100},
             "optimiser": {"scale/roi": {"kind": "adam", "learning_rate": 0.1}},
         },
         {

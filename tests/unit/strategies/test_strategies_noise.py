@@ -16,7 +16,7 @@ from strategies.errors import AggregationError
 from strategies.gathered import gather
 from strategies.noise import check_stated, delta_noise, gradient_power, least_norm, lengths
 from strategies.shrink import BY_ROW, BY_TENSOR, shrunk
-from strategies.weighting import EQUAL, NOISE_AWARE, NOISE_MATCHED, NOISE_TEMPERED
+from strategies.weighting import EQUAL, NOISE_AWARE, NOISE_MATCHED, NOISE_TEMPERED, Weighting
 
 SIZE = 16_000
 
@@ -131,15 +131,16 @@ def test_matched_weights_win_and_never_lose_one_per_cent(cosines: dict[str, dict
 
 def test_tempered_weights_win_and_nowhere_lose_one_per_cent(cosines: dict[str, dict[str, float]]) -> None:
     """Catches a temper that is too weak for signals far above the noise, or so strong that a large hospital counts as a small
-    one: in every case of the bench, and in random consortia from drowned to far above.
+    one: in every case of the bench, and in random consortia from drowned to far above, those in which a weaker one lost
+    most among them.
     """
     for name, row in cosines.items():
         assert row[NOISE_TEMPERED] > 0.99 * row[EQUAL], name
         if "above the noise" not in name:
-            assert row[NOISE_TEMPERED] > 0.97 * row[NOISE_MATCHED], name
-    gained = gains(range(20))
+            assert row[NOISE_TEMPERED] > 0.8 * row[NOISE_MATCHED], name
+    gained = gains((*range(20), 150, 170, 226, 427, 593))
     assert gained[NOISE_TEMPERED].worst > -0.01
-    assert gained[NOISE_TEMPERED].mean > 0.02
+    assert gained[NOISE_TEMPERED].mean > 0.01
     assert gained[NOISE_MATCHED].worst < -0.02, "what it is tempered for"
 
 
@@ -155,9 +156,14 @@ def test_a_deltas_length_tells_how_large_the_gradient_is(steps: int, ratio: floa
 
 
 def test_one_step_tells_nothing_of_the_gradient() -> None:
-    """Catches a division of nothing by nothing: Adam's first step is of one length, whatever it follows."""
+    """Catches weights that lean on a gradient's size where Adam's first step, of one length whatever it follows, tells none:
+    hospitals whose gradients stand out and differ lost up to a sixth to equal weights.
+    """
     found, of = honest(1, 3.0), lengths(plan_of(1), [SIZE])
-    assert gradient_power(np.array([norm(found) ** 2]), np.array([found.noise_variance]), of) < 1e-3 / SIZE
+    power = gradient_power(np.array([norm(found) ** 2]), np.array([found.noise_variance]), of)
+    assert math.isinf(power)
+    others = [replace(found, noise_variance=found.noise_variance * factor) for factor in (1.0, 100.0)]
+    assert [Weighting(NOISE_TEMPERED).of(one, power) for one in others] == [1.0, 1.0]
 
 
 def test_inverse_variance_loses_where_one_hospital_drowns_many(cosines: dict[str, dict[str, float]]) -> None:
