@@ -40,10 +40,16 @@ def matched_share(predicted: Sequence[Box], true: Sequence[Box]) -> float:
 
 def mask(outlines: Iterable[Polygon | Box]) -> NDArray[np.bool_]:
     """The union of the outlines' insides, [MASK_SIDE, MASK_SIDE]: a pixel is in if its centre is (even-odd
-    rule)."""
+    rule). An outline about no pixel's centre has the pixel at its middle: small as it is, it is there.
+    """
     union = np.zeros((MASK_SIDE, MASK_SIDE), dtype=np.bool_)
     for outline in outlines:
-        union |= _inside(outline.points)
+        inside = _inside(outline.points)
+        if not inside.any():
+            xs, ys = zip(*outline.points, strict=True)
+            column, row = ((min(ends) + max(ends)) * MASK_SIDE // (2 * FRAME) for ends in (xs, ys))
+            inside[min(row, MASK_SIDE - 1), min(column, MASK_SIDE - 1)] = True
+        union |= inside
     return union
 
 

@@ -127,6 +127,16 @@ def test_exact_outlines_are_worth_one_and_so_are_their_boxes_here() -> None:
     assert worth(sample, written(*corners)) == 1
 
 
+@pytest.mark.parametrize("corner", [(0, 0), (500, 501), (997, 3), (999, 999)])
+def test_an_exact_outline_about_no_pixels_centre_is_worth_one(corner: tuple[int, int]) -> None:
+    """Catches small nuclei in a large region, of which the true outline itself earned nothing."""
+    x, y = corner
+    thin = Polygons((Polygon(((x, y), (x + 1, y), (x + 1, y + 1))),))
+    sample = ask("segmentation", thin)
+    assert worth(sample, TASKS["segmentation"].render(thin)) == 1
+    assert worth(sample, "<poly>[300,300,301,300,301,301]</poly>") == 0
+
+
 def test_a_segmentation_may_mix_outlines_and_boxes() -> None:
     """Would catch an answer of which only the outlines, or only the boxes, are seen."""
     sample = outlines((0, 0, 400, 400), (500, 500, 900, 900))
