@@ -45,7 +45,7 @@ def release(agent: Agent, place: House, plan: Plan, reservation: Reservation) ->
 def test_the_same_seed_gives_the_same_release(
     house: MakeHouse, monkeypatch: pytest.MonkeyPatch, plan_of: Callable[[House], Plan]
 ) -> None:
-    """Catches draws, rollouts or sums that depend on a set's order, a clock, or on what was cached before.
+    """Catches draws, rollouts or sums that depend on a clock, or on what was cached before (sets: test_training_determinism.py).
 
     The nonce, which is drawn anew for each release, is held fixed; another seed gives other bytes.
     """

@@ -9,9 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -159,6 +161,79 @@ def test_another_pooling_needs_no_new_pass(
         other = replace(base, scales=replace(base.scales, wsi_max_tokens=most))
         assert len(SlideFeatures(other, tmp_path / "f").load(slide).tokens) == tokens
     assert seen == []
+
+
+def scaled(base: Base, **scales: Any) -> Base:
+    return replace(base, scales=replace(base.scales, **scales))
+
+
+def rounded(base: Base) -> Base:
+    return replace(base, model=deepcopy(base.model).to(torch.bfloat16))
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        (lambda base: base, (True, True, True)),
+        (lambda base: replace(base, hash="0" * 64), (False, False, False)),
+        (rounded, (False, False, False)),
+        (lambda base: scaled(base, wsi_mpp=1.0), (False, False, True)),
+        (lambda base: scaled(base, roi_pixels=32), (False, False, False)),
+        (lambda base: scaled(base, roi_mpp=2.0), (True, True, False)),
+        (lambda base: scaled(base, wsi_max_tokens=4), (False, True, True)),
+    ],
+    ids=["the same", "hash", "precision", "wsi_mpp", "roi_pixels", "roi_mpp", "wsi_max_tokens"],
+)
+def test_what_another_base_made_is_not_found(
+    base: Base, slides: Path, tmp_path: Path, change: Callable[[Base], Base], kept: tuple[bool, bool, bool]
+) -> None:
+    """Catches features of another encoder, precision, scale or size served as this base's: of a slide, of its grid and of
+    a region; and what another base would make the same computed anew."""
+    slide, region = opened(slides / "b.svs"), Region(0, 64, 128, 128)
+
+    def found(base: Base, slide: Slide) -> tuple[bool, bool, bool]:
+        features = SlideFeatures(base, tmp_path / "f")
+        return (
+            features.has(slide),
+            features.kept_grid(slide) is not None,
+            features.has_region(slide, region),
+        )
+
+    first = SlideFeatures(base, tmp_path / "f")
+    first.load(slide)
+    assert len(list(first.encode_regions(slide, [region]))) == 1
+    assert found(change(base), slide) == kept
+    assert found(change(base), replace(slide, mpp=2 * slide.mpp)) == (False, False, False)
+
+
+@pytest.mark.parametrize(
+    ("change", "kept"),
+    [
+        (lambda base: base, 32),
+        (lambda base: scaled(base, wsi_mpp=4.0, roi_pixels=32), 0),
+        (lambda base: replace(base, hash="0" * 64), 0),
+    ],
+    ids=["the same", "coarser", "hash"],
+)
+def test_a_batch_of_another_base_or_scale_is_no_part_of_a_slide(
+    base: Base, slides: Path, tmp_path: Path, change: Callable[[Base], Base], kept: int
+) -> None:
+    """Catches a slide that goes on from tiles of the same places, seen at another scale or by another encoder."""
+    slide = opened(slides / "a.svs")
+    told: list[tuple[int, int]] = []
+
+    def stopping(encoded: int, kept: int, of: int) -> None:
+        told.append((encoded, kept))
+        if len(told) == 2:
+            raise KeyboardInterrupt
+
+    for encoding, found in ((base, 0), (change(base), kept)):
+        features = SlideFeatures(encoding, tmp_path / "f")
+        cut = features.cut(slide)
+        told.clear()
+        with pytest.raises(KeyboardInterrupt):
+            features.encode(cut, stopping)
+        assert told == [(0, found), (32, 0)]
 
 
 def test_a_pushed_out_grid_takes_nothing_along(

@@ -19,6 +19,7 @@ from client.training import grpo, sft
 from client.training.batch import Performance
 from client.training.rollout import greedy
 from tests.model_cases import GRPO, SFT, Inputs, draw_of, fresh, norm, samples_of
+from tests.tiny_families import FAMILIES
 
 SETTINGS = grpo.Settings(rollouts=4, kl_beta=0.1, max_answer_tokens=6)
 
@@ -124,16 +125,24 @@ def test_sft_gradients_equal_one_patient_at_a_time(tiny_base: Path, performance:
     assert not any(parameter.grad is not None for parameter in experts.base.model.parameters())
 
 
-@pytest.mark.parametrize("performance", SPEEDS, ids=str)
+@pytest.mark.parametrize(
+    ("family", "performance"),
+    [
+        *(("qwen3_vl", speed) for speed in SPEEDS),
+        *((name, SPEEDS[1]) for name in FAMILIES if name != "qwen3_vl"),
+    ],
+    ids=str,
+)
 def test_grpo_gradients_equal_methods_formula(
-    tiny_base: Path, monkeypatch: pytest.MonkeyPatch, performance: Performance
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, performance: Performance
 ) -> None:
     """Would catch a departure from METHOD's loss: the group's std, the KL's sign, the length constant,
     equal answers.
 
-    Both experts active; the same rollouts are scored token by token, one sequence at a time.
+    Both experts active; the same rollouts are scored token by token, one sequence at a time, in every family.
     """
-    experts = fresh(Base.load(tiny_base))
+    FAMILIES[family](tmp_path)
+    experts = fresh(Base.load(tmp_path))
     inputs = Inputs(experts.base)
     monkeypatch.setattr(
         grpo, "reward", lambda task, text, sample: (len(text) * 7 + sum(text.encode())) % 11 / 10

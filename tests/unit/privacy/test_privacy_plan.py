@@ -214,6 +214,15 @@ def test_bytes_that_are_no_canonical_plan_are_refused(data: bytes) -> None:
         Plan.from_bytes(data)
 
 
+@pytest.mark.parametrize("name", ["router", "scale/roi"])
+def test_a_grpo_plan_trains_nothing_but_task_experts(name: str) -> None:
+    """Catches what was frozen beneath the task experts moving in RL: it would be paid for, and sent, as if it had been
+    asked for."""
+    experts = tuple(sorted((*GRPO.experts, name)))
+    with pytest.raises(PlanError, match=f"stage grpo trains task/.*, not {name}$"):
+        replace(GRPO, experts=experts)
+
+
 @pytest.mark.parametrize(
     "changes", [{"rollouts": 1}, {"max_answer_tokens": 0}, {"rollouts": 10**6}, {"experts": ("scale/roi",)}]
 )

@@ -1,23 +1,27 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+import pytest
 import torch
 
 from client.model.base import Base
 from client.model.experts import Experts
-from client.model.forward import Query, answer_logprobs, read
+from client.model.forward import Prefix, Query, answer_logprobs, read
 from client.selftest import sampling
 from client.tasks.prompt import direct
 from client.tasks.registry import TASKS
 from client.tasks.sample import Polygon, Polygons, Sample, Text
+from client.training import grpo, sft
 from client.training.batch import Extent, Performance, micro_batches, padded
 from client.training.cohort import too_long
-from client.training.round import train_round
+from client.training.round import stage_gradients, train_round
 from privacy.mechanism import Mechanism
 from privacy.randomness import SeededRandom
-from tests.model_cases import SFT, Inputs, fresh, plan, samples_of
+from tests.model_cases import GRPO, SFT, Inputs, draw_of, fresh, plan, samples_of
 
 PATIENTS = [sample for name in "abcdefgh" for sample in samples_of(name)]
 
@@ -122,6 +126,45 @@ def test_speed_settings_do_not_change_the_step(tiny_base: Path) -> None:
     # Adam's first step is the sign of the gradient: equal but for coordinates that are zero up to rounding.
     for other in results[1:]:
         assert (np.abs(results[0] - other) < 1e-4).mean() > 0.999
+
+
+@pytest.mark.parametrize("stage", [sft, grpo])
+def test_a_training_pass_keeps_to_its_tokens(
+    tiny_base: Path, monkeypatch: pytest.MonkeyPatch, stage: ModuleType
+) -> None:
+    """Catches a stage that batches without the budget, or by another one: the memory that it takes follows from the
+    budget. A pass of one prompt and one answer may be longer."""
+    prompts: list[int] = []
+    passes: list[tuple[int, int]] = []  # tokens, padding and all; prompts
+
+    def reading(experts: Experts, queries: Sequence[Query]) -> Prefix:
+        prompts[:] = [len(query.prompt) for query in queries]
+        return read(experts, queries)
+
+    def scoring(
+        experts: Experts, prefix: Prefix, answers: Sequence[Sequence[int]]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        tokens = len(prompts) * max(prompts) + len(answers) * max(map(len, answers))
+        passes.append((0 if len(answers) == 1 else tokens, len(prompts)))
+        return answer_logprobs(experts, prefix, answers)
+
+    monkeypatch.setattr(stage, "read", reading)
+    monkeypatch.setattr(stage, "answer_logprobs", scoring)
+    experts = fresh(Base.load(tiny_base))
+    names = SFT if stage is sft else GRPO
+    extra = {} if stage is sft else {"rollouts": 4, "kl_beta": 0.1, "max_answer_tokens": 8}
+    asked = plan(
+        experts.base.hash, "sft" if stage is sft else "grpo", Mechanism(1.0, 0.0, 1.0, 1, 5), names, **extra
+    )
+    drawn = [samples_of(name) for name in "abcdefgh"]
+    inputs = Inputs(experts.base)
+    for budget in (50, 400, 1200):  # less than a group takes; some of them; many
+        passes.clear()
+        performance = Performance(tokens=budget)
+        stage_gradients(draw_of(experts, names, drawn, range(8), inputs, asked, performance))
+        assert max(tokens for tokens, _ in passes) <= budget
+    assert max(tokens for tokens, _ in passes) > 600
+    assert max(count for _, count in passes) > 10
 
 
 def test_micro_batches_hold_every_value_once() -> None:
