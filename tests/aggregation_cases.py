@@ -30,6 +30,10 @@ SHAPES: Mapping[str, tuple[int, ...]] = {
     "y.lora_B": (5, 8),
 }
 NAMES = ("east", "north", "north-2", "south", "west", "a", "z9")
+MANY = (
+    *NAMES,
+    *(f"h{number:02}" for number in range(14)),
+)  # more than are summed before a sum goes to float64
 
 Values = dict[str, NDArray[np.float64]]
 
@@ -62,6 +66,11 @@ def start(seed: int = 0) -> dict[str, NDArray[np.float32]]:
     """An expert's state that can't be written to."""
     random = np.random.default_rng(seed)
     return {name: fixed(random.normal(size=shape)) for name, shape in SHAPES.items()}
+
+
+def nothing() -> dict[str, NDArray[np.float32]]:
+    """An expert's state of zeros, which takes up a change without rounding it away."""
+    return {name: fixed(np.zeros(shape)) for name, shape in SHAPES.items()}
 
 
 def told(hospital: str, seed: int, scale: float = 0.01, variance: float = 0.01) -> Told:
@@ -130,14 +139,14 @@ def _shortened(changes: Changes) -> Changes:
 
 
 def _tempered(changes: Changes) -> Changes:
-    """Each with eight mean squares of the gradient, to three digits, on top of its stated variance."""
+    """Each with 128 mean squares of the gradient, to three digits, on top of its stated variance."""
     told, most = [], (PLAN.learning_rate * PLAN.mechanism.steps) ** 2
     for change in changes:
         mean_square, noise = float(np.mean(_flat(change) ** 2)), delta_noise(PLAN).variance
         signal = max(mean_square - noise, 0.0) / max(most - mean_square, 1e-3 * most)
         told.append(signal * change.noise_variance)
     power = float(f"{np.median(told):.3g}")
-    return [replace(change, noise_variance=change.noise_variance + 8 * power) for change in changes]
+    return [replace(change, noise_variance=change.noise_variance + 128 * power) for change in changes]
 
 
 def _median(changes: Changes) -> Values:
@@ -193,7 +202,7 @@ class Case:
     before: Callable[[Changes], Changes] = _as_they_are
 
 
-WEIGHTS = {name: 1.0 + index / 3 for index, name in enumerate(NAMES)}
+WEIGHTS = {name: 1.0 + index / 3 for index, name in enumerate(MANY)}
 _equal = mean_by(lambda change: 1.0)
 CASES = (
     Case("mean", Recipe(), _equal, "its"),
@@ -235,13 +244,13 @@ CASES = (
 )
 
 
-def campaign(case: Case, rounds: Sequence[Changes]) -> Values:
+def campaign(case: Case, rounds: Sequence[Changes], first_state: Mapping[str, NDArray[np.float32]]) -> Values:
     """The state after these rounds, by the book: Reddi et al.'s algorithm 2 over the changes of the case.
 
     Columns of a B that the same hospitals train are taken for a tensor of their own, which these alone train.
     """
     how = case.recipe.optimiser
-    state = {name: np.array(value, np.float64) for name, value in start().items()}
+    state = {name: np.array(value, np.float64) for name, value in first_state.items()}
     first = {name: np.zeros(shape) for name, shape in SHAPES.items()}
     second = {name: np.full(shape, how.tau**2) for name, shape in SHAPES.items()}
     for changes in rounds:

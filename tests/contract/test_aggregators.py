@@ -20,12 +20,14 @@ from strategies.gathered import State, gather
 from tests.aggregation_cases import (
     CASES,
     EXPERT,
+    MANY,
     NAMES,
     PLAN,
     Case,
     Told,
     campaign,
     fixed,
+    nothing,
     round_of,
     start,
     told,
@@ -38,6 +40,7 @@ ROUNDS = (
     [],  # all are
     round_of(3, NAMES[3:5]),  # too few for some rules
     round_of(4),
+    round_of(5, MANY),
 )
 
 
@@ -63,28 +66,43 @@ def test_the_order_of_hospitals_does_not_matter_to_the_last_bit(case: Case) -> N
 
 @every_case
 def test_agrees_with_a_plain_calculation_in_float64(case: Case) -> None:
-    """Catches a wrong divisor, neighbour, middle or moment, over rounds in which hospitals come and go."""
-    state, memory = start(), None
+    """Catches a wrong divisor, neighbour, middle or moment, over rounds in which hospitals come and go. The error of all values
+    is measured against what changed, which a state of ones would hide.
+    """
+    state, memory = nothing(), None
     for changes in ROUNDS:
         found = run(case, state, changes, memory)
         state, memory = found.state, found.memory
-    for name, wanted in campaign(case, ROUNDS).items():
+    for name, wanted in campaign(case, ROUNDS, nothing()).items():
         assert state[name].dtype == np.float32
-        np.testing.assert_allclose(state[name], wanted, rtol=1e-6, atol=1e-6)
+        assert np.linalg.norm(state[name] - wanted) <= 1e-6 * np.linalg.norm(wanted), name
+
+
+@every_case
+def test_a_change_is_added_to_what_was(case: Case) -> None:
+    """Catches a change that takes the state's place, or is added twice."""
+    found = run(case, start(), ROUNDS[0]).state
+    for name, wanted in campaign(case, ROUNDS[:1], start()).items():
+        np.testing.assert_allclose(found[name], wanted, rtol=1e-6, atol=1e-6)
 
 
 @every_case
 def test_one_hospital_alone(case: Case) -> None:
-    """What is meant by it stands in the table: its own change, or nothing where the rule needs more hospitals."""
+    """What is meant by it stands in the table: its own change, or nothing where the rule needs more hospitals; with a shrinkage
+    or an optimiser, what these make of its own change.
+    """
     (change,) = changes = [told("north", 5, 0.005)]
     state = start()
     found = run(case, state, changes)
     if case.alone == "kept":
         assert found.report.too_few
         assert found.state is state
-    elif case.alone == "its":
+        return
+    if case.alone == "its":
         for name, value in found.state.items():
             np.testing.assert_allclose(value, state[name] + change.tensors[name], rtol=1e-6, atol=1e-7)
+    for name, wanted in campaign(case, [changes], state).items():
+        np.testing.assert_allclose(found.state[name], wanted, rtol=1e-6, atol=1e-7)
 
 
 @every_case
