@@ -9,14 +9,12 @@ from pathlib import Path
 
 from client.home import Home as Hospital
 from client.home import Settings, create
-from client.model.base import Base
-from demo.arms import fresh
+from client.initial_states import write_initial
 from demo.cohort import MANIFEST, SITES, Site
 from demo.enrol import enrol
 from demo.recipe import BUDGET, DELTA, Recipe
-from privacy import tensors
-from privacy.expert_folder import state_file
-from privacy.experts import EXPERTS, SCALES, TASK_EXPERTS, TASKS
+from privacy.base_folder import folder_hash
+from privacy.experts import SCALES, TASK_EXPERTS, TASKS
 from server.home import Home as Consortium
 from server.loopback import free_port
 from strategies.definition import Stage
@@ -50,12 +48,8 @@ def build(folder: Path, data: Path, recipe: Recipe, sites: Sequence[Site] = SITE
         home = create(folder / name, Settings(name, own / "slides", own / MANIFEST, EMBEDDED))
         (home.folder / "policy.toml").write_text(policy(name, unlabelled, recipe), "utf-8")
         enrol(consortium, home, evaluator=name == EVALUATOR)
-    base = Base.load(EMBEDDED)
-    experts = fresh(base, recipe)
-    (folder / "initial").mkdir()
-    for name in EXPERTS:
-        (folder / "initial" / state_file(name)).write_bytes(tensors.encode(experts.initial(name)))
-    (folder / "campaign.toml").write_text(campaign(base.hash, recipe), "utf-8")
+    (folder / "campaign.toml").write_text(campaign(folder_hash(EMBEDDED), recipe), "utf-8")
+    write_initial(EMBEDDED, folder / "campaign.toml")
     return open_house(folder, sites)
 
 
