@@ -22,7 +22,6 @@ from privacy.keys import PrivateKey, Purpose
 from privacy.ledger import parts
 from privacy.ledger.entries import Entry, follow
 from privacy.ledger.export import read_export, write_export
-from privacy.mechanism import Mechanism
 from privacy.release import MAGIC, PAYLOAD
 from server.campaign import Campaign
 from server.cli import app as consortium
@@ -41,10 +40,10 @@ from tests.federation.simulator import (
 from tests.federation.test_rounds import World, world
 from tests.federation.test_sums import NAMES as SUMMED_NAMES
 from tests.federation.test_sums import SUMMING, acquainted
+from tests.privacy_cases import MECHANISM
 
 NAMES = ("north", "south", "west")
 EXPERTS = ("scale/roi", "scale/wsi")
-MECHANISM = Mechanism(clip_norm=1.0, noise_multiplier=1.0, sampling_rate=0.1, steps=2, samples_per_patient=4)
 PLAIN = Campaign(
     name="spring",
     seed=7,

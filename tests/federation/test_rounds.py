@@ -12,7 +12,6 @@ import pytest
 from flwr.app import Message
 
 from privacy import tensors
-from privacy.mechanism import Mechanism
 from server import exchange
 from server.campaign import Campaign
 from server.database import Patience
@@ -35,8 +34,8 @@ from tests.federation.simulator import (
     initial,
     policy,
 )
+from tests.privacy_cases import MECHANISM
 
-MECHANISM = Mechanism(clip_norm=1.0, noise_multiplier=1.0, sampling_rate=0.1, steps=2, samples_per_patient=4)
 SFT = Stage("sft", 2, ("scale/roi", "scale/wsi"), 0.01, MECHANISM)
 GRPO = Stage(
     "grpo", 1, ("task/classification", "task/detection"), 0.01, MECHANISM, rollouts=4, max_answer_tokens=32

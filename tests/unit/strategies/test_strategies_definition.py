@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 
-from privacy.mechanism import Mechanism
 from strategies.definition import Definition, Stage
 from strategies.errors import DefinitionError, RecipeError
 from strategies.optimiser import ADAM, Optimiser
 from strategies.weighting import DECLARED
-from tests.privacy_cases import BASE
+from tests.privacy_cases import BASE, MECHANISM
 
 VAST = 10**400  # canonical JSON writes it, and no float holds it
-MECHANISM = Mechanism(clip_norm=1.0, noise_multiplier=1.0, sampling_rate=0.1, steps=2, samples_per_patient=4)
 WRITTEN = Definition(
     name="spring",
     seed=7,
