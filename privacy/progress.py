@@ -1,4 +1,4 @@
-"""How long work says how far it has come; `privacy.command_line.progress` shows it on a terminal."""
+"""How work that takes long says how far it has come; `privacy.command_line.progress` shows it on a terminal."""
 
 from __future__ import annotations
 

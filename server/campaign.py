@@ -37,13 +37,10 @@ EVALUATE = ("stages", "never")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _SOME_DIGEST = "0" * 64
 _MOST_DECLARED = 10**12  # as many patients as a policy may state
-_LEAST_WEIGHT = (
-    1e-6  # within which, and the bound above, no sum of weights or of their squares leaves the floats
-)
-_SERVER_STEPS = {
-    "learning_rate": (1e-9, 1e4),
-    "tau": (1e-9, 1e4),
-}  # beyond them float32 states come out as no numbers
+# Within which, and the bound above, no sum of weights or of their squares leaves the floats.
+_LEAST_WEIGHT = 1e-6
+# Of a server optimiser's learning rate and tau: beyond them float32 states come out as no numbers.
+_LEAST_STEP, _MOST_STEP = 1e-9, 1e4
 
 
 @dataclass(frozen=True)
@@ -178,10 +175,10 @@ class Campaign:
         for name, optimiser in self.optimiser.items():
             if name not in EXPERTS:
                 raise CampaignError(f'optimiser."{name}": use one of {", ".join(EXPERTS)}')
-            for key, (least, most) in _SERVER_STEPS.items():
-                if not least <= getattr(optimiser, key) <= most:
+            for key, value in (("learning_rate", optimiser.learning_rate), ("tau", optimiser.tau)):
+                if not _LEAST_STEP <= value <= _MOST_STEP:
                     raise CampaignError(
-                        f'optimiser."{name}": {key} = {getattr(optimiser, key):g}: must be from {least:g} to {most:g}'
+                        f'optimiser."{name}": {key} = {value:g}: must be from {_LEAST_STEP:g} to {_MOST_STEP:g}'
                     )
         try:
             least = self.recipe(EXPERTS[0]).combining.least

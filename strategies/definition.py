@@ -186,8 +186,6 @@ class Definition:
                 found.recipe(name)
         except (MechanismError, PlanError, RecipeError) as error:
             raise DefinitionError(str(error)) from error
-        except OverflowError:  # an expert's form, say, whose alpha is a whole number beyond every float
-            raise DefinitionError("it holds a whole number beyond 1e308") from None
         said = {key: value for key, value in values.items() if value or key not in _OTHERWISE}
         if canonical.encode(found.to_dict()) != canonical.encode(said):
             raise DefinitionError("it is not written as a definition is")
