@@ -42,6 +42,7 @@ def data_findings(home: Home, looking: Looking) -> Iterator[Finding]:
         yield from (_row(problem, grave=False) for problem in manifest.problems)
         yield from _questions(manifest, inventory)
         yield from _patients(manifest, policy)
+        yield from _unlabelled(manifest, policy)
 
 
 def _row(problem: Problem, grave: bool) -> Finding:
@@ -75,3 +76,17 @@ def _patients(manifest: Manifest, policy: Policy | None) -> Iterator[Finding]:
             many = sum(count > most for count in each.values())
             what += f"; {many} have more than the {most} that the policy lets a step take of one patient"
         yield Finding("patients", what)
+
+
+def _unlabelled(manifest: Manifest, policy: Policy | None) -> Iterator[Finding]:
+    """Tasks that the policy names and no question is of: the hospital's router learns that nothing is ever of them."""
+    if policy is None or policy.public_data:
+        return
+    asked = {sample.task for sample in manifest.samples}
+    for task in policy.tasks:
+        if task not in asked:
+            yield Finding(
+                "unlabelled-task",
+                f"the policy names the task {task}, and no question of the manifest is of it",
+                advice=f"take {task} out of the policy's tasks: else the router learns here that no question is of it",
+            )

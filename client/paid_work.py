@@ -117,6 +117,7 @@ class PaidWork:
                 if self.team is None
                 else partial(self.team.clipped_sum, rewarded=curve.rewarded),
                 max_rank=reservation.max_rank,
+                tasks=self.in_force.now.tasks,
             )
 
         deltas = self.data.while_readable(trained, self.progress.skip)
@@ -151,7 +152,13 @@ class PaidWork:
             curve = RewardCurve(self.home.rewards, plan.campaign, plan.round)
             experts = self.experts.load(plan, parts)
             cohort = cohort_of(
-                experts, reservation.experts, self.data.samples, self.data.inputs, plan, self.performance
+                experts,
+                reservation.experts,
+                self.data.samples,
+                self.data.inputs,
+                plan,
+                self.performance,
+                tasks=self.in_force.now.tasks,
             )
             draw = cohort.draw(self.random)
             if self.team is None:

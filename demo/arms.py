@@ -30,7 +30,7 @@ from client.training.batch import LoadInputs
 from client.training.round import stage_gradients, train_round
 from demo.cohort import MANIFEST
 from demo.recipe import Recipe
-from privacy.experts import EXPERTS
+from privacy.experts import EXPERTS, TASKS
 from privacy.plan import Plan
 from privacy.quantise import dequantise, quantise
 from privacy.randomness import SeededRandom
@@ -49,6 +49,11 @@ class Hospital:
     inputs: LoadInputs
     experts: tuple[str, ...]
     nominal_patients: int
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Those whose experts it may train, as a policy's."""
+        return tuple(task for task in TASKS if f"task/{task}" in self.experts)
 
 
 def open_hospital(folder: Path, base: Base, experts: Sequence[str], nominal_patients: int) -> Hospital:
@@ -127,6 +132,7 @@ def train_stage(
             found = train_round(
                 experts, plan.restricted(hospital.experts), hospital.samples, hospital.inputs, plan,
                 hospital.nominal_patients, random, tell, gradients=partial(stage_gradients, rewarded=curve.rewarded),
+                tasks=hospital.tasks,
             )  # fmt: skip
             for name, delta in found.items():
                 sent = _as_released(delta.tensors, f"{seed}/{number}/{hospital.name}/{name}")

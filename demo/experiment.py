@@ -91,6 +91,7 @@ def train(experts: Experts, hospital: Hospital, state: State, plan: Plan, seed: 
         hospital.nominal_patients,
         SeededRandom(f"{seed}/{hospital.name}"),
         lambda done, of: None,
+        tasks=hospital.tasks,
     )
     tensors = {name: delta.tensors for name, delta in found.items()}
     return changed(hospital.name, tensors, plan, hospital.nominal_patients)

@@ -69,7 +69,9 @@ def train_distributed(experts: Experts, hospitals: Sequence[Hospital], seed: int
     for number in range(1, stage.rounds + 1):
         plan = plan_of(experts, stage, RECIPE, number)
         cohorts = {
-            one.name: cohort_of(experts, plan.experts, one.samples, one.inputs, plan, DEFAULT)
+            one.name: cohort_of(
+                experts, plan.experts, one.samples, one.inputs, plan, DEFAULT, tasks=one.tasks
+            )
             for one in hospitals
         }
         parameters = next(iter(cohorts.values())).parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from client.tasks.sample import Box, Boxes, Label, Region, Sample, Text
 from client.training.batch import LoadInputs, Performance
 from client.training.draw import Draw
 from client.training.round import DEFAULT
-from privacy.experts import EXPERTS, same_form
+from privacy.experts import EXPERTS, TASKS, same_form
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
 
@@ -109,8 +109,9 @@ def draw_of(
     asked: Plan | None = None,
     performance: Performance = DEFAULT,
     max_rank: int | None = None,
+    tasks: Collection[str] = tuple(TASKS),
 ) -> Draw:
     """A draw of these patients that trains these experts; without a plan, for losses, which ask for none."""
     asked = asked or plan(experts.base.hash, "sft", Mechanism(1.0, 0.0, 1.0, 1, 5), ["scale/roi"])
     trained = experts.trainable(names, max_rank)
-    return Draw(experts, trained, samples, seeds, asked, inputs, performance)
+    return Draw(experts, trained, samples, seeds, asked, tasks, inputs, performance)

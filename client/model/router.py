@@ -7,14 +7,17 @@ a row a task, in the order of `privacy.experts.TASKS`; tasks that can't be asked
 bias: what all h share serves as one, and the noise of a released tensor of so few values could not be checked.
 
 It is trained in SFT, against the task that each sample names, and frozen in RL: gates that learn under GRPO collapse. h
-carries no gradient, so the router never moves the language model.
+carries no gradient, so the router never moves the language model. A hospital that has no labels of a task would only teach
+it that no question is of that task, and averaged with the others that is a vote against them. So the softmax of the
+loss is restricted to the tasks that the hospital's policy names (FedRS, Li and Zhan, KDD 2021); a policy is public, where
+which tasks have samples is not.
 
 Shapes: N requests, K tasks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -47,10 +50,18 @@ def gates_for(experts: Experts, queries: Sequence[Query], top_k: int) -> Gates:
     return Gates(_NAMES, weights / weights.sum(-1, keepdim=True))
 
 
-def losses(experts: Experts, prefix: Prefix, scale: str, tasks: Sequence[str]) -> Tensor:
-    """Cross-entropy of each read request's task, float32 [N]; its gradient is the router's alone."""
-    wanted = torch.tensor([_NAMES.index(task) for task in tasks], device=prefix.instruction.device)
-    return functional.cross_entropy(_logits(experts, prefix, scale), wanted, reduction="none")
+def losses(
+    experts: Experts, prefix: Prefix, scale: str, tasks: Sequence[str], among: Collection[str]
+) -> Tensor:
+    """Cross-entropy of each read request's task `among` these tasks, float32 [N]; its gradient is the router's alone. 0 where the
+    task is none of them, and where it is the only one that can be asked at the scale.
+    """
+    device = prefix.instruction.device
+    wanted = torch.tensor([_NAMES.index(task) for task in tasks], device=device)
+    told_apart = torch.tensor([name in among for name in _NAMES], device=device)
+    counts = told_apart[wanted]
+    logits = _logits(experts, prefix, scale).masked_fill(counts[:, None] & ~told_apart, float("-inf"))
+    return torch.where(counts, functional.cross_entropy(logits, wanted, reduction="none"), 0.0)
 
 
 def _logits(experts: Experts, prefix: Prefix, scale: str) -> Tensor:

@@ -18,7 +18,7 @@ from client.tasks.sample import Sample
 from client.training.batch import LoadInputs, Performance
 from client.training.draw import Draw
 from client.training.round import DEFAULT, clipped_sum, train_round
-from privacy.experts import TRAINED_IN
+from privacy.experts import TASKS, TRAINED_IN
 from privacy.mechanism import Mechanism
 from privacy.plan import Plan
 from privacy.randomness import SeededRandom
@@ -95,7 +95,16 @@ class Measured:
         asked = self._plan(Mechanism(clip_norm, 0.0, 1.0, 1, 1))
         seeds = [zlib.crc32(patient.encode()) for patient in cohort]
         parameters = self.experts.trainable(asked.experts)
-        draw = Draw(self.experts, parameters, list(cohort.values()), seeds, asked, self.inputs, performance)
+        draw = Draw(
+            self.experts,
+            parameters,
+            list(cohort.values()),
+            seeds,
+            asked,
+            tuple(TASKS),
+            self.inputs,
+            performance,
+        )
         return clipped_sum(draw).total
 
     def _once(

@@ -11,6 +11,7 @@ from client.model.experts import Experts
 from client.tasks.sample import Sample
 from client.training.batch import LoadInputs, Performance, by_kind
 from client.training.draw import Draw
+from privacy.experts import TASKS
 from privacy.plan import Plan
 from privacy.randomness import RandomSource
 from privacy.sampling import draw_patients, draw_samples
@@ -27,6 +28,7 @@ class Cohort:
     parameters: Mapping[str, Tensor]
     samples: Mapping[str, Sequence[Sample]]
     plan: Plan
+    tasks: Collection[str]
     load_inputs: LoadInputs
     performance: Performance
 
@@ -42,7 +44,14 @@ class Cohort:
         ]
         seeds = random.integers(len(drawn), _SEEDS_BELOW).tolist()
         return Draw(
-            self.experts, self.parameters, drawn, seeds, self.plan, self.load_inputs, self.performance
+            self.experts,
+            self.parameters,
+            drawn,
+            seeds,
+            self.plan,
+            self.tasks,
+            self.load_inputs,
+            self.performance,
         )
 
 
@@ -54,13 +63,15 @@ def cohort_of(
     plan: Plan,
     performance: Performance,
     max_rank: int | None = None,
+    tasks: Collection[str] = tuple(TASKS),
 ) -> Cohort:
     """The patients of the samples that train any of the `trained` experts, and are not too long; `max_rank` columns at most
-    of each B train (None: all).
+    of each B train (None: all); `tasks` are those of the policy.
     """
     fit = (sample for sample in samples if trains(sample, trained) and not too_long(experts, sample, plan))
     of_patients = by_kind(fit, lambda sample: sample.patient)
-    return Cohort(experts, experts.trainable(trained, max_rank), of_patients, plan, load_inputs, performance)
+    parameters = experts.trainable(trained, max_rank)
+    return Cohort(experts, parameters, of_patients, plan, tasks, load_inputs, performance)
 
 
 def trains(sample: Sample, trained: Collection[str]) -> bool:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -66,6 +66,7 @@ class Step:
     parameters: Mapping[str, tuple[int, ...]]
     samples: Sequence[Sequence[Sample]]
     seeds: Sequence[int]
+    tasks: Collection[str]
     performance: Performance
 
 
@@ -89,7 +90,7 @@ class Team:
         another process is a `WorkerError`.
         """
         shapes = {name: tuple(draw.parameters[name].shape) for name in sorted(draw.parameters)}
-        self._tell(Step(shapes, draw.samples, draw.seeds, draw.performance))
+        self._tell(Step(shapes, draw.samples, draw.seeds, draw.tasks, draw.performance))
         for name in shapes:
             value = draw.parameters[name].detach().to("cpu", torch.float32).contiguous()
             dist.broadcast(value, src=0, group=self.group)
@@ -113,7 +114,9 @@ class Team:
             for value in values.values():
                 dist.broadcast(value, src=0, group=self.group)
             trained = experts.write(values)
-            draw = Draw(experts, trained, told.samples, told.seeds, plan, load_inputs, told.performance)
+            draw = Draw(
+                experts, trained, told.samples, told.seeds, plan, told.tasks, load_inputs, told.performance
+            )
             try:
                 self._share(draw, lambda task, rewards: None)
             except Exception:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -18,7 +18,8 @@ from privacy.plan import Plan
 class Draw:
     """samples[p] are patient p's drawn samples, at least one, and seeds[p] that patient's randomness.
 
-    parameters: `expert::tensor` -> the live parameter, of all that trains in this step.
+    parameters: `expert::tensor` -> the live parameter, of all that trains in this step. tasks: those of the hospital's policy,
+    which its router learns to tell apart.
     """
 
     experts: Experts
@@ -26,6 +27,7 @@ class Draw:
     samples: Sequence[Sequence[Sample]]
     seeds: Sequence[int]
     plan: Plan
+    tasks: Collection[str]
     load_inputs: LoadInputs
     performance: Performance
 

@@ -11,7 +11,7 @@ on with the next step, under the same reservation (`privacy.checkpoint` says why
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -25,6 +25,7 @@ from client.training.cohort import cohort_of
 from client.training.draw import Draw, PatientGradients, StepSum
 from privacy.clip import Clipped, add, clip_and_sum
 from privacy.descent import ExpertDelta, PrivateDescent, StepState
+from privacy.experts import TASKS
 from privacy.noise import add_noise
 from privacy.plan import Plan
 from privacy.randomness import RandomSource
@@ -59,6 +60,7 @@ def train_round(
     keep: Keep = lambda state: None,
     shared_sum: StepSum | None = None,
     max_rank: int | None = None,
+    tasks: Collection[str] = tuple(TASKS),
 ) -> dict[str, ExpertDelta]:
     """Train the `trained` experts (those of the plan that the hospital allows) by the plan's mechanism, from the
     weights that they hold.
@@ -68,10 +70,11 @@ def train_round(
     of)` is told of each step's end, after `keep` had the state; `resume` is such a state of this very round, whose
     steps are not taken again. `shared_sum` (`distributed.Team.clipped_sum`) takes the stage's gradients in several
     processes, in place of `gradients` in this one. With `max_rank` the first columns of each B train, so many at most, and
-    the deltas hold these alone. Afterwards the experts hold the trained weights.
+    the deltas hold these alone. `tasks` are those of the hospital's policy, which its router learns to tell apart. Afterwards
+    the experts hold the trained weights.
     """
     mechanism = plan.mechanism
-    cohort = cohort_of(experts, trained, samples, load_inputs, plan, performance, max_rank)
+    cohort = cohort_of(experts, trained, samples, load_inputs, plan, performance, max_rank, tasks)
     descent = _descent(cohort.parameters, plan, resume)
     experts.write(descent.parameters)
     for step in range(descent.steps_taken, mechanism.steps):

@@ -5,13 +5,14 @@ Half of the drawn samples (a coin of the patient's own) are asked directly. The 
 first, as the next stage will ask: the model's own thought, as it stands now, goes before the known answer. In
 either form the loss is the mean negative log-likelihood of the answer's tokens, of the tags about thought and answer and
 of the end; what was thought is no target, and where nothing was, no tag before the answer is one. Where the router is
-trained, its cross-entropy of the sample's task is added; it moves nothing but the router. A patient's loss is the mean
-over its drawn samples. Nothing is normalised over the batch, so that a patient's gradient is that patient's alone.
+trained, its cross-entropy of the sample's task, among the hospital's own, is added; it moves nothing but the router. A
+patient's loss is the mean over its drawn samples. Nothing is normalised over the batch, so that a patient's gradient is
+that patient's alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -73,7 +74,9 @@ def gradients(draw: Draw) -> dict[str, Tensor]:
     ]
     targets += _after_thinking(experts, thoughtful, performance)
     with checkpointed(experts, performance.checkpointing):
-        return patient_gradients(experts, draw.parameters, len(draw), _batches(experts, targets, performance))
+        return patient_gradients(
+            experts, draw.parameters, len(draw), _batches(experts, targets, draw.tasks, performance)
+        )
 
 
 def _after_thinking(experts: Experts, rows: Sequence[Item], performance: Performance) -> list[Target]:
@@ -112,7 +115,7 @@ def _target(prompts: PromptBuilder, row: Item, said: Sequence[int]) -> Target:
 
 
 def _batches(
-    experts: Experts, targets: Sequence[Target], performance: Performance
+    experts: Experts, targets: Sequence[Target], tasks: Collection[str], performance: Performance
 ) -> Iterator[Callable[[GradientTape], Tensor]]:
     for batch in micro_batches(
         targets,
@@ -121,10 +124,10 @@ def _batches(
         performance.tokens,
         padded(lambda t: Extent(len(t.item.query.prompt), 1, len(t.ids))),
     ):
-        yield partial(_losses, experts, batch)
+        yield partial(_losses, experts, batch, tasks)
 
 
-def _losses(experts: Experts, batch: Sequence[Target], tape: GradientTape) -> Tensor:
+def _losses(experts: Experts, batch: Sequence[Target], tasks: Collection[str], tape: GradientTape) -> Tensor:
     rows = [target.item for target in batch]
     device = experts.base.device
     tape.at(torch.tensor([item.patient for item in rows], device=device))
@@ -138,5 +141,5 @@ def _losses(experts: Experts, batch: Sequence[Target], tape: GradientTape) -> Te
     weights = torch.tensor([item.weight for item in rows], device=device)
     losses = -(logprobs * wanted).sum(1) / wanted.sum(1)
     if tape.records(experts.router.key):
-        losses = losses + router.losses(experts, prefix, scale, [item.sample.task for item in rows])
+        losses = losses + router.losses(experts, prefix, scale, [item.sample.task for item in rows], tasks)
     return weights * losses

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -89,6 +90,7 @@ def test_every_trouble_of_slides_is_a_note_with_code_place_and_advice(home: Home
         "questions": [""],
         "patients": [""],
         "nothing-asked": ["slide copy.svs", "slide silent.svs"],
+        "unlabelled-task": ["", "", ""],
     }
     told = {finding.code: finding for finding in findings}
     assert "1 questions go with it" in told["gone"].what
@@ -137,6 +139,21 @@ def test_patients_with_more_questions_than_a_step_takes_are_counted(home: Home) 
     write(home, *(row("p", "good.svs") for _ in range(9)), row("q", "told.svs"))
     (patients,) = [finding.what for finding in found(home) if finding.code == "patients"]
     assert "2 patients with 1 to 9 questions each; 1 have more than the 8" in patients
+
+
+def test_tasks_that_the_policy_names_and_nobody_labelled_are_told(home: Home) -> None:
+    """Catches a hospital that votes against another one's task because its policy still names all of them."""
+    policy = home.folder / "policy.toml"
+    named = policy.read_text()
+    told = [finding for finding in found(home) if finding.code == "unlabelled-task"]
+    assert [finding.advice.split()[1] for finding in told] == ["classification", "detection", "segmentation"]
+    kept = re.sub(r"(?m)^tasks = .*$", 'tasks = ["vqa", "detection"]', named)
+    policy.write_text(kept)
+    (only,) = [finding for finding in found(home) if finding.code == "unlabelled-task"]
+    assert "the task detection" in only.what
+    assert not only.grave
+    policy.write_text(kept + "public_data = true\n")
+    assert "unlabelled-task" not in by_code(found(home))
 
 
 def test_the_command_shows_the_first_of_each_kind_and_json_all(

@@ -92,6 +92,28 @@ def test_the_router_moves_nothing_but_itself(tiny_base: Path) -> None:
     torch.testing.assert_close(found.sum(1), torch.zeros(3, experts.base.width), atol=1e-6, rtol=0)
 
 
+def test_a_hospital_teaches_the_router_nothing_about_tasks_that_it_has_no_labels_of(tiny_base: Path) -> None:
+    """Catches a hospital whose router learns to answer "never" about another one's task, a sample of a task that the policy
+    does not name that teaches all the same, and a loss that is not a number where nothing can be told apart.
+    """
+    experts = fresh(Base.load(tiny_base))
+    drawn = [samples_of("a"), samples_of("b")[3:4], samples_of("c")[4:]]  # b has a detection, c a diagnosis
+
+    def found(*tasks: str) -> dict[str, torch.Tensor]:
+        draw = draw_of(experts, SFT, drawn, [3, 4, 5], Inputs(experts.base), tasks=tasks)
+        return sft.gradients(draw)
+
+    everything, some = found(*TASKS), found("classification", "vqa")
+    router = some.pop("router::router.weight")
+    assert router[0, [0, 3]].any(1).all()
+    assert not router[:, 1:3].any()
+    assert not router[1].any()  # the others of the gradient have all that they had
+    for key, value in some.items():
+        torch.testing.assert_close(value, everything[key], atol=1e-7, rtol=1e-5)
+    torch.testing.assert_close(router[2], everything["router::router.weight"][2], atol=1e-7, rtol=1e-5)
+    assert not found("detection")["router::router.weight"].any()
+
+
 def test_a_round_teaches_the_router_its_tasks(tiny_base: Path) -> None:
     """Catches a router that goes uphill, or is not written back. Without noise, on questions of three tasks."""
     base = Base.load(tiny_base)

@@ -82,13 +82,15 @@ def test_the_clipped_sum_is_that_of_one_process(
     tiny_base: Path, team: Team, stage: str, who: str, max_rank: int | None
 ) -> None:
     """Catches a patient lost, taken twice, given another's seed, or clipped after the shares were added; and processes
-    that train other columns than the leader.
+    that train other columns than the leader, or tell other tasks apart.
     """
     experts = fresh(Base.load(tiny_base))
     told = asked(experts, stage, Mechanism(0.05, 1.0, 0.5, 1, 5))
     drawn, seeds = [samples_of(name) for name in who], [ord(name) for name in who]
     inputs, slowly = Failing(experts.base), Performance(patients=2)
-    given = draw_of(experts, told.experts, drawn, seeds, inputs, told, slowly, max_rank)
+    given = draw_of(
+        experts, told.experts, drawn, seeds, inputs, told, slowly, max_rank, tasks=("vqa", "detection")
+    )
     team.begin(told, {})
     ours, theirs = team.clipped_sum(given), clipped_sum(given)
     assert ours.sensitivity == theirs.sensitivity

@@ -174,9 +174,9 @@ def test_a_loss_divided_by_the_batchs_tokens_is_seen(stage: Stage, monkeypatch: 
     """
     losses = sft._losses
 
-    def token_mean(experts, batch, tape):  # type: ignore[no-untyped-def]
+    def token_mean(experts, batch, tasks, tape):  # type: ignore[no-untyped-def]
         lengths = torch.tensor([len(target.ids) for target in batch])
-        return losses(experts, batch, tape) * lengths / lengths.sum()
+        return losses(experts, batch, tasks, tape) * lengths / lengths.sum()
 
     boxes = Boxes(tuple(Box(10 * i, 10 * i, 10 * i + 200, 10 * i + 300) for i in range(8)))
     drawn = {p: samples_of(p)[1:3] for p in WHO}
