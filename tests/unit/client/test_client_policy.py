@@ -161,6 +161,24 @@ def test_a_round_under_way_ends_under_the_policy_that_it_began_with(
     assert code == Refusal.CAMPAIGN_NOT_ALLOWED
 
 
+def test_a_hospitals_router_tells_apart_the_tasks_of_its_policy(
+    house: MakeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a router that learns of tasks that nobody labelled here."""
+    place = house()
+    agent, told = place.agent(), []
+
+    def watched(*arguments: Any, **others: Any) -> Any:
+        told.append(others["tasks"])
+        return train_round(*arguments, **others)
+
+    monkeypatch.setattr(paid_work, "train_round", watched)
+    ask(agent, "train", place.request(place.plan()))
+    _set(place, "tasks", '["vqa"]')
+    ask(agent, "train", place.request(place.plan(2)))
+    assert told == [("classification", "vqa"), ("vqa",)]
+
+
 def test_a_policy_set_while_a_plan_is_judged_has_it_judged_anew(
     house: MakeHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:

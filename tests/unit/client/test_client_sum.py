@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
-from client import paused
+from client import paid_work, paused
 from client.asked_campaigns import AskedCampaigns
 from client.key_rotation import rotate_key
 from client.sum_states import MOST_CAMPAIGNS
@@ -75,6 +76,22 @@ def test_the_sum_is_that_of_the_hospitals_shares_and_is_paid_for_once(house: Mak
         "survivors",
         "opening",
     ]
+
+
+def test_the_router_of_a_sum_tells_apart_the_tasks_of_the_policy(
+    house: MakeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a sum whose router learns of tasks that nobody labelled here."""
+    here = offering(house)
+    told = []
+
+    def watched(*arguments: Any, **others: Any) -> Any:
+        told.append(others["tasks"])
+        return cohort_of(*arguments, **others)
+
+    monkeypatch.setattr(paid_work, "cohort_of", watched)
+    assert SumRound.of(here).through(here.agent())[1] is not None
+    assert told == [("classification", "vqa")]
 
 
 def test_a_killed_agent_goes_on_at_every_step_and_asked_again_says_the_same(house: MakeHouse) -> None:
