@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +71,19 @@ class PatchLayout:
         )  # whole or not, which it does not mind
         rows, columns = smart_resize(*sides, self.factor, self.fewest, self.most)
         return rows, columns
+
+    @property
+    def most_grown(self) -> int:
+        """The most pixels of an image that was smaller than `fewest`, over all shapes: each side is rounded up, so that
+        the columns that it gets leave it less than `fewest` / (columns - 1) rows.
+        """
+        most = 0
+        for columns in range(1, math.ceil(math.sqrt(self.fewest) / self.factor) + 1):
+            tall = math.sqrt(self.fewest * _LONGEST_SHAPE)
+            if columns > 1:
+                tall = min(tall, self.fewest / ((columns - 1) * self.factor))
+            most = max(most, columns * math.ceil(tall / self.factor))
+        return most * self.factor**2
 
 
 def fit(image: np.ndarray, layout: PatchLayout, longest: int) -> np.ndarray:

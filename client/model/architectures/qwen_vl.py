@@ -38,7 +38,8 @@ class QwenVL:
         """Over all shapes: a thin image is made larger where the processor wants more pixels."""
         sides = range(1, longest + 1, max(1, self.patches.factor // 2))
         shapes = [self.patches.size(tall, wide) for tall in {*sides, longest} for wide in {*sides, longest}]
-        patches = max(rows * columns for rows, columns in shapes) // self.patches.patch**2
+        pixels = max(self.patches.most_grown, *(rows * columns for rows, columns in shapes))
+        patches = pixels // self.patches.patch**2
         return Size(patches, patches // self.patches.merge**2)
 
     def encode(self, images: Sequence[np.ndarray]) -> list[Visual]:

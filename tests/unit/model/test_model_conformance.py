@@ -147,7 +147,18 @@ def test_no_region_becomes_more_than_the_largest(base: Base) -> None:
     largest = base.architecture.largest(SIDE)
     images = [
         np.zeros((*shape, 3), np.uint8)
-        for shape in ((64, 64), (1, 64), (64, 9), (33, 64), (5, 5), (50, 20), (200, 200), (90, 150), (300, 5))
+        for shape in (
+            (64, 64),
+            (1, 64),
+            (64, 9),
+            (33, 64),
+            (5, 5),
+            (50, 20),
+            (200, 200),
+            (90, 150),
+            (300, 5),
+            (300, 1),
+        )
     ]
     tokens = [len(v.tokens) for v in encode_images(base, [base.fit(image) for image in images])]
     assert max(tokens) <= largest.tokens <= 2 * max(tokens)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -70,3 +72,15 @@ def test_a_broken_preprocessor_config_is_refused(broken: dict[str, object]) -> N
     PatchLayout.read(good)
     with pytest.raises(BaseModelError, match="preprocessor_config"):
         PatchLayout.read(good | broken)
+
+
+@pytest.mark.parametrize(("patch", "fewest"), [(14, 56 * 56), (16, 65536), (14, 448 * 448), (4, 64)])
+def test_no_small_image_grows_beyond_the_bound_and_some_reach_it(patch: int, fewest: int) -> None:
+    """Catches a bound of square images: a thin one, every side of which is rounded up, gets seven times as many pixels."""
+    layout = replace(LAYOUT, patch=patch, fewest=fewest, most=10**7)
+    grown = 0
+    for ratio in np.geomspace(1, 200, 4000):
+        wide = (fewest / 2 / ratio) ** 0.5
+        rows, columns = layout.size(wide * ratio, wide)
+        grown = max(grown, rows * columns)
+    assert layout.most_grown == grown
