@@ -136,6 +136,31 @@ def test_a_region_and_the_whole_of_each_slide_are_answered(home: Home, tmp_path:
     assert len(list(home.features.glob("*.features"))) >= 2 * len(SLIDES)
 
 
+def test_a_slide_without_a_scale_serves_once_mpp_csv_states_it(home: Home) -> None:
+    """Catches a stated scale that `ask` alone would take: the slide must be indexed, its features be encoded, and questions
+    about it be read from the manifest.
+    """
+    (home.settings.manifest.parent / "mpp.csv").write_text(f"slide,mpp\n{TCGA},0.25\n")
+    with home.settings.manifest.open("a") as manifest:
+        manifest.write(
+            f"p2,{TCGA},1000,1200,512,384,vqa,Is there fat?,yes,,\np2,{TCGA},,,,,vqa,Is there fat?,no,,\n"
+        )
+    indexed = told("index", home.folder)
+    assert indexed["can_serve"] == len(SLIDES)
+    assert {slide["name"]: slide["mpp"] for slide in indexed["slides"]} == {
+        slide.name: pytest.approx(slide.mpp) for slide in SLIDES
+    }
+    encoded = told("features", home.folder)
+    assert encoded["slides"] == {"encoded": 2, "from_cache": 0}
+    assert encoded["regions"] == {"encoded": 1, "from_cache": 0}
+    assert not encoded["failed"]
+    assert not encoded["unreadable"]
+    checked = told("check", home.folder)
+    assert checked["problems"] == []
+    assert "no-mpp" not in {note["code"] for note in checked["notes"]}
+    assert told("ask", home.folder, TCGA, "Is there fat?", "--task", "vqa")["answer"]
+
+
 def test_tissue_and_features_of_each_slide(home: Home, base: Base, tmp_path: Path) -> None:
     """Catches glass that is read as tissue, tissue that is left out, and features that say nothing of the slide."""
     index = index_slides(home.settings.slides)
