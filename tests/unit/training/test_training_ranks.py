@@ -90,7 +90,7 @@ def round_of(
 
     return train_round(
         experts,
-        SFT,
+        asked.experts,
         PATIENTS,
         Inputs(experts.base),
         asked,
@@ -136,10 +136,24 @@ def test_a_bound_above_the_plans_rank_trains_the_whole_expert(tiny_base: Path, m
         }
 
 
-def test_a_round_goes_on_from_a_step_of_the_same_rank_and_of_no_other(tiny_base: Path) -> None:
-    """Catches a descent that goes on with the whole B's, or moments of other columns."""
+@pytest.mark.parametrize(
+    ("stage", "trained", "extra"),
+    [("sft", SFT, {}), ("grpo", GRPO, {"rollouts": 4, "kl_beta": 0.04, "max_answer_tokens": 8})],
+    ids=["sft", "grpo"],
+)
+def test_a_round_goes_on_from_a_step_of_the_same_rank_and_of_no_other(
+    tiny_base: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stage: str,
+    trained: tuple[str, ...],
+    extra: dict[str, float],
+) -> None:
+    """Catches a descent that goes on with the whole B's, or moments of other columns; in RL also a policy that samples from, or
+    is held to, other weights than before the cut.
+    """
+    monkeypatch.setattr(grpo, "reward", lambda task, text, sample: sum(text.encode()) % 11 / 10)
     base = Base.load(tiny_base)
-    asked = plan(base.hash, "sft", Mechanism(1.0, 1.0, 0.5, 3, 5), SFT)
+    asked = plan(base.hash, stage, Mechanism(1.0, 0.05, 0.5, 3, 5), trained, **extra)
     straight = round_of(fresh(base), asked, SeededRandom(0))
     random, kept = SeededRandom(0), list[StepState]()
     with pytest.raises(KeyboardInterrupt):
