@@ -6,7 +6,8 @@ then, and are kept or removed with it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from privacy.plan import Plan
 from server import committed, hospitals, journal, tables
 from server.aside import Aside
 from server.blobs import Blobs
-from server.errors import StoreError
+from server.errors import CampaignStopped, HospitalRevoked, StoreError
 from server.events import HospitalAnswered, ReleaseRefused, RoundCommitted, RoundOpened, closed
 from server.journal import Kind
 from server.kept import Kept
@@ -116,8 +117,8 @@ class StoredRounds(Stored):
         `CampaignStopped` where the run was ended.
         """
         plan = opened.plan
+        accepted = {v.digest for v in verdicts if v.fault is None} | messages_of({"sum": summed or {}})
         if keep_releases:
-            accepted = {v.digest for v in verdicts if v.fault is None} | messages_of({"sum": summed or {}})
             self._kept.take(self._aside.path(plan.campaign, digest) for digest in sorted(accepted))
         fresh = {name: self._blobs.put(found.state) for name, found in trained.items()}
         aggregates = {
@@ -127,7 +128,7 @@ class StoredRounds(Stored):
             }
             for name, found in trained.items()
         }
-        with self._database.transaction() as connection:
+        with self._not_kept_if_refused(accepted), self._database.transaction() as connection:
             check_not_stopped(connection, plan.campaign)
             last = committed.last(connection, plan.campaign)
             if plan.round != last.number + 1:
@@ -188,6 +189,15 @@ class StoredRounds(Stored):
         self._aside.clear(plan.campaign)
         _told(plan, verdicts, seconds)
         return states
+
+    @contextmanager
+    def _not_kept_if_refused(self, digests: Collection[str]) -> Iterator[None]:
+        """Remove what was kept of these where the round may not be committed after all."""
+        try:
+            yield
+        except (HospitalRevoked, CampaignStopped):
+            self._kept.remove(digests)
+            raise
 
     def memories(self, campaign: str) -> dict[str, bytes]:
         """What each expert's server optimiser remembers after the last round that trained it, where it remembers."""

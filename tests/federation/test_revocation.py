@@ -60,6 +60,10 @@ def test_releases_of_a_hospital_that_was_revoked_before_the_commit_do_not_count(
     book = read_journal(source, chain.check(source, [here.home.coordinator().public]))
     assert book.findings == ()
     assert "east" not in book.rounds[0].keys
+    kept = {file.stem for file in (here.home.folder / "releases").iterdir()}
+    (told,) = [entry.body for entry in here.store.journal() if entry.kind == "round"]
+    accepted = {verdict["release"] for verdict in told["verdicts"] if verdict["fault"] is None}
+    assert kept == accepted, "what does not count is not kept either"
 
 
 def test_where_the_rest_are_too_few_nothing_is_committed(tmp_path: Path) -> None:
