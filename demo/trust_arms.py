@@ -13,28 +13,29 @@ secure source, because nothing else may be masked; draws of patients are seeded.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
-import torch
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from numpy.typing import NDArray
 
 from client.model.experts import Experts
-from client.training.cohort import Cohort, cohort_of
+from client.training.cohort import cohort_of
 from client.training.round import DEFAULT, clipped_sum
-from demo.arms import Hospital, plan_of
+from demo.arms import Hospital, State, load, plan_of
 from demo.recipe import BUDGET, DELTA, STUDY, sft_alone
-from privacy import canonical
+from privacy import tensors
 from privacy.keys import PrivateKey
 from privacy.plan import Plan
 from privacy.randomness import SecureRandom, SeededRandom
 from privacy.secagg import hospital, server
 from privacy.secagg.accounting import epsilon
-from privacy.secagg.grid import Grid, to_real, word_bits
+from privacy.secagg.clipped_share import share_of
+from privacy.secagg.grid import Grid, Words, word_bits
 from privacy.secagg.session import Session
-from privacy.secagg.shared_noise import Share, SharedNoise, add_share, shared_noise
+from privacy.secagg.shared_noise import Share, SharedNoise, shared_noise
 from privacy.secagg.terms import least_threshold
+from strategies.summed import layout_of, stepped
 
 COLLUDING = 1  # each hospital knows its own noise
 RECIPE = sft_alone(STUDY)
@@ -57,49 +58,50 @@ def noise_for(hospitals: int, size: int, epsilon_at_most: float = BUDGET) -> Sha
     return shared_noise(high, grid, honest)
 
 
-def train_distributed(experts: Experts, hospitals: Sequence[Hospital], seed: int) -> None:
-    """All rounds of the recipe: the experts start where they stand, and hold the trained weights afterwards.
+def train_distributed(experts: Experts, hospitals: Sequence[Hospital], start: State, seed: int) -> State:
+    """All steps of the recipe from `start`, each a round of its own; the experts' state afterwards.
 
-    Adam forgets between rounds, as it does in local mode, where a round is one release.
+    Each step is the server's own (`strategies.summed`): its Adam goes on from round to round.
     """
     (stage,) = RECIPE.stages
-    patients = sum(one.nominal_patients for one in hospitals)
+    once = replace(stage, mechanism=replace(stage.mechanism, steps=1))
+    plan = plan_of(experts, once, RECIPE, 1)
+    states = {name: tensors.encode(value) for name, value in start.items()}
+    memories: dict[str, bytes] = {}
+    layout = layout_of(plan, states)
+    noise = noise_for(len(hospitals), layout.size)
+    patients = {one.name: one.nominal_patients for one in hospitals}
     random = {one.name: SeededRandom(f"{seed}/{one.name}") for one in hospitals}
-    step = 0
-    for number in range(1, stage.rounds + 1):
-        plan = plan_of(experts, stage, RECIPE, number)
-        cohorts = {
-            one.name: cohort_of(
-                experts, plan.experts, one.samples, one.inputs, plan, DEFAULT, tasks=one.tasks
-            )
-            for one in hospitals
+    cohorts = {
+        one.name: cohort_of(experts, plan.experts, one.samples, one.inputs, plan, DEFAULT, tasks=one.tasks)
+        for one in hospitals
+    }
+    for number in range(1, stage.rounds * stage.mechanism.steps + 1):
+        plan = replace(plan, round=number)
+        load(experts, _decoded(states))
+        shares = {
+            name: share_of(clipped_sum(cohort.draw(random[name])), layout, noise, SecureRandom())
+            for name, cohort in cohorts.items()
         }
-        parameters = next(iter(cohorts.values())).parameters
-        now = {name: value.detach().to(torch.float32).clone() for name, value in parameters.items()}
-        descent = torch.optim.Adam(now.values(), stage.learning_rate)  # privacy.descent's own constants
-        noise = noise_for(len(hospitals), sum(value.numel() for value in now.values()))
-        for _ in range(stage.mechanism.steps):
-            step += 1
-            shares = {
-                name: add_share(_flat(cohort, random[name]), noise, SecureRandom())
-                for name, cohort in cohorts.items()
-            }
-            mean = sum_of(shares, plan, step) / (stage.mechanism.sampling_rate * patients)
-            for name, part in _parts(mean, now).items():
-                now[name].grad = part
-            descent.step()
-            experts.write(now)
+        made = stepped(plan, states, memories, sum_of(shares, plan), noise, sorted(shares), patients)
+        states |= {expert: found.state for expert, found in made.items()}
+        memories |= {expert: found.memory for expert, found in made.items() if found.memory is not None}
+    return _decoded(states)
 
 
-def sum_of(shares: Mapping[str, Share], plan: Plan, step: int) -> NDArray[np.float64]:
+def _decoded(states: Mapping[str, bytes]) -> State:
+    return {name: tensors.decode(state, len(state)) for name, state in states.items()}
+
+
+def sum_of(shares: Mapping[str, Share], plan: Plan) -> Words:
     """The sum of all hospitals' shares, by the protocol: nothing else is seen of them."""
     noise = next(iter(shares.values())).noise
     keys = {name: _key(name) for name in shares}
     roll = {name: key.public for name, key in keys.items()}
     session = Session(
         campaign=plan.campaign,
-        round=step,
-        plan_hash=canonical.digest(f"{plan.hash}/{step}".encode()),
+        round=plan.round,
+        plan_hash=plan.hash,
         roll=roll,
         threshold=least_threshold(len(roll), COLLUDING),
         colluding=COLLUDING,
@@ -129,21 +131,9 @@ def sum_of(shares: Mapping[str, Share], plan: Plan, step: int) -> NDArray[np.flo
     openings = statements.close()
     for name, key in keys.items():
         openings = openings.add(hospital.reveal(agreed[name][0], shown, key))
-    return to_real(openings.close().words, noise.grid)
+    return openings.close().words
 
 
 @cache
 def _key(name: str) -> PrivateKey:
     return PrivateKey(Ed25519PrivateKey.generate())
-
-
-def _flat(cohort: Cohort, random: SeededRandom) -> NDArray[np.float64]:
-    total = clipped_sum(cohort.draw(random)).total
-    return np.concatenate([total[name].reshape(-1).numpy() for name in sorted(total)])
-
-
-def _parts(flat: NDArray[np.float64], like: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The vector's parts, shaped as the parameters, in the order of their names."""
-    names = sorted(like)
-    parts = torch.from_numpy(flat).to(torch.float32).split([like[name].numel() for name in names])
-    return {name: part.reshape(like[name].shape) for name, part in zip(names, parts, strict=True)}

@@ -73,8 +73,7 @@ def train(training: Training) -> None:
             for hospital in hospitals_of(site.name, parts, PATIENTS, base)
         ]
         if training.mode == DISTRIBUTED:
-            train_distributed(experts, hospitals, SEED)
-            state = {name: experts.export(name) for name in experts.names}
+            state = train_distributed(experts, hospitals, state, SEED)
         else:
             (stage,) = at_epsilon(RECIPE, BUDGET).stages
             by_whom = [pooled(hospitals)] if training.mode == CENTRAL else hospitals

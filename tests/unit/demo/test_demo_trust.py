@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,14 @@ import pytest
 
 from client.model.base import Base
 from demo import trust_arms
-from demo.arms import Hospital, fresh
+from demo.arms import Hospital, fresh, start
 from demo.recipe import BUDGET, DELTA
 from demo.trust_arms import RECIPE, noise_for, sum_of, train_distributed
+from privacy.plan import Plan
 from privacy.randomness import SecureRandom
 from privacy.secagg.accounting import epsilon
-from privacy.secagg.shared_noise import add_share
+from privacy.secagg.grid import Words, to_real
+from privacy.secagg.shared_noise import Share, add_share
 from tests.model_cases import SFT, Inputs, plan, samples_of
 
 SIZE = 500
@@ -36,21 +39,21 @@ def test_the_protocols_sum_is_the_sum_of_the_shares(tiny_base: Path) -> None:
     noise, random = noise_for(4, SIZE), np.random.default_rng(1)
     shares = {f"h{i}": add_share(random.normal(size=SIZE), noise, SecureRandom()) for i in range(4)}
     asked = plan("0" * 64, "sft", RECIPE.stages[0].mechanism, SFT)
-    found = sum_of(shares, asked, 3)
+    found = to_real(sum_of(shares, asked), noise.grid)
     assert np.array_equal(found, noise.grid.step * sum(share.whole for share in shares.values()))
 
 
-def test_distributed_training_goes_down_the_mean_gradient(
+def test_distributed_training_takes_the_servers_steps_down_the_mean_gradient(
     tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Catches steps up the gradient, parts of the vector that come back as other tensors, and experts left as they were:
-    with hardly any noise, Adam's first step moves every value against its own sum's sign.
+    """Catches steps up the gradient, parts of the vector that come back as other tensors, experts left as they were, a hospital
+    that goes on from the start, and an Adam that forgets: with hardly any noise its first step moves every value against
+    its own sum's sign by the learning rate, and the second as moments of both gradients say.
     """
     (stage,) = RECIPE.stages
-    mechanism = replace(stage.mechanism, sampling_rate=1.0, steps=1, noise_multiplier=0.01)
+    mechanism = replace(stage.mechanism, sampling_rate=1.0, steps=2, noise_multiplier=0.01)
     recipe = replace(RECIPE, stages=(replace(stage, rounds=1, mechanism=mechanism),))
     monkeypatch.setattr(trust_arms, "RECIPE", recipe)
-    monkeypatch.setattr(trust_arms, "BUDGET", 1e6)
     monkeypatch.setattr(
         trust_arms,
         "noise_for",
@@ -65,16 +68,23 @@ def test_distributed_training_goes_down_the_mean_gradient(
     seen: list[np.ndarray] = []
     real = trust_arms.sum_of
 
-    def watched(*args: object) -> np.ndarray:
-        seen.append(real(*args))  # type: ignore[arg-type]
-        return seen[-1]
+    def watched(shares: Mapping[str, Share], asked: Plan) -> Words:
+        words = real(shares, asked)
+        seen.append(to_real(words, next(iter(shares.values())).noise.grid) / 3)
+        return words
 
     monkeypatch.setattr(trust_arms, "sum_of", watched)
-    before = {k: v.detach().clone() for k, v in experts.trainable(stage.experts).items()}
-    train_distributed(experts, hospitals, 1)
-    after = experts.trainable(stage.experts)
-    (total,) = seen
-    moved = np.concatenate([(after[k] - before[k]).detach().numpy().reshape(-1) for k in sorted(after)])
-    clear = np.abs(total) > 1e-3 * np.abs(total).max()
+    before = start(experts)
+    after = train_distributed(experts, hospitals, before, 1)
+    trained = sorted(stage.experts)
+    moved = np.concatenate(
+        [(after[e][k] - before[e][k]).reshape(-1) for e in trained for k in sorted(after[e])]
+    )
+    first, second = seen
+    assert not np.array_equal(first, second)
+    mean = (0.1 * second + 0.09 * first) / (1 - 0.9**2)
+    power = (0.001 * second**2 + 0.000999 * first**2) / (1 - 0.999**2)
+    wanted = -stage.learning_rate * (np.sign(first) + mean / np.sqrt(power))
+    clear = np.minimum(np.abs(first), np.abs(second)) > 1e-3 * np.abs(first).max()
     assert clear.sum() > 100
-    assert np.allclose(moved[clear], -stage.learning_rate * np.sign(total[clear]), rtol=1e-2)
+    assert np.allclose(moved[clear], wanted[clear], rtol=1e-2, atol=1e-2 * stage.learning_rate)
