@@ -1,4 +1,7 @@
-"""Answers drawn over tissue: outlines in two colours, the true one filled faintly. Pixels in, pixels out."""
+"""Answers drawn over tissue: outlines in two colours, the true one filled faintly, and what a segmenter made of boxes.
+
+Pixels in, pixels out.
+"""
 
 from __future__ import annotations
 
@@ -39,9 +42,14 @@ def at_level_0(outline: Outline, region: Region) -> Outline:
 
 
 def drawn(
-    image: NDArray[np.uint8], true: Sequence[Outline], predicted: Sequence[Outline], side: int = SIDE
+    image: NDArray[np.uint8],
+    true: Sequence[Outline],
+    predicted: Sequence[Outline],
+    side: int = SIDE,
+    found: NDArray[np.bool_] | None = None,
 ) -> Image.Image:
-    """The image, its longer side `side`, with true outlines in green and predicted ones in orange over it.
+    """The image, its longer side `side`, with true outlines in green and predicted ones in orange over it; what a segmenter
+    `found` in predicted boxes, a mask [H, W] over the whole image, is tinted orange.
 
     Outlines are in the frame (0..1000 across and down the image). Tissue that is enlarged is interpolated.
     """
@@ -49,6 +57,11 @@ def drawn(
     scale = side * _FINE / max(width, height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     canvas = Image.fromarray(image).resize(size, Image.Resampling.BICUBIC)
+    if found is not None:
+        tint = Image.fromarray(np.where(found, np.uint8(_FILL), np.uint8(0))).resize(
+            size, Image.Resampling.BILINEAR
+        )
+        canvas.paste(Image.new("RGB", size, PREDICTED), mask=tint)
     for shapes, colour, fill, line in ((true, TRUE, _FILL, 5), (predicted, PREDICTED, 0, 3)):
         layer = Image.new("RGBA", size, (0, 0, 0, 0))
         pen = ImageDraw.Draw(layer)

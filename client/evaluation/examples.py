@@ -11,8 +11,9 @@ from client.errors import SlideError
 from client.evaluation.drawing import SIDE, drawn, outlines
 from client.evaluation.scores import Answered, of_kinds
 from client.slides.slide import Slide, open_slide
+from client.tasks import segmentation
 from client.tasks.registry import TASKS
-from client.tasks.sample import Sample
+from client.tasks.sample import Polygons, Sample
 
 
 @dataclass(frozen=True)
@@ -72,4 +73,9 @@ def _picture(answer: str | None, sample: Sample, slide: Slide) -> Image.Image:
         mpp = max(slide.mpp, max(region.width, region.height) * slide.mpp / SIDE)
         image = reader.read(region.x, region.y, region.width, region.height, mpp)
     predicted = None if answer is None else TASKS[sample.task].parse(answer)
-    return drawn(image, outlines(sample.answer), outlines(predicted))
+    found = (
+        segmentation.TASK.found_in_boxes(predicted.polygons, sample)
+        if isinstance(predicted, Polygons)
+        else None
+    )
+    return drawn(image, outlines(sample.answer), outlines(predicted), found=found)

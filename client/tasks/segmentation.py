@@ -59,6 +59,11 @@ class Segmentation:
         """None."""
         return {}
 
+    def found_in_boxes(self, predicted: Sequence[Polygon | Box], sample: Sample) -> NDArray[np.bool_] | None:
+        """What a segmenter finds in the boxes of an answer, [MASK_SIDE, MASK_SIDE]; None without a segmenter or boxes."""
+        boxes = [region for region in predicted if isinstance(region, Box)]
+        return self.box_masks(sample, boxes) if self.box_masks is not None and boxes else None
+
     def _dice(self, text: str, sample: Sample) -> float:
         predicted = self.parse(text)
         return 0.0 if predicted is None else self._overlap(predicted.polygons, sample)
@@ -68,11 +73,11 @@ class Segmentation:
         true = self._true(sample)
         if not predicted and not true:
             return 1.0
-        boxes = [region for region in predicted if isinstance(region, Box)]
-        if self.box_masks is None or not boxes:
+        found = self.found_in_boxes(predicted, sample)
+        if found is None:
             return dice(mask(predicted), mask(true))
         outlined = mask(region for region in predicted if isinstance(region, Polygon))
-        return dice(outlined | self.box_masks(sample, boxes), mask(true))
+        return dice(outlined | found, mask(true))
 
     def _true(self, sample: Sample) -> tuple[Polygon | Box, ...]:
         return expect(sample.answer, Polygons, self.name).polygons

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from client.check import findings
 from client.cli import app
+from client.evaluation.examples import examples
+from client.evaluation.house import open_questions
 from client.tasks import segmentation
+from client.tasks.overlap import MASK_SIDE
+from client.tasks.sample import Box, Polygons, Region, Sample
 from client.tasks.segmenter import RegionMasks, SegmenterError
 from tests.tiny_sam import write_tiny_sam
 from tests.unit.client.conftest import House
@@ -38,3 +43,23 @@ def test_the_agent_takes_up_the_segmenter(
     assert not any("segmenter" in problem.what for problem in findings(place.home).problems)
     place.agent()
     assert isinstance(segmentation.TASK.box_masks, RegionMasks)
+
+
+def test_an_example_shows_what_the_segmenter_found(house: MakeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches an evaluation whose pictures show boxes where what is scored is the masks in them."""
+    found = np.zeros((MASK_SIDE, MASK_SIDE), np.bool_)
+    found[:, : MASK_SIDE // 2] = True
+    slides = open_questions(house().home).slides
+    said = Polygons((Box(100, 100, 900, 900),))
+    sample = Sample("p", next(iter(slides)), Region(0, 0, 32, 32), "segmentation", "Outline it.", said)
+    answer = segmentation.TASK.render(said)
+    monkeypatch.setattr(segmentation.TASK, "box_masks", None)
+    (plain,) = examples([(answer, sample)], slides)
+    monkeypatch.setattr(segmentation.TASK, "box_masks", lambda sample, boxes: found)
+    (tinted,) = examples([(answer, sample)], slides)
+    assert plain.score == 1.0
+    assert tinted.score < 1.0
+    changed = (np.asarray(plain.picture) != np.asarray(tinted.picture)).any(axis=2)
+    middle = changed.shape[1] // 2
+    assert changed[:, : middle - 8].mean() > 0.9
+    assert not changed[:, middle + 8 :].any()

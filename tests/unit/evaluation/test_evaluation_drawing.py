@@ -32,6 +32,18 @@ def test_outlines_lie_where_the_frame_says_on_an_image_that_is_not_square() -> N
     assert near(picture[50, 300], (255, 255, 255))  # the predicted one's is not
 
 
+def test_what_a_segmenter_found_is_tinted_and_nothing_else() -> None:
+    """Catches a picture that shows a box where the score is of the mask in it, and a mask that is turned over."""
+    image, found = np.full((100, 200, 3), 255, np.uint8), np.zeros((64, 64), np.bool_)
+    found[:16, 48:] = True  # the upper right quarter of a quarter
+    said = outlines(Polygons((Box(600, 100, 980, 900),)))
+    picture = np.asarray(drawn(image, (), said, side=400, found=found)).astype(int)
+    tinted = picture[30, 350]
+    assert np.abs(tinted - (255 - (255 - np.array(PREDICTED)) * 48 / 255)).max() < 3
+    for row, column in ((30, 100), (150, 350), (100, 260)):
+        assert near(picture[row, column], (255, 255, 255))
+
+
 @given(
     region=st.builds(Region, *[st.integers(0, 5000)] * 2, *[st.integers(1000, 9000)] * 2),
     ends=st.tuples(*[st.integers(0, 999)] * 4).filter(lambda e: e[0] < e[2] and e[1] < e[3]),
