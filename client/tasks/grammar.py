@@ -64,7 +64,7 @@ def parse_thinking(text: str) -> str | None:
     if any(text.count(tag) != 1 for tag in _TAGS):
         return None
     match = _THINKING.fullmatch(text.strip())
-    return match[2].strip() if match and match[1].strip() else None
+    return match[2].strip() if match and _seen(match[1]) else None
 
 
 def own_thought(said: str) -> str:
@@ -72,7 +72,12 @@ def own_thought(said: str) -> str:
     thought = said.split(THOUGHT_ENDS)[0]
     for tag in _TAGS:
         thought = thought.replace(tag, " ")
-    return thought.strip()
+    return thought.strip() if _seen(thought) else ""
+
+
+def _seen(text: str) -> bool:
+    """Whether anything of it would be seen: zero-width letters are no thought."""
+    return any(letter.isprintable() and not letter.isspace() for letter in text)
 
 
 def _render_region(region: Polygon | Box) -> str:

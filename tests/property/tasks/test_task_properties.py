@@ -236,7 +236,8 @@ untagged = st.text(st.characters(exclude_characters="<"), max_size=40)
 def test_thinking_reads_back_or_refuses(thought: str, answer: str) -> None:
     """Would catch an answer that picks up part of the thought, whatever stands in it."""
     parsed = parse_thinking(f"<think>{thought}</think><answer>{answer}</answer>")
-    assert parsed == (answer.strip() if thought.strip() else None)
+    seen = any(letter.isprintable() and not letter.isspace() for letter in thought)
+    assert parsed == (answer.strip() if seen else None)
 
 
 @given(a_box(), st.integers(100, 3000), st.integers(100, 3000), st.integers(0, 5000), st.integers(0, 5000))
@@ -261,6 +262,13 @@ def test_a_known_answer_stands_in_the_form_after_whatever_the_model_said(said: s
         assert parse_thinking(f"<think>{thought}</think><answer>tumour</answer>") == "tumour"
 
 
+@pytest.mark.parametrize("thought", ["", " \n", "\u200b", "\ufeff\u2060", "\u00a0\u00ad", "\x00\x1b"])
+def test_a_thought_that_nobody_sees_is_none(thought: str) -> None:
+    """Would catch the format's reward for a block that only looks empty."""
+    assert parse_thinking(f"<think>{thought}</think><answer>fat</answer>") is None
+    assert parse_thinking(f"<think>{thought}x{thought}</think><answer>fat</answer>") == "fat"
+
+
 @pytest.mark.parametrize(
     ("said", "thought"),
     [
@@ -268,6 +276,7 @@ def test_a_known_answer_stands_in_the_form_after_whatever_the_model_said(said: s
         ("<think>never ends", "never ends"),
         ("yes", "yes"),
         ("<answer>yes</answer>", "yes"),
+        ("<think>\u200b\u200d \ufeff</think><answer>yes</answer>", ""),
         ("", ""),
     ],
 )
