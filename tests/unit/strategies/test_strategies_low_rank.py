@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import pytest
 
@@ -75,12 +78,46 @@ def test_with_a_shared_the_factor_mean_is_exact() -> None:
     assert relative_error(factor_mean(found, WEIGHTS), exact_mean(found, WEIGHTS)) < 1e-12
 
 
-@pytest.mark.parametrize("mean", [exact_mean, factor_mean, fedex_mean])
-def test_one_hospital_is_its_own_mean(mean: object) -> None:
+def _fedex(found: list[Factors], weights: list[float]) -> np.ndarray:
+    mean, residual = fedex_mean(found, weights)
+    return dense(mean) + dense(residual)
+
+
+# What every aggregator must hold to (tests/contract/test_aggregators.py), of these as functions of products.
+MEANS: Mapping[str, Callable[[list[Factors], list[float]], np.ndarray]] = {
+    "exact": lambda found, weights: dense(exact_mean(found, weights)),
+    "factors": lambda found, weights: dense(factor_mean(found, weights)),
+    "re-factored": lambda found, weights: dense(refactored_mean(found, weights, 4)),
+    "FedEx": _fedex,
+}
+every_mean = pytest.mark.parametrize("mean", MEANS.values(), ids=MEANS.keys())
+
+
+@every_mean
+def test_one_hospital_is_its_own_mean(mean: Callable[..., np.ndarray]) -> None:
     """Catches a mean that changes what needs no averaging."""
     (one,) = factors(4)
-    found = mean([one], [3.0])  # type: ignore[operator]
-    np.testing.assert_allclose(dense(found[0] if isinstance(found, tuple) else found), dense(one), atol=1e-12)
+    np.testing.assert_allclose(mean([one], [3.0]), dense(one), atol=1e-12)
+
+
+@every_mean
+def test_neither_the_order_of_hospitals_nor_the_weights_unit_matters(mean: Callable[..., np.ndarray]) -> None:
+    """Catches a weight that stays with its place, and weights that do not add up to one."""
+    found = factors(4, 4, 4)
+    wanted = mean(found, WEIGHTS)
+    for order in itertools.permutations(range(3)):
+        again = mean([found[i] for i in order], [7 * WEIGHTS[i] for i in order])
+        np.testing.assert_allclose(again, wanted, atol=1e-12)
+
+
+@every_mean
+def test_what_comes_in_is_left_as_it_was(mean: Callable[..., np.ndarray]) -> None:
+    """Catches a mean that scales its inputs in place."""
+    found, before = factors(4, 4, 4), factors(4, 4, 4)
+    mean(found, WEIGHTS)
+    for one, was in zip(found, before, strict=True):
+        np.testing.assert_array_equal(one.b, was.b)
+        np.testing.assert_array_equal(one.a, was.a)
 
 
 @pytest.mark.parametrize(

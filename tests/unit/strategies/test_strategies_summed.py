@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -15,6 +16,7 @@ from privacy.plan import Plan
 from privacy.secagg.grid import to_words
 from server.campaign import Train, plan_for
 from strategies.errors import AggregationError
+from strategies.intake import Aggregated
 from strategies.optimiser import ADAM, Optimiser, save
 from strategies.summed import check_memories, divisor, layout_of, stepped
 from tests.federation.simulator import initial
@@ -85,6 +87,39 @@ def test_the_same_sums_give_the_same_bits() -> None:
     whole, _ = drawn()
     for one, other in zip(rounds(whole), rounds(whole), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_hospitals_come_and_go_and_their_order_is_nothing() -> None:
+    """Catches a sum divided by hospitals that are not in it, a step that hangs on their order, inputs that are written to, and
+    an expert that the plan does not train.
+    """
+    states = initial()
+    plan = plan_of(1, states)
+    layout = layout_of(plan, states)
+    noise = TERMS.noise(plan.mechanism, layout.size)
+    whole = np.random.default_rng(1).integers(-(10**5), 10**5, layout.size)
+    before = dict(states)
+
+    def after(*hospitals: str) -> dict[str, Aggregated]:
+        return stepped(plan, states, {}, to_words(whole, 64), noise, hospitals, SUMMING.patients)
+
+    everyone, fewer = after(*HOSPITALS), after(*HOSPITALS[:2])
+    assert set(everyone) == set(plan.experts) < set(states)
+    assert states == before
+    for order in itertools.permutations(HOSPITALS):
+        assert {name: (found.state, found.memory) for name, found in after(*order).items()} == {
+            name: (found.state, found.memory) for name, found in everyone.items()
+        }
+    for name, found in fewer.items():
+        assert found.memory is not None
+        theirs, all_of_them = (
+            tensors.decode(memory, 1 << 24) for memory in (found.memory, everyone[name].memory or b"")
+        )
+        ratio = divisor(plan, SUMMING.patients, HOSPITALS) / divisor(plan, SUMMING.patients, HOSPITALS[:2])
+        assert ratio > 1.1
+        for key in theirs:
+            power = {"steps": 0, "first": 1, "second": 2}[key.partition("/")[0]]
+            np.testing.assert_allclose(theirs[key], ratio**power * all_of_them[key], rtol=1e-5, atol=1e-12)
 
 
 def test_moments_without_their_count_are_refused_before_anybody_pays() -> None:
