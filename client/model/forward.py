@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 
@@ -34,9 +35,10 @@ class Query:
 class Prefix:
     """Prompts that the model has read.
 
-    last: hidden state at each prompt's last token [P, width]; instruction: mean hidden state of the question's own
-    tokens, float32 [P, width], without a gradient; valid: which cached positions are prompt, not padding, bool [P, L],
-    or None where there is no padding; next_position int64 [P]; requests int64 [P]: which request each row serves.
+    last: hidden state at each prompt's last token [P, width]; instruction: what the question adds to what was read before it,
+    the state at its last token less that just before its first, each at length 1, float32 [P, width], without a gradient;
+    valid: which cached positions are prompt, not padding, bool [P, L], or None where there is no padding; next_position
+    int64 [P]; requests int64 [P]: which request each row serves.
     """
 
     cache: DynamicCache
@@ -135,9 +137,10 @@ def _continue(experts: Experts, prefix: Prefix, ids: Tensor) -> Tensor:
 
 
 def _instructions(hidden: Tensor, prompts: Sequence[Prompt]) -> Tensor:
-    return torch.stack(
-        [row[prompt.instruction].float().mean(0) for row, prompt in zip(hidden, prompts, strict=True)]
-    )
+    ends = [(prompt.instruction.start - 1, prompt.instruction.stop - 1) for prompt in prompts]
+    states = hidden[torch.arange(len(prompts))[:, None], torch.tensor(ends)].float()
+    before, last = functional.normalize(states, dim=-1).unbind(1)
+    return last - before
 
 
 def _visual_tokens(experts: Experts, queries: Sequence[Query]) -> Tensor:

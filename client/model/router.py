@@ -2,9 +2,10 @@
 
     gates = top-k of softmax(2 W h / |h|), renormalised
 
-h is the mean hidden state of the question's own tokens, read through the scale expert alone. W is the expert `router`:
-a row a task, in the order of `privacy.experts.TASKS`; tasks that can't be asked at the scale have no part. There is no
-bias: what all h share serves as one, and the noise of a released tensor of so few values could not be checked.
+h is what the question adds to the image before it (`client.model.forward.Prefix`), read through the scale expert alone:
+the image makes up most of the states themselves, and noise would hide what is asked. W is the expert `router`: a row a
+task, in the order of `privacy.experts.TASKS`; tasks that can't be asked at the scale have no part. There is no bias: what
+all h share serves as one, and the noise of a released tensor of so few values could not be checked.
 
 It is trained in SFT, against the task that each sample names, and frozen in RL: gates that learn under GRPO collapse. h
 carries no gradient, so the router never moves the language model. A hospital that has no labels of a task would only teach

@@ -47,9 +47,10 @@ def query(experts: Experts, inputs: Inputs, sample: Sample, text: str) -> Query:
 def routed(experts: Experts, asked: Query, sample: Sample) -> Tensor:
     """-log of the router's share for the sample's task, from the decoder's own hidden states."""
     with torch.no_grad(), experts.only(sample.scale, None):
-        start = asked.prompt.instruction.start
-        hidden = hidden_states(experts, asked)[start : asked.prompt.instruction.stop].mean(0)
-    logits = 2 * experts.router.weight @ (hidden / hidden.norm())
+        question, states = asked.prompt.instruction, hidden_states(experts, asked)
+        before, last = states[question.start - 1], states[question.stop - 1]
+        added = last / last.norm() - before / before.norm()
+    logits = 2 * experts.router.weight @ (added / added.norm())
     possible = {"roi": [0, 1, 2, 3], "wsi": [0, 3]}[sample.scale]
     return logits[possible].logsumexp(0) - logits[list(TASKS).index(sample.task)]
 
