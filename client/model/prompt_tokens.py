@@ -15,6 +15,7 @@ from client.model.errors import PromptError
 from client.model.stop import Stop
 from client.model.visual import Visual
 from client.tasks.frame import on_grid
+from client.tasks.prompt import THINK_INSTRUCTION
 from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
 
@@ -24,7 +25,7 @@ _MARK = "question"
 @dataclass(frozen=True)
 class Prompt:
     """ids int64 [L]; positions int64 [axes, L]; `visual`, bool [L]: where the visual tokens stand; `instruction`: the
-    slice of the question's own tokens, after them.
+    slice of the question's own tokens, after them and without a demand to think.
 
     next_position: where the answer's first token stands on all axes.
     """
@@ -133,7 +134,7 @@ class PromptBuilder:
         if int(seen.sum()) != count:
             raise PromptError(f"{count} visual tokens became {int(seen.sum())} placeholders")
         first = len(head) + asked
-        last = first + len(question.strip())
+        last = first + len(question.strip().removesuffix(THINK_INSTRUCTION).rstrip())
         own = [i for i, (start, end) in enumerate(told["offset_mapping"]) if end > first and start < last]
         positions, next_position = self._architecture.positions(seen, grid)
         return Prompt(ids, positions, seen, slice(own[0], own[-1] + 1), next_position)

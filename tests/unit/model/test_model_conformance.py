@@ -20,7 +20,7 @@ from client.model.forward import Query, answer_logprobs, read
 from client.model.prompt_tokens import PromptBuilder
 from client.model.stop import Stop
 from client.model.visual import Visual, encode_images
-from client.tasks.prompt import direct
+from client.tasks.prompt import asked_to_think, direct
 from client.tasks.registry import TASKS
 from client.training import grpo
 from client.training.batch import Performance
@@ -112,7 +112,11 @@ def test_prompts_are_those_of_the_models_own_processor(folder: Path, base: Base)
     turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": QUESTIONS[0]}]}]
     told = str(base.tokenizer.apply_chat_template(turn, add_generation_prompt=True, tokenize=False))
     for image in regions():
-        ours = PromptBuilder(base).prompt(QUESTIONS[0], encode_images(base, [base.fit(image)])[0])
+        visual = encode_images(base, [base.fit(image)])[0]
+        ours, thinking = (
+            PromptBuilder(base).prompt(words, visual)
+            for words in (QUESTIONS[0], asked_to_think(QUESTIONS[0]))
+        )
         if base.architecture.axes == 1:
             whole = Idefics3Processor(processor, base.tokenizer, image_seq_len=4)
             theirs = whole(images=[[Image.fromarray(image)]], text=told)["input_ids"][0]
@@ -123,6 +127,7 @@ def test_prompts_are_those_of_the_models_own_processor(folder: Path, base: Base)
             ]
         assert ours.ids.tolist() == theirs
         assert base.tokenizer.decode(ours.ids[ours.instruction]) == QUESTIONS[0]
+        assert base.tokenizer.decode(thinking.ids[thinking.instruction]).rstrip() == QUESTIONS[0]
 
 
 def test_positions_are_the_models_own(folder: Path, base: Base) -> None:

@@ -13,7 +13,7 @@ from client.model.base import Base
 from client.model.experts import Experts, attach
 from client.model.forward import Query, read
 from client.model.router import gates_for
-from client.tasks.prompt import direct
+from client.tasks.prompt import direct, thinking
 from client.tasks.sample import Box, Boxes, Label, Region, Sample, Text
 from client.training import sft
 from client.training.round import train_round
@@ -63,6 +63,22 @@ def test_gates_are_the_renormalised_top_k_of_the_possible_tasks(
     assert top_k == 1 or gates.weights.std(0).max() > 0.01
     with pytest.raises(ValueError, match="top_k"):
         gates_for(experts, asked, 0)
+
+
+def test_a_demand_to_think_changes_no_gate(tiny_base: Path) -> None:
+    """Catches a router that looks at the demand, which comes after every question alike, in place of what was asked."""
+    experts = fresh(Base.load(tiny_base))
+    with torch.no_grad():
+        experts.router.weight.mul_(20)
+    inputs, samples = Inputs(experts.base), samples_of("a")[:4]
+    gates = [
+        gates_for(
+            experts, [Query(experts.prompts.prompt(words(s), v), v) for s in samples for v in inputs([s])], 4
+        )
+        for words in (direct, thinking)
+    ]
+    torch.testing.assert_close(gates[0].weights, gates[1].weights, atol=1e-5, rtol=1e-4)
+    assert gates[0].weights.std(0).max() > 0.01
 
 
 def test_a_fresh_router_favours_no_task(tiny_base: Path) -> None:
