@@ -110,7 +110,8 @@ def page(results: Results, coordinates: int) -> str:
 study's SFT at epsilon {BUDGET:g} (`demo/trust_study.py`). Mean of the six rows over public patients; in brackets the 95 %
 interval, over resampled ones, of the difference to central noise ({means[0]:.3f}); base {means[1]:.3f}. Noise: the deviation in a
 step's mean over all patients, relative to central noise. Distributed noise is counted by Renyi divergence, and on t - 1 shares
-([secagg.md](secagg.md)); its steps ran through the protocol.
+([secagg.md](secagg.md)); its sums ran through the protocol, and its steps are the server's
+own (`strategies/summed.py`).
 
 | hospitals | local | noise | distributed | noise |
 |---|---|---|---|---|
