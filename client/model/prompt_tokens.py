@@ -134,7 +134,8 @@ class PromptBuilder:
         if int(seen.sum()) != count:
             raise PromptError(f"{count} visual tokens became {int(seen.sum())} placeholders")
         first = len(head) + asked
-        last = first + len(question.strip().removesuffix(THINK_INSTRUCTION).rstrip())
+        words = question.strip()
+        last = first + len(words.removesuffix(THINK_INSTRUCTION).rstrip() or words)
         own = [i for i, (start, end) in enumerate(told["offset_mapping"]) if end > first and start < last]
         positions, next_position = self._architecture.positions(seen, grid)
         return Prompt(ids, positions, seen, slice(own[0], own[-1] + 1), next_position)

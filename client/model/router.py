@@ -10,8 +10,8 @@ all h share serves as one, and the noise of a released tensor of so few values c
 It is trained in SFT, against the task that each sample names, and frozen in RL: gates that learn under GRPO collapse. h
 carries no gradient, so the router never moves the language model. A hospital that has no labels of a task would only teach
 it that no question is of that task, and averaged with the others that is a vote against them. So the softmax of the
-loss is restricted to the tasks that the hospital's policy names (FedRS, Li and Zhan, KDD 2021); a policy is public, where
-which tasks have samples is not.
+loss is restricted to the tasks that the hospital's policy names (FedRS, Li and Zhan, KDD 2021): a policy tells of no
+patient, where which tasks have samples would.
 
 Shapes: N requests, K tasks.
 """

@@ -9,6 +9,7 @@ from client.model.base import Base
 from client.model.errors import PromptError
 from client.model.prompt_tokens import PromptBuilder
 from client.model.visual import Visual
+from client.tasks.prompt import THINK_INSTRUCTION
 
 
 def test_a_slide_is_positioned_as_plain_text(tiny_base: Path) -> None:
@@ -28,6 +29,16 @@ def test_the_prompt_is_the_chat_template_with_the_placeholder_spread(tiny_base: 
     assert (
         text == "<|user|><|vision_start|>" + "<|image_pad|>" * 3 + "<|vision_end|>Is there fat?<|assistant|>"
     )
+
+
+@pytest.mark.parametrize("demand", [THINK_INSTRUCTION, f" {THINK_INSTRUCTION}\n"])
+def test_a_question_that_is_nothing_but_the_demand_to_think_is_a_question(
+    tiny_base: Path, demand: str
+) -> None:
+    """Catches a manifest's row that ends a round: what is left of it without the demand has no token."""
+    base = Base.load(tiny_base)
+    prompt = PromptBuilder(base).prompt(demand, Visual(torch.zeros(3, base.width)))
+    assert base.tokenizer.decode(prompt.ids[prompt.instruction]).strip() == THINK_INSTRUCTION
 
 
 def test_a_question_with_an_image_placeholder_is_refused(tiny_base: Path) -> None:
