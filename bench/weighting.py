@@ -16,6 +16,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -94,7 +95,7 @@ class Change:
     noise_variance: float
     expert: str = EXPERT
 
-    @property
+    @cached_property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of its tensors."""
         return {name: value.shape for name, value in self.tensors.items()}

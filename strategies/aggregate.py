@@ -143,13 +143,9 @@ def aggregate(gathered: Gathered, recipe: Recipe, plan: Plan, memory: Memory | N
     weights = rule.weigh(gathered, lengths(plan, sizes))
     state: dict[str, NDArray[np.float32]] = {}
     remembered: dict[str, NDArray[np.float32]] = {}
-    # One piece of memory is had sooner than hundreds.
-    all_of_it = np.empty(sum(value.size for value in gathered.start.values()), np.float32)
     scratch = np.empty(max((value.size for value in gathered.start.values()), default=0), np.float32)
-    first = 0
     for tensor, start in gathered.start.items():
-        state[tensor] = new = all_of_it[first : first + start.size].reshape(start.shape)
-        first += start.size
+        state[tensor] = new = np.empty(start.shape, np.float32)
         parts = _combined(gathered, tensor, rule, weights, sums, scratch)
         if parts[0].columns.where is not ...:  # some may be nobody's
             new[...] = start

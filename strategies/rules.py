@@ -47,13 +47,24 @@ class Weights:
         total: float = sum(self.counted.tolist())
         return total
 
+    @cached_property
+    def factors(self) -> list[tuple[int, np.float32]]:
+        """Of those that count: which row, and what it is multiplied by; weight over divisor, or 1 where all weights are."""
+        by = 1.0 if self.plain else self.divisor
+        return [(row, np.float32(weight / by)) for row, weight in enumerate(self.each.tolist()) if weight]
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether each counts once or not at all."""
+        return all(weight in (0.0, 1.0) for weight in self.each.tolist())
+
     def of(self, places: Sequence[int]) -> Weights:
         """Those of the releases at these places."""
         if len(places) == len(self.each):
             return self
         return Weights(self.each[list(places)], self.counted[list(places)])
 
-    @property
+    @cached_property
     def noise_share(self) -> float:
         """The noise variance of the weighted mean, where every change has noise of variance 1."""
         return float(np.square(self.each).sum()) / self.divisor**2
@@ -207,25 +218,23 @@ def weighted_mean(rows: Rows, weights: Weights, out: Change) -> None:
     In float32 within each `_TOGETHER` hospitals and in float64 between them: off by less than 1e-6 of the mean magnitude,
     however many hospitals there are (at most eleven roundings of 2**-24), and the same on every machine.
     """
-    counted = [(row, weight) for row, weight in zip(rows, weights.each, strict=True) if weight]
-    plain = all(weight == 1.0 for _, weight in counted)
-    last = 1.0 / weights.divisor if plain else 1.0
+    factors, plain = weights.factors, weights.plain
     scaled = np.empty(0 if plain else len(out), np.float32)
-    wide = np.zeros(len(out) if len(counted) > _TOGETHER else 0)
-    for begin in range(0, len(counted), _TOGETHER):
-        together = counted[begin : begin + _TOGETHER]
+    wide = np.zeros(len(out) if len(factors) > _TOGETHER else 0)
+    for begin in range(0, len(factors), _TOGETHER):
+        together = factors[begin : begin + _TOGETHER]
         if plain:
-            _sum([row for row, _ in together], out)
+            _sum([rows[row] for row, _ in together], out)
         else:
-            for place, (row, weight) in enumerate(together):
-                share = np.float32(weight / weights.divisor)
-                if place == 0:
-                    np.multiply(row, share, out=out)
-                else:
-                    out += np.multiply(row, share, out=scaled)
+            (first, factor), *others = together
+            np.multiply(rows[first], factor, out=out)
+            for row, factor in others:
+                out += np.multiply(rows[row], factor, out=scaled)
         if len(wide):
             wide += out
-    np.multiply(wide if len(wide) else out, last, out=out, casting="same_kind")
+    if len(wide) or plain:
+        last = 1.0 / weights.divisor if plain else 1.0
+        np.multiply(wide if len(wide) else out, last, out=out, casting="same_kind")
 
 
 def _sum(rows: Rows, out: Change) -> None:
