@@ -20,7 +20,6 @@ from privacy.keys import PrivateKey, Purpose
 from privacy.ledger.entries import Entry, follow
 from privacy.ledger.export import read_export, write_export
 from privacy.release import MAGIC, PAYLOAD
-from server.campaign import Campaign
 from server.cli import app as consortium
 from strategies.aggregate import MEDIAN, NORM_BOUND, TRIMMED_MEAN
 from strategies.definition import Aggregation, Stage
@@ -29,26 +28,14 @@ from strategies.shrink import BY_TENSOR
 from strategies.weighting import DECLARED, NOISE_MATCHED
 from tests.audit_books import Body, resigned
 from tests.federation.simulator import (
-    BASE,
     initial,
 )
-from tests.federation.test_rounds import World
+from tests.federation.test_rounds import CAMPAIGN, World
 from tests.privacy_cases import MECHANISM
 
 NAMES = ("north", "south", "west")
 EXPERTS = ("scale/roi", "scale/wsi")
-PLAIN = Campaign(
-    name="spring",
-    seed=7,
-    base_hash=BASE,
-    expert_rank=2,
-    expert_alpha=4.0,
-    initial="experts",
-    quorum=3,
-    round_deadline_s=120.0,
-    evaluate="never",
-    stages=(Stage("sft", 2, EXPERTS, 0.01, MECHANISM),),
-)
+PLAIN = replace(CAMPAIGN, quorum=3)
 MOVED = replace(
     PLAIN,
     weighting=NOISE_MATCHED,
