@@ -11,7 +11,6 @@ from client.model.experts import Experts
 from client.tasks.sample import Sample
 from client.training.batch import LoadInputs, Performance, by_kind
 from client.training.draw import Draw
-from privacy.experts import TASKS
 from privacy.plan import Plan
 from privacy.randomness import RandomSource
 from privacy.sampling import draw_patients, draw_samples
@@ -63,7 +62,8 @@ def cohort_of(
     plan: Plan,
     performance: Performance,
     max_rank: int | None = None,
-    tasks: Collection[str] = tuple(TASKS),
+    *,
+    tasks: Collection[str],
 ) -> Cohort:
     """The patients of the samples that train any of the `trained` experts, and are not too long; `max_rank` columns at most
     of each B train (None: all); `tasks` are those of the policy.

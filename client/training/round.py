@@ -74,7 +74,7 @@ def train_round(
     the experts hold the trained weights.
     """
     mechanism = plan.mechanism
-    cohort = cohort_of(experts, trained, samples, load_inputs, plan, performance, max_rank, tasks)
+    cohort = cohort_of(experts, trained, samples, load_inputs, plan, performance, max_rank, tasks=tasks)
     descent = _descent(cohort.parameters, plan, resume)
     experts.write(descent.parameters)
     for step in range(descent.steps_taken, mechanism.steps):

@@ -51,7 +51,13 @@ def test_the_sum_is_that_of_the_hospitals_shares_and_is_paid_for_once(house: Mak
     experts = agent._experts.load(plan, {f"expert/{name}": here.states[name] for name in plan.experts})
     trained = ("scale/roi", "scale/wsi") if "wsi" in scales else ("scale/roi",)
     cohort = cohort_of(
-        experts, trained, agent._data.samples, agent._data.inputs, plan, agent._work.performance
+        experts,
+        trained,
+        agent._data.samples,
+        agent._data.inputs,
+        plan,
+        agent._work.performance,
+        tasks=("classification", "vqa"),
     )
     clipped = clipped_sum(cohort.draw(random))
     assert len(clipped.total) > 2
