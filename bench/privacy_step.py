@@ -44,6 +44,7 @@ from client.model.projector import HIDDEN, Projector
 from client.tasks.sample import Label, Region, Sample
 from client.training.batch import Performance
 from client.training.draw import Draw, PatientGradients
+from client.training.rollout import sample
 from client.training.round import train_round
 from privacy.clip import clip_and_sum
 from privacy.experts import EXPERTS, LAYERS, ExpertForm, same_form
@@ -102,7 +103,9 @@ def measure(shape: Shape, repeats: int) -> Figures:
     experts = _experts(llama, shape)
     trained = experts.trainable([EXPERT])
     drawn, seeds = _drawn(shape), list(range(shape.patients))
-    draw = Draw(experts, trained, drawn, seeds, _plan(shape, 1.0), lambda asked: [], Performance())
+    draw = Draw(
+        experts, trained, drawn, seeds, _plan(shape, 1.0), (), lambda asked: [], Performance(), sample
+    )
     given = _gradients_of(ids, shape.answer)(draw)
     norms = sum(g.flatten(1).double().square().sum(1) for g in given.values())
     clip_norm = float(torch.as_tensor(norms).sqrt().median())  # so that half of the patients are clipped
