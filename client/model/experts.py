@@ -16,6 +16,7 @@ from types import MappingProxyType
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from client.model import adapters
 from client.model.base import Base
@@ -170,6 +171,47 @@ class Experts:
         finally:
             for layer in self.layers:
                 layer.release()
+
+    def serves(self, request: int) -> tuple[tuple[str, float], ...]:
+        """The active experts that serve a request, each with its gate."""
+        gates = self._active.gates
+        weights = [1.0] * len(self.active) if gates is None else gates[request].tolist()
+        return tuple((name, gate) for name, gate in zip(self.active, weights, strict=True) if gate > 0)
+
+    @property
+    def version(self) -> int:
+        """Grows with every change of a LoRA weight."""
+        return sum(
+            layer.factors(name)[1]._version
+            for layer in self.layers
+            for name in self.forms
+            if layer.holds(name)
+        )
+
+    def as_one(self, request: int) -> dict[str, tuple[Tensor, Tensor]]:
+        """The experts that serve a request as one LoRA: by the layer's name in the model, A [R, in] and B [out, R] in the
+        base's type, scales and gates in them, so that B A is what the layer adds. R is the same in all layers.
+        """
+        gates = self._active.gates
+        found = {}
+        for layer in self.layers:
+            stack = layer.stack()
+            if stack is None:
+                continue
+            a, b = stack.a, stack.b
+            if gates is not None:
+                columns = stack.layout.gates(gates[request : request + 1])[0, 0]
+                a, b = a[columns > 0], (b * columns)[:, columns > 0]
+            found[layer.layer_name] = a, b
+        rank = max((len(a) for a, _ in found.values()), default=0)
+        decoder = next(name for name, m in self.base.model.named_modules() if m is self.base.language_model)
+        return {
+            f"{decoder}.{name}": (
+                functional.pad(a, (0, 0, 0, rank - len(a))),
+                functional.pad(b, (0, rank - len(a))),
+            )
+            for name, (a, b) in found.items()
+        }
 
     def lengths(self, sample: Sample) -> tuple[int, int]:
         """Tokens of a sample's prompt (the longer one, which asks to think; without the image's), and of its true answer."""

@@ -70,11 +70,8 @@ def read(experts: Experts, queries: Sequence[Query]) -> Prefix:
     base = experts.base
     prompts = [query.prompt for query in queries]
     lengths = torch.tensor([len(prompt) for prompt in prompts])
-    ids = pad_sequence([prompt.ids for prompt in prompts], batch_first=True).to(base.device)
     positions = pad_sequence([prompt.positions.T for prompt in prompts], batch_first=True).permute(2, 0, 1)
-    seen = pad_sequence([prompt.visual for prompt in prompts], batch_first=True).to(base.device)
-    embeds = base.language_model.embed_tokens(ids)
-    embeds = embeds.masked_scatter(seen[..., None], _visual_tokens(experts, queries).to(embeds.dtype))
+    embeds, seen = embedded(experts, queries)
     deepstack = zip(*(query.visual.deepstack for query in queries), strict=True)
     cache = DynamicCache()
     requests = torch.arange(len(queries), device=base.device)
@@ -86,15 +83,26 @@ def read(experts: Experts, queries: Sequence[Query]) -> Prefix:
             seen=seen,
             deepstack=[torch.cat(layer).to(base.device) for layer in deepstack],
         )
-    padded = bool((lengths != ids.shape[1]).any())
+    padded = bool((lengths != embeds.shape[1]).any())
     return Prefix(
         cache=cache,
         last=hidden[torch.arange(len(queries)), lengths - 1],
         instruction=_instructions(hidden.detach(), prompts),
-        valid=(torch.arange(ids.shape[1])[None] < lengths[:, None]).to(base.device) if padded else None,
+        valid=(torch.arange(embeds.shape[1])[None] < lengths[:, None]).to(base.device) if padded else None,
         next_position=torch.tensor([prompt.next_position for prompt in prompts], device=base.device),
         requests=requests,
     )
+
+
+def embedded(experts: Experts, queries: Sequence[Query]) -> tuple[Tensor, Tensor]:
+    """What the decoder reads of queries of one scale: [P, L, width] in the base's type, and which of it are visual tokens,
+    bool [P, L]; padded.
+    """
+    base = experts.base
+    ids = pad_sequence([query.prompt.ids for query in queries], batch_first=True).to(base.device)
+    seen = pad_sequence([query.prompt.visual for query in queries], batch_first=True).to(base.device)
+    embeds = base.language_model.embed_tokens(ids)
+    return embeds.masked_scatter(seen[..., None], _visual_tokens(experts, queries).to(embeds.dtype)), seen
 
 
 def answer_logprobs(

@@ -259,3 +259,29 @@ def test_every_layer_of_the_vocabulary_is_a_layer_of_the_base(tiny_base: Path) -
     """Catches a form's layer name that no base has, which would adapt nothing."""
     names = {name.rpartition(".")[2] for name, _ in Base.load(tiny_base).language_model.named_modules()}
     assert set(LAYERS) <= names
+
+
+def test_the_experts_of_a_request_are_one_lora(experts: Experts) -> None:
+    """Catches a request's experts told to another engine without a scale, with another's gates or with an expert that is
+    off; and a change of weights that nobody would notice.
+    """
+    layers = {layer.layer_name: layer for layer in experts.layers}
+    generator = torch.Generator().manual_seed(1)
+    with experts.gated("roi", GATES):
+        for row in range(len(GATES.weights)):
+            told = experts.as_one(row)
+            assert {name for name, _ in experts.serves(row)} == {
+                "scale/roi",
+                *(f"task/{task}" for task, g in zip(GATES.tasks, GATES.weights[row], strict=True) if g > 0),
+            }
+            assert len({len(a) for a, _ in told.values()}) == 1
+            assert len(told) == len(layers)  # scale/roi adapts them all
+            for name, (a, b) in told.items():
+                layer = layers[name.split("language_model.")[1]]
+                assert experts.base.model.get_submodule(name) is layer
+                x = torch.randn(len(GATES.weights), 3, a.shape[1], generator=generator)
+                added = by_hand(experts, layer, GATES, x)[row] - layer.base_layer(x[row])
+                torch.testing.assert_close(x[row] @ a.T @ b.T, added, atol=1e-5, rtol=1e-4)
+    before = experts.version
+    experts.load("task/vqa", experts.initial("task/vqa"))
+    assert experts.version > before
