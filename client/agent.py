@@ -46,6 +46,7 @@ from client.public_evaluation import evaluate_public
 from client.received import keep_received
 from client.reservations import Reservations
 from client.rpc import LIMIT
+from client.sampler import own_share, vllm_of
 from client.selftest_word import selftest_word
 from client.shared_round import SharedRounds
 from client.step_checkpoints import StepCheckpoints, StoppedAfterStep
@@ -91,7 +92,7 @@ class Agent:
         self._ledger = Ledger(home.ledger, self._key)
         self._in_force = PolicyInForce(self._ledger, lambda: home.policy)
         self._base = Base.load(home.settings.base, "cuda" if torch.cuda.is_available() else "cpu")
-        memory.cap(self._base.device, self._policy.gpu_memory_share)
+        memory.cap(self._base.device, own_share(home, self._policy.gpu_memory_share))
         self._data = AgentData(home, self._base, self._policy.skip_bad_rows)
         self._experts = ExpertStates(self._base)
         self._checkpoints = StepCheckpoints(home.checkpoints, self._key)
@@ -139,6 +140,7 @@ class Agent:
             random or SecureRandom(),
             team,
             self._ending,
+            vllm_of(home, 0, lambda: self._policy.gpu_memory_share),
         )
         self._count()
 
@@ -160,7 +162,7 @@ class Agent:
         self._data.follow(self._policy.skip_bad_rows)
         if before != self._policy:
             tell(PolicyChanged(Digest(self._policy.hash)))
-            memory.cap(self._base.device, self._policy.gpu_memory_share)
+            memory.cap(self._base.device, own_share(self._home, self._policy.gpu_memory_share))
             self._count()
 
     @property

@@ -16,6 +16,7 @@ from client.findings import Finding
 from client.home import Home
 from client.model.base import Base
 from client.model.errors import ModelError
+from client.sampler import own_share
 from client.selftest_word import selftest_word
 from client.slides.index import Looking
 from client.tasks.segmenter import SamSegmenter
@@ -61,6 +62,7 @@ def findings(home: Home, looking: Looking | None = None) -> Findings:
         ("peers", lambda: _peers(home)),
         ("memory", lambda: _memory(home)),
         ("segmenter", lambda: _segmenter(home)),
+        ("vllm", lambda: check_machine.vllm(home)),
         ("data", lambda: data_findings(home, looking or Looking())),
     )
     found: list[Finding] = []
@@ -149,7 +151,7 @@ def _segmenter(home: Home) -> Iterable[Finding]:
 def _memory(home: Home) -> Iterator[Finding]:
     """What a usual round of all the policy's experts needs of the device. Raises `DeviceMemoryError`."""
     base = Base.load(home.settings.base, "cuda" if torch.cuda.is_available() else "cpu")
-    free = memory.free_bytes(base.device, home.policy.gpu_memory_share)
+    free = memory.free_bytes(base.device, own_share(home, home.policy.gpu_memory_share))
     _, need = memory.fitting(
         memory.Decoder.of(base),
         memory.resident(base.model.parameters()),

@@ -5,6 +5,7 @@ Each look says what it found, and what to do where it is not enough.
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 
 import torch
@@ -14,8 +15,12 @@ from client.findings import Finding
 from client.home import Home
 from client.reach import superlink_fault
 from client.training.memory import gibibytes
+from client.training.vllm import SERVED
 from privacy import keys
 from privacy.ledger.store import Ledger
+
+_VLLM = "docs/howto/vllm.md says how to install it; without this line the agent samples rollouts itself"
+_PATIENCE_S = 120
 
 
 def gpu(home: Home) -> Iterator[Finding]:
@@ -27,6 +32,27 @@ def gpu(home: Home) -> Iterator[Finding]:
     for number in range(torch.cuda.device_count()):
         seen = torch.cuda.get_device_properties(number)
         yield Finding("gpu", f"cuda:{number} is a {seen.name} with {gibibytes(seen.total_memory)}")
+
+
+def vllm(home: Home) -> Iterator[Finding]:
+    """Whether the vLLM that the home names is one that is served."""
+    python = home.settings.vllm
+    if python is None:
+        return
+    where = "hospital.toml"
+    try:
+        asked = [str(python), "-I", "-c", "import vllm; print(vllm.__version__)"]
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=_PATIENCE_S, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        what = f"vllm = {str(python)!r} is no Python that has vLLM: {error}"
+        yield Finding("vllm", what, where, _VLLM, grave=True)
+        return
+    version = told.stdout.strip().rpartition("\n")[2]
+    if version.startswith(f"{SERVED}."):
+        yield Finding("vllm", f"vLLM {version} will sample rollouts")
+    else:
+        what = f"vLLM {version} is installed there, and {SERVED} is served"
+        yield Finding("vllm", what, where, _VLLM, grave=True)
 
 
 def ledger(home: Home) -> Iterator[Finding]:

@@ -26,7 +26,8 @@ def selftest(
     with told_plainly(), progress() as tell:
         place = Home(home.absolute())
         tell("self-test")
-        verdict = run.selftest(place.settings.base, lambda step: tell(f"self-test: {step}"))
+        settings = place.settings
+        verdict = run.selftest(settings.base, lambda step: tell(f"self-test: {step}"), settings.vllm)
         run.record(place, verdict)
     findings = [str(finding) for finding in verdict.findings]
     if as_json:

@@ -1,6 +1,6 @@
 """A hospital's home: the folder that holds its settings, keys and ledger, and who may open what.
 
-    hospital.toml          name, slides, manifest, base; ledger, where it is not ledger.db
+    hospital.toml          name, slides, manifest, base; ledger, where it is not ledger.db; segmenter, vllm
     policy.toml            what the hospital allows
     keys/release.key       signs releases and ledger
     keys/ledger.pgpass     the password of a ledger in PostgreSQL, where it takes one
@@ -21,6 +21,7 @@
     sums/                  this hospital's place in a round under distributed trust: secrets of that round alone
     experts/               the experts that were received last, for local evaluation
     evaluation/            what `evaluate` wrote, unless it was told another folder
+    vllm/                  of vLLM (vllm-1/: a worker's), where it samples: log, caches, adapters; client/training/vllm.py
     rewards.jsonl          mean reward by round, step and task: the learning curve
     page/address           where the hospital's page is, with what lets in once: client/page/entry.py
     details.log            what agent and (details-1.log) workers say in free words: privacy/details.py; it goes nowhere else
@@ -73,6 +74,8 @@ class Settings:
 
     `ledger` is a PostgreSQL database's URL, without a password; None keeps the ledger in the home.
     `segmenter` is a folder of a promptable segmenter (docs/howto/segmenter.md); None has boxes cover themselves.
+    `vllm` is the Python of an environment that vLLM is installed in (docs/howto/vllm.md); without one, rollouts are sampled
+    by the agent itself.
     """
 
     name: str
@@ -81,6 +84,7 @@ class Settings:
     base: Path
     ledger: str | None = None
     segmenter: Path | None = None
+    vllm: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -100,15 +104,15 @@ class Home:
         except ValueError as error:
             raise HomeError(f"{path}: not TOML: {error}") from None
         needed = {"name", "slides", "manifest", "base"}
-        odd = sorted(set(values) - {"ledger", "segmenter"} ^ needed)
+        odd = sorted(set(values) - {"ledger", "segmenter", "vllm"} ^ needed)
         if odd or not all(isinstance(value, str) for value in values.values()):
             what = ", ".join(odd) or "a value that is no text"
             raise HomeError(
                 f"{path}: has {what}: it holds exactly the texts {', '.join(sorted(needed))}, "
-                "and may hold ledger and segmenter"
+                "and may hold ledger, segmenter and vllm"
             )
-        folders = ("slides", "manifest", "base", "segmenter")
-        where = {key: self.folder / values[key] for key in folders if key in values}
+        paths = ("slides", "manifest", "base", "segmenter", "vllm")
+        where = {key: self.folder / values[key] for key in paths if key in values}
         return Settings(name=values["name"], ledger=values.get("ledger"), **where)
 
     @property
@@ -261,6 +265,10 @@ class Home:
     def metrics(self) -> Path:
         """Figures for the hospital's monitoring."""
         return self.folder / "metrics" / "fedpath-hospital.prom"
+
+    def vllm(self, rank: int = 0) -> Path:
+        """What vLLM writes, of the agent's (0) or a worker's."""
+        return self.folder / ("vllm" if rank == 0 else f"vllm-{rank}")
 
     def details(self, rank: int = 0) -> Path:
         """Where the agent, or one of its workers, says in free words what its log must not."""

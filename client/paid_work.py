@@ -17,12 +17,14 @@ from client.noised_evaluation import noised_evaluation
 from client.policy_in_force import PolicyInForce
 from client.progress import Progress
 from client.reward_curve import RewardCurve
+from client.sampler import own_share
 from client.step_checkpoints import StepCheckpoints, StoppedAfterStep
-from client.training import memory
+from client.training import memory, rollout
 from client.training.batch import Performance
 from client.training.cohort import cohort_of
 from client.training.distributed import Team
 from client.training.round import clipped_sum, stage_gradients, train_round
+from client.training.vllm import VllmSampler
 from privacy.clip import Clipped
 from privacy.codes import Refusal
 from privacy.delta import ExpertDelta
@@ -62,10 +64,15 @@ class PaidWork:
     random: RandomSource
     team: Team | None
     ending: threading.Event
+    vllm: VllmSampler | None
     performance: Performance = field(default_factory=Performance)
 
     def fit(self, plan: Plan) -> None:
-        """Choose how much to compute at once on this device. Raises `PlanRefused` where the plan does not fit at all."""
+        """Choose how much to compute at once on this device, of which vLLM has no part before there are rollouts. Raises
+        `PlanRefused` where the plan does not fit at all.
+        """
+        if self.vllm is not None and plan.stage != "grpo":
+            self.vllm.close()
         names = plan.restricted(self.in_force.now.experts)
         trained = self.experts.attached(plan).trainable(names, self.in_force.now.max_rank)
         try:
@@ -74,7 +81,8 @@ class PaidWork:
                 memory.weights(self.base),
                 {name: tuple(value.shape) for name, value in trained.items()},
                 max(form.rank for form in plan.forms.values()),
-                memory.free_bytes(self.base.device, self.in_force.now.gpu_memory_share) - self.data.set_aside,
+                memory.free_bytes(self.base.device, own_share(self.home, self.in_force.now.gpu_memory_share))
+                - self.data.set_aside,
                 plan.rollouts,
                 plan.longest_answer,
             )
@@ -118,6 +126,7 @@ class PaidWork:
                 else partial(self.team.clipped_sum, rewarded=curve.rewarded),
                 max_rank=reservation.max_rank,
                 tasks=self.in_force.now.tasks,
+                sampler=self.vllm or rollout.sample,
             )
 
         deltas = self.data.while_readable(trained, self.progress.skip)
@@ -159,6 +168,7 @@ class PaidWork:
                 plan,
                 self.performance,
                 tasks=self.in_force.now.tasks,
+                sampler=self.vllm or rollout.sample,
             )
             draw = cohort.draw(self.random)
             if self.team is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -16,12 +17,16 @@ from client.data import open_slides
 from client.expert_states import ExpertStates
 from client.home import Home
 from client.model.base import Base
+from client.model.experts import Experts
 from client.model.inputs import InputLoader
 from client.model.slide_features import SlideFeatures
+from client.sampler import own_share, vllm_of
 from client.tasks.segmenter import use_segmenter
+from client.training import rollout
 from client.training.distributed import joined
 from client.training.memory import cap
 from privacy.details import keep_details
+from privacy.plan import Plan
 
 
 def main(home: Home, rank: int, size: int) -> None:
@@ -29,10 +34,19 @@ def main(home: Home, rank: int, size: int) -> None:
     with joined(home.meeting, rank, size) as team:
         device = f"cuda:{rank}" if torch.cuda.is_available() else "cpu"
         base = Base.load(home.settings.base, device)
-        cap(base.device, home.policy.gpu_memory_share)
+        cap(base.device, own_share(home, home.policy.gpu_memory_share))
+        vllm = vllm_of(home, rank, lambda: home.policy.gpu_memory_share)
+        states = ExpertStates(base)
+
+        def load(plan: Plan, parts: Mapping[str, bytes]) -> Experts:
+            if vllm is not None and plan.stage != "grpo":
+                vllm.close()
+            return states.load(plan, parts)
+
         index = open_slides(home)
         use_segmenter(home.settings.segmenter, index.slides, device)
-        team.follow(ExpertStates(base).load, InputLoader(index.slides, SlideFeatures(base, home.features)))
+        inputs = InputLoader(index.slides, SlideFeatures(base, home.features))
+        team.follow(load, inputs, vllm or rollout.sample)
 
 
 if __name__ == "__main__":

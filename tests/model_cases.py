@@ -12,6 +12,7 @@ from client.model.base import Base
 from client.model.experts import Experts, attach
 from client.model.visual import Visual, encode_images
 from client.tasks.sample import Box, Boxes, Label, Region, Sample, Text
+from client.training import rollout
 from client.training.batch import LoadInputs, Performance
 from client.training.draw import Draw
 from client.training.round import DEFAULT
@@ -114,4 +115,4 @@ def draw_of(
     """A draw of these patients that trains these experts; without a plan, for losses, which ask for none."""
     asked = asked or plan(experts.base.hash, "sft", Mechanism(1.0, 0.0, 1.0, 1, 5), ["scale/roi"])
     trained = experts.trainable(names, max_rank)
-    return Draw(experts, trained, samples, seeds, asked, tasks, inputs, performance)
+    return Draw(experts, trained, samples, seeds, asked, tasks, inputs, performance, rollout.sample)

@@ -21,7 +21,7 @@ from transformers import (
 )
 from transformers.models.smolvlm.processing_smolvlm import DEFAULT_CHAT_TEMPLATE as SMOLVLM_TEMPLATE
 
-from tests.tiny_base import enlarge, make_tokenizer, write_tiny_base
+from tests.tiny_base import Size, enlarge, make_tokenizer, write_tiny_base
 
 WIDTH, VOCABULARY, SIDE = 32, 640, 64
 QWEN25_TEMPLATE = (
@@ -57,20 +57,30 @@ TEXT = {
     "hidden_size": WIDTH,
     "intermediate_size": 80,
     "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
     "max_position_embeddings": 2048,
 }
+HEADS, KV_HEADS = 4, 2  # of the text models; vLLM's kernels for CPUs want heads of 32 values, so one there
 
 
-def qwen25(folder: Path) -> None:
+def qwen3(folder: Path, heads: int = HEADS, kv_heads: int = KV_HEADS) -> None:
+    """Qwen3-VL, as the embedded base: deepstack, tags that are tokens."""
+    write_tiny_base(folder, Size(heads=heads, kv_heads=kv_heads))
+
+
+def qwen25(folder: Path, heads: int = HEADS, kv_heads: int = KV_HEADS) -> None:
     """Qwen2.5-VL: windowed attention in its vision tower, no deepstack. Its tags are several tokens, as a real base's."""
     tokenizer = make_tokenizer(QWEN25_SPECIAL, QWEN25_TEMPLATE, "<|endoftext|>", "<|im_end|>", marks=())
     ids = {token: tokenizer.convert_tokens_to_ids(token) for token in QWEN25_SPECIAL}
     config = Qwen2_5_VLConfig(
         text_config={
             **TEXT,
-            "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]},
+            "num_attention_heads": heads,
+            "num_key_value_heads": kv_heads,
+            "rope_parameters": {
+                "rope_type": "default",
+                "rope_theta": 10000.0,
+                "mrope_section": [WIDTH // heads // part for part in (4, 8, 8)],
+            },
             "pad_token_id": ids["<|endoftext|>"],
             "bos_token_id": ids["<|endoftext|>"],
             "eos_token_id": ids["<|im_end|>"],
@@ -103,28 +113,41 @@ def qwen25(folder: Path) -> None:
     _save(folder, lambda: Qwen2_5_VLForConditionalGeneration(config), tokenizer, processor)
 
 
-def smolvlm(folder: Path) -> None:
+def smolvlm(folder: Path, heads: int = HEADS, kv_heads: int = KV_HEADS) -> None:
     """SmolVLM: frames of 32 pixels, four tokens each."""
-    _idefics(folder, "SmolVLM", SmolVLMConfig, SmolVLMForConditionalGeneration)
+    text = {**TEXT, "num_attention_heads": heads, "num_key_value_heads": kv_heads}
+    _idefics(folder, "SmolVLM", text, SmolVLMConfig, SmolVLMForConditionalGeneration)
 
 
-def idefics3(folder: Path) -> None:
+def idefics3(folder: Path, heads: int = HEADS, kv_heads: int = KV_HEADS) -> None:
     """Idefics3."""
-    _idefics(folder, "Idefics3", Idefics3Config, Idefics3ForConditionalGeneration)
+    text = {**TEXT, "num_attention_heads": heads, "num_key_value_heads": kv_heads}
+    _idefics(folder, "Idefics3", text, Idefics3Config, Idefics3ForConditionalGeneration)
 
 
-FAMILIES: Mapping[str, Callable[[Path], object]] = {
-    "qwen3_vl": write_tiny_base,
+FAMILIES: Mapping[str, Callable[..., object]] = {
+    "qwen3_vl": qwen3,
     "qwen2_5_vl": qwen25,
     "smolvlm": smolvlm,
     "idefics3": idefics3,
 }
 
 
-def _idefics(folder: Path, name: str, config_of: Callable[..., Any], model_of: Callable[[Any], Any]) -> None:
+def _idefics(
+    folder: Path,
+    name: str,
+    text: Mapping[str, object],
+    config_of: Callable[..., Any],
+    model_of: Callable[[Any], Any],
+) -> None:
     tokenizer = make_tokenizer(IDEFICS_SPECIAL, SMOLVLM_TEMPLATE, "<|im_end|>", "<|im_end|>")
     config = config_of(
-        text_config={"model_type": "llama", **TEXT, "pad_token_id": tokenizer.pad_token_id},
+        text_config={
+            "model_type": "llama",
+            **text,
+            "pad_token_id": tokenizer.pad_token_id,
+            "tie_word_embeddings": True,  # vLLM looks here
+        },
         vision_config={
             "hidden_size": 32,
             "intermediate_size": 64,

@@ -84,12 +84,14 @@ class Hospital:
         }
 
 
-def make(folder: Path, base: Path, nominal_patients: int, states: Mapping[str, bytes]) -> Hospital:
-    """Make the hospital in an empty `folder`."""
+def make(
+    folder: Path, base: Path, nominal_patients: int, states: Mapping[str, bytes], vllm: Path | None = None
+) -> Hospital:
+    """Make the hospital in an empty `folder`; `vllm` samples its rollouts, where there is one."""
     samples = ordinary("patient")
     write_slides(folder / "slides", samples)
     write_manifest(folder / "manifest.csv", samples)
-    settings = Settings(NAME, folder / "slides", folder / "manifest.csv", base.absolute())
+    settings = Settings(NAME, folder / "slides", folder / "manifest.csv", base.absolute(), vllm=vllm)
     home = create(folder / "home", settings)
     policy = _POLICY.format(delta=0.1 / nominal_patients, nominal_patients=nominal_patients, samples=SAMPLES)
     (home.folder / "policy.toml").write_text(policy, "utf-8")

@@ -11,11 +11,13 @@ import torch
 from client.home import Home
 from client.model.base import Base
 from client.model.experts import Experts, attach
+from client.sampler import vllm_of
 from client.selftest import distinguishing, hospital, sampling, sensitivity
 from client.selftest.door import PUBLIC, Door, releases_needed
 from client.selftest.hospital import Hospital, NoAnswerError
 from client.selftest.patients import Spoilt, open_inputs, short, write_slides
 from client.selftest.plans import ALPHA, RANK, SEED
+from client.training import rollout
 from privacy import keys, tensors
 from privacy.code_hash import code_hash
 from privacy.events import rehearsal
@@ -28,8 +30,9 @@ from privacy.selftest.verdict import Check, Finding, Verdict
 Tell = Callable[[str], None]
 
 
-def selftest(base: Path, tell: Tell) -> Verdict:
-    """Drive this installation's release path with made-up patients on the base in folder `base`.
+def selftest(base: Path, tell: Tell, vllm: Path | None = None) -> Verdict:
+    """Drive this installation's release path with made-up patients on the base in folder `base`, rollouts by `vllm` where
+    the hospital has one.
 
     Four instruments (docs/selftest.md says what each can see): sensitivity without noise; whether patients are drawn
     as charged for and steps add up; the noise in what a real agent lets out, and whether each round is charged;
@@ -38,7 +41,7 @@ def selftest(base: Path, tell: Tell) -> Verdict:
     Raises `ModelError` where the base can't be loaded.
     """
     with tempfile.TemporaryDirectory(prefix="fedpath-selftest-") as name, rehearsal():
-        return _selftest(base, Path(name), tell)
+        return _selftest(base, Path(name), tell, vllm)
 
 
 def record(home: Home, verdict: Verdict) -> None:
@@ -47,13 +50,13 @@ def record(home: Home, verdict: Verdict) -> None:
     ledger.selftest(verdict.passed, verdict.code, verdict.names, verdict.bound)
 
 
-def _selftest(base: Path, folder: Path, tell: Tell) -> Verdict:
+def _selftest(base: Path, folder: Path, tell: Tell, vllm: Path | None) -> Verdict:
     loaded = Base.load(base, "cuda" if torch.cuda.is_available() else "cpu")
     experts = attach(loaded, same_form(EXPERTS, RANK, ALPHA), SEED)
     base_hash = loaded.hash
     shapes = {name: experts.shapes(name) for name in EXPERTS}
     states = {name: tensors.encode(experts.initial(name)) for name in EXPERTS}
-    place = hospital.make(folder / "hospital", base, PUBLIC.nominal_patients, states)
+    place = hospital.make(folder / "hospital", base, PUBLIC.nominal_patients, states, vllm)
     measured, findings = _direct(experts, folder, place, tell)
     del experts, loaded  # the agent loads the base again, and a large one fits only once
     try:
@@ -70,7 +73,11 @@ def _direct(
     slides = folder / "slides"
     write_slides(slides, [*sensitivity.all_samples(), *short("canary")])
     inputs = open_inputs(experts.base, slides, folder / "features")
-    moved = sensitivity.movements(experts, Spoilt(inputs, sensitivity.HUGE, sensitivity.BROKEN), tell)
+    engine = vllm_of(place.home, 0, lambda: None)
+    spoilt = Spoilt(inputs, sensitivity.HUGE, sensitivity.BROKEN)
+    moved = sensitivity.movements(experts, spoilt, tell, engine or rollout.sample)
+    if engine is not None:
+        engine.close()
     findings = sensitivity_findings(moved) + sampling.findings(experts.base.hash, tell)
     key = keys.load(place.home.release_key)
     ledger = Ledger(folder / "distinguishing.db", key)

@@ -15,8 +15,10 @@ from client.model.experts import Experts
 from client.selftest.patients import Cohort, duplicates, many_slides, ordinary, short, talkative, wordy
 from client.selftest.plans import gauge, plan
 from client.tasks.sample import Sample
+from client.training import rollout
 from client.training.batch import LoadInputs, Performance
 from client.training.draw import Draw
+from client.training.rollout import Sampler
 from client.training.round import DEFAULT, clipped_sum, train_round
 from privacy.experts import TASKS, TRAINED_IN
 from privacy.mechanism import Mechanism
@@ -84,6 +86,7 @@ class Measured:
     experts: Experts
     inputs: LoadInputs
     stage: str
+    sampler: Sampler = rollout.sample
     known: dict[tuple[tuple[str, ...], float, Performance], Mapping[str, Tensor]] = field(
         default_factory=dict
     )
@@ -104,6 +107,7 @@ class Measured:
             tuple(TASKS),
             self.inputs,
             performance,
+            self.sampler,
         )
         return clipped_sum(draw).total
 
@@ -144,6 +148,7 @@ class Measured:
                 level.nominal_patients,
                 SeededRandom("self-test"),
                 lambda done, of: None,
+                sampler=self.sampler,
             )
             changes.append({f"{e}::{n}": v for e, d in deltas.items() for n, v in d.tensors.items()})
         self.experts.write(start)
@@ -154,7 +159,9 @@ class Measured:
         return plan(self.experts.base.hash, self.stage, mechanism)
 
 
-def movements(experts: Experts, inputs: LoadInputs, tell: Callable[[str], None]) -> list[Movement]:
+def movements(
+    experts: Experts, inputs: LoadInputs, tell: Callable[[str], None], sampler: Sampler = rollout.sample
+) -> list[Movement]:
     """Every case in both stages, on experts with public random weights (they are overwritten)."""
     names = [name for trained in TRAINED_IN.values() for name in trained]
     generator = torch.Generator().manual_seed(0)
@@ -166,7 +173,7 @@ def movements(experts: Experts, inputs: LoadInputs, tell: Callable[[str], None])
     )
     found = []
     for stage in TRAINED_IN:
-        measured = Measured(experts, inputs, stage)
+        measured = Measured(experts, inputs, stage, sampler)
         whole = measured.sum(ALIKE, _NO_CLIP)
         ordinary_norm = float(sum(t.square().sum() for t in whole.values()) ** 0.5) / len(ALIKE)
         if not ordinary_norm > 0:

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from client.model.experts import Experts
 from client.tasks.sample import Sample
+from client.training import rollout
 from client.training.batch import LoadInputs, Performance, by_kind
 from client.training.draw import Draw
+from client.training.rollout import Sampler
 from privacy.plan import Plan
 from privacy.randomness import RandomSource
 from privacy.sampling import draw_patients, draw_samples
@@ -30,6 +32,7 @@ class Cohort:
     tasks: Collection[str]
     load_inputs: LoadInputs
     performance: Performance
+    sampler: Sampler
 
     def draw(self, random: RandomSource) -> Draw:
         """One step's draw: each patient with the plan's sampling rate, then each one's samples, then each one's seed."""
@@ -51,6 +54,7 @@ class Cohort:
             self.tasks,
             self.load_inputs,
             self.performance,
+            self.sampler,
         )
 
 
@@ -64,14 +68,15 @@ def cohort_of(
     max_rank: int | None = None,
     *,
     tasks: Collection[str],
+    sampler: Sampler = rollout.sample,
 ) -> Cohort:
     """The patients of the samples that train any of the `trained` experts, and are not too long; `max_rank` columns at most
-    of each B train (None: all); `tasks` are those of the policy.
+    of each B train (None: all); `tasks` are those of the policy; `sampler` is of rollouts.
     """
     fit = (sample for sample in samples if trains(sample, trained) and not too_long(experts, sample, plan))
     of_patients = by_kind(fit, lambda sample: sample.patient)
     parameters = experts.trainable(trained, max_rank)
-    return Cohort(experts, parameters, of_patients, plan, tasks, load_inputs, performance)
+    return Cohort(experts, parameters, of_patients, plan, tasks, load_inputs, performance, sampler)
 
 
 def trains(sample: Sample, trained: Collection[str]) -> bool:

@@ -32,9 +32,11 @@ from client.errors import ClientError, SlideError
 from client.model.experts import Experts
 from client.tasks.patient import identity
 from client.tasks.sample import Sample
+from client.training import rollout
 from client.training.batch import LoadInputs, Performance
 from client.training.draw import Draw
 from client.training.grpo import Rewarded
+from client.training.rollout import Sampler
 from client.training.round import clipped_sum, stage_gradients
 from privacy.clip import Clipped, add_across
 from privacy.plan import Plan
@@ -100,8 +102,8 @@ class Team:
         """The leader's word that the others may go."""
         self._tell(None)
 
-    def follow(self, load: Load, load_inputs: LoadInputs) -> None:
-        """What every process but the leader does, until the leader ends it."""
+    def follow(self, load: Load, load_inputs: LoadInputs, sampler: Sampler = rollout.sample) -> None:
+        """What every process but the leader does, until the leader ends it; each has a sampler of its own."""
         held: tuple[Plan, Experts] | None = None
         while (told := self._told()) is not None:
             if isinstance(told, Begin):
@@ -115,7 +117,15 @@ class Team:
                 dist.broadcast(value, src=0, group=self.group)
             trained = experts.write(values)
             draw = Draw(
-                experts, trained, told.samples, told.seeds, plan, told.tasks, load_inputs, told.performance
+                experts,
+                trained,
+                told.samples,
+                told.seeds,
+                plan,
+                told.tasks,
+                load_inputs,
+                told.performance,
+                sampler,
             )
             try:
                 self._share(draw, lambda task, rewards: None)

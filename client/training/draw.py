@@ -10,6 +10,7 @@ from torch import Tensor
 from client.model.experts import Experts
 from client.tasks.sample import Sample
 from client.training.batch import LoadInputs, Performance
+from client.training.rollout import Sampler
 from privacy.clip import Clipped
 from privacy.plan import Plan
 
@@ -19,7 +20,7 @@ class Draw:
     """samples[p] are patient p's drawn samples, at least one, and seeds[p] that patient's randomness.
 
     parameters: `expert::tensor` -> the live parameter, of all that trains in this step. tasks: those of the hospital's policy,
-    which its router learns to tell apart.
+    which its router learns to tell apart. sampler: of rollouts.
     """
 
     experts: Experts
@@ -30,6 +31,7 @@ class Draw:
     tasks: Collection[str]
     load_inputs: LoadInputs
     performance: Performance
+    sampler: Sampler
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -30,7 +30,6 @@ from client.tasks.grammar import ANSWER_ENDS
 from client.tasks.prompt import thinking
 from client.tasks.registry import TASKS
 from client.tasks.reward import reward
-from client.training import rollout
 from client.training.batch import (
     Extent,
     Item,
@@ -42,6 +41,7 @@ from client.training.batch import (
     padded,
 )
 from client.training.draw import Draw
+from client.training.rollout import Sampler
 from privacy.experts import tasks_at
 
 STD_FLOOR = 1e-4
@@ -90,7 +90,7 @@ def gradients(
     """
     experts, performance = draw.experts, draw.performance
     rows = items(draw.samples, draw.load_inputs, experts.prompts, thinking)
-    groups = _groups(experts, rows, draw.seeds, settings, performance, rewarded)
+    groups = _groups(experts, rows, draw.seeds, settings, performance, draw.sampler, rewarded)
     with checkpointed(experts, performance.checkpointing):
         return patient_gradients(
             experts, draw.parameters, len(draw), _batches(experts, groups, settings, performance)
@@ -152,6 +152,7 @@ def _groups(
     seeds: Sequence[int],
     settings: Settings,
     performance: Performance,
+    sampler: Sampler,
     rewarded: Rewarded,
 ) -> list[Group]:
     """Sample and reward every item's group. A batch of choices holds one patient's prompts only, of all tasks: which
@@ -180,7 +181,7 @@ def _groups(
                 uniforms = torch.from_numpy(np.stack([numbers for _, numbers in batch]))
                 gates = declared([item.sample.task for item, _ in batch], possible)
                 with experts.gated(scale, gates):
-                    sampled = rollout.sample(experts, queries, uniforms, stop)
+                    sampled = sampler(experts, queries, uniforms, stop)
                 for (item, _), answers in zip(batch, sampled, strict=True):
                     texts = [experts.prompts.text(answer) for answer in answers]
                     rewards = [reward(TASKS[item.sample.task], text, item.sample) for text in texts]

@@ -10,7 +10,7 @@ that must not be, as in training, callers give one patient's rows alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,6 +21,9 @@ from transformers.cache_utils import DynamicLayer
 from client.model.experts import Experts
 from client.model.forward import Prefix, Query, read
 from client.model.stop import Stop
+
+# What `sample` does; by vLLM: `client.training.vllm`.
+Sampler = Callable[[Experts, Sequence[Query], Tensor, Stop], list[list[list[int]]]]
 
 KEEP = 0.75  # rows that have ended leave once fewer than this share of the batch still runs
 

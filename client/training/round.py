@@ -19,10 +19,11 @@ from torch import Tensor
 
 from client.model.experts import Experts
 from client.tasks.sample import Sample
-from client.training import grpo, memory, sft
+from client.training import grpo, memory, rollout, sft
 from client.training.batch import LoadInputs, Performance
 from client.training.cohort import cohort_of
 from client.training.draw import Draw, PatientGradients, StepSum
+from client.training.rollout import Sampler
 from privacy.clip import Clipped, add, clip_and_sum
 from privacy.descent import ExpertDelta, PrivateDescent, StepState
 from privacy.experts import TASKS
@@ -61,6 +62,7 @@ def train_round(
     shared_sum: StepSum | None = None,
     max_rank: int | None = None,
     tasks: Collection[str] = tuple(TASKS),
+    sampler: Sampler = rollout.sample,
 ) -> dict[str, ExpertDelta]:
     """Train the `trained` experts (those of the plan that the hospital allows) by the plan's mechanism, from the
     weights that they hold.
@@ -70,11 +72,13 @@ def train_round(
     of)` is told of each step's end, after `keep` had the state; `resume` is such a state of this very round, whose
     steps are not taken again. `shared_sum` (`distributed.Team.clipped_sum`) takes the stage's gradients in several
     processes, in place of `gradients` in this one. With `max_rank` the first columns of each B train, so many at most, and
-    the deltas hold these alone. `tasks` are those of the hospital's policy, which its router learns to tell apart. Afterwards
-    the experts hold the trained weights.
+    the deltas hold these alone. `tasks` are those of the hospital's policy, which its router learns to tell apart, and
+    `sampler` samples rollouts. Afterwards the experts hold the trained weights.
     """
     mechanism = plan.mechanism
-    cohort = cohort_of(experts, trained, samples, load_inputs, plan, performance, max_rank, tasks=tasks)
+    cohort = cohort_of(
+        experts, trained, samples, load_inputs, plan, performance, max_rank, tasks=tasks, sampler=sampler
+    )
     descent = _descent(cohort.parameters, plan, resume)
     experts.write(descent.parameters)
     for step in range(descent.steps_taken, mechanism.steps):

@@ -83,7 +83,9 @@ def test_rollouts_are_of_the_expert_whose_gradient_is_taken(tiny_base: Path) -> 
     settings = grpo.Settings(rollouts=3, kl_beta=0.0, max_answer_tokens=8)
     drawn, seeds = [samples_of("a"), samples_of("b")[1:]], [5, 6]
     rows = items(drawn, Inputs(experts.base), experts.prompts, thinking)
-    groups = grpo._groups(experts, rows, seeds, settings, Performance(), lambda task, rewards: None)
+    groups = grpo._groups(
+        experts, rows, seeds, settings, Performance(), rollout.sample, lambda task, rewards: None
+    )
     found = {(g.item.patient, g.item.sample): g for g in groups}
     assert len(found) == len(rows)
     streams = [np.random.Generator(np.random.Philox(seed)) for seed in seeds]
