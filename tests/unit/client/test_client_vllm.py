@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from client.check import findings
 from client.cli import app
-from client.home import Settings, create
 from client.model.base import Base
 from client.model.experts import attach
 from client.rpc import call
@@ -21,12 +20,14 @@ from client.sampler import own_share, vllm_of
 from privacy import envelope, tensors
 from privacy.experts import EXPERTS, same_form
 from privacy.mechanism import Mechanism
+from tests.documented import claim
 from tests.tiny_families import qwen3
 from tests.unit.client.conftest import House, house_maker
 from tests.unit.client.test_client_team import running
 from tests.vllm_python import vllm_python
 
 MakeHouse = Callable[..., House]
+COMMANDS = claim("docs/howto/vllm.md", "fedpath-hospital")
 
 
 def with_vllm(place: House, python: Path) -> House:
@@ -72,15 +73,20 @@ def engines(agent: psutil.Process) -> list[psutil.Process]:
     return [child for child in agent.children() if "vllm_serve.py" in " ".join(child.cmdline())]
 
 
+def furnished(wide: Path, data: Path, folder: Path) -> House:
+    """A joined home that has vLLM."""
+    base = Base.load(wide)
+    experts = attach(base, same_form(EXPERTS, 2, 4.0), 3)
+    states = {name: tensors.encode(experts.initial(name)) for name in EXPERTS}
+    return with_vllm(house_maker(folder, wide, data, (base.hash, states))(), vllm_python())
+
+
 @pytest.mark.nightly
 def test_an_agent_without_a_network_has_vllm_sample(wide: Path, data: Path, tmp_path: Path) -> None:
     """Catches a vLLM that can't come up behind the agent's walls, that stays when there are no rollouts to sample or the
     agent is gone, and a log among what the courier may see.
     """
-    base = Base.load(wide)
-    experts = attach(base, same_form(EXPERTS, 2, 4.0), 3)
-    states = {name: tensors.encode(experts.initial(name)) for name in EXPERTS}
-    place = with_vllm(house_maker(tmp_path, wide, data, (base.hash, states))(), vllm_python())
+    place = furnished(wide, data, tmp_path)
     named = ("scale/roi", "scale/wsi", "task/classification", "task/vqa")
     trained = named[2:]
     mechanism = Mechanism(1.0, 1.0, 0.8, 2, 4)
@@ -88,7 +94,7 @@ def test_an_agent_without_a_network_has_vllm_sample(wide: Path, data: Path, tmp_
         stage="grpo",
         experts=trained,
         mechanism=mechanism,
-        experts_hash={name: tensors.digest(states[name]) for name in named},
+        experts_hash={name: tensors.digest(place.states[name]) for name in named},
         forms=same_form(named, 2, 4.0),
         rollouts=2,
         kl_beta=0.0,
@@ -124,10 +130,19 @@ def details(place: House) -> str:
 
 
 @pytest.mark.nightly
-def test_the_selftest_passes_with_vllm(wide: Path, tmp_path: Path) -> None:
-    """Catches a sampler by which one patient moves what others contribute: the self-test measures it as the agent runs."""
-    nowhere = tmp_path / "nothing"
-    settings = Settings("north", nowhere, nowhere / "labels.csv", wide, vllm=vllm_python())
-    home = create(tmp_path / "home", settings)
-    result = CliRunner().invoke(app, ["selftest", str(home.folder), "--json"])
-    assert result.exit_code == 0, result.output
+def test_check_and_selftest_pass_as_the_page_has_them(
+    wide: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches a sampler by which one patient moves what others contribute: the self-test measures it as the agent runs. And
+    a page that says otherwise.
+    """
+    place = furnished(wide, data, tmp_path)
+    (tmp_path / "north").symlink_to(place.home.folder)
+    monkeypatch.chdir(tmp_path)
+    said = {}
+    for command in COMMANDS:
+        result = CliRunner().invoke(app, command.arguments)
+        assert result.exit_code == 0, result.output
+        said[command.arguments[0]] = result.output
+    assert "vLLM 0.32" in said["check"]
+    assert "passed" in said["selftest"]

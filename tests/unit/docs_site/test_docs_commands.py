@@ -29,6 +29,8 @@ NOT_RUN = (
         "fedpath-hospital ask HOME tcga",
         "a public slide: test_e2e_real_slides.py has it",
     ),
+    ("docs/howto/vllm.md", "python3.11 -m venv", "the environment of FEDPATH_VLLM, where there is one"),
+    ("docs/howto/vllm.md", "/opt/vllm/bin/pip", "gigabytes, built for a GPU"),
     ("docs/notebook.md", ".venv/bin/python -m pip", "a package that is not in the lock"),
     (
         "docs/notebook.md",
