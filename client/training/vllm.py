@@ -37,6 +37,8 @@ from privacy.experts import TASKS, tasks_at
 
 SERVED = "0.32"  # releases of vLLM: what is asked of it changes with others
 SHARE = 0.4  # of the GPU memory that the hospital gives, for vLLM: its copy of the base, keys and values
+_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM makes room for
+_LOG_BYTES = 1 << 20
 _SERVE = Path(__file__).with_name("vllm_serve.py")
 _SETTINGS = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # one process: its batches follow from what is asked alone
@@ -57,8 +59,8 @@ class EngineError(ClientError):
 
 @dataclass(frozen=True)
 class _Start:
-    """What vLLM is started for: the base's type, the ranks of one request's experts together, the longest prompt and answer
-    together, and its share of a GPU's memory.
+    """What vLLM is started for: the base's type, room for the ranks of one request's experts together, the longest prompt
+    and answer together, and its share of a GPU's memory.
     """
 
     dtype: str
@@ -136,7 +138,8 @@ class VllmSampler:
         shutil.rmtree(self._work, ignore_errors=True)  # of a process that was killed
         self._work.mkdir(mode=0o700)
         ours, theirs = socket.socketpair()
-        log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        how = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
+        log = os.open(self._log, how, 0o600)
         try:
             self._process = subprocess.Popen(
                 [self._python, "-I", _SERVE, str(theirs.fileno())],
@@ -245,6 +248,8 @@ class VllmSampler:
         assert self._channel is not None, "asked before it was started"
         data = io.BytesIO()
         torch.save(dict(message), data)
+        if self._log.stat().st_size > _LOG_BYTES:
+            os.truncate(self._log, 0)
         try:
             self._channel.send_bytes(data.getbuffer())
             return json.loads(self._channel.recv_bytes())
@@ -254,12 +259,18 @@ class VllmSampler:
 
 
 def _rank(experts: Experts) -> int:
-    """The most ranks that a scale expert and a task expert have together."""
+    """Room for the most ranks that a scale expert and a task expert have together."""
     ranks = {name: form.rank for name, form in experts.forms.items()}
-    return max(
+    most = max(
         ranks.get(f"scale/{scale}", 0) + max(ranks.get(f"task/{task}", 0) for task in tasks_at(scale))
         for scale in ("roi", "wsi")
     )
+    if most > _RANKS[-1]:
+        raise EngineError(
+            f"a scale and a task expert have {most} ranks together, and vLLM takes {_RANKS[-1]}: leave vllm out of "
+            "hospital.toml for this campaign"
+        )
+    return next(rank for rank in _RANKS if rank >= most)
 
 
 def _prompt(experts: Experts, query: Query) -> dict[str, Any]:

@@ -27,7 +27,6 @@ from vllm.lora.request import LoRARequest
 from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDirectionality
 
 UNIFORMS = "uniforms"
-_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM makes room for
 _NO_WEIGHTS_OF_THE_MODEL = "projector.safetensors"
 
 
@@ -79,7 +78,7 @@ class Engine:
             dtype=start["dtype"],
             max_model_len=start["longest"],
             enable_lora=True,
-            max_lora_rank=next(rank for rank in _RANKS if rank >= start["rank"]),
+            max_lora_rank=start["rank"],
             max_loras=start["adapters"],
             enable_prompt_embeds=True,
             enable_mm_embeds=True,

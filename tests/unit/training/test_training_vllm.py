@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from client.model.base import Base
-from client.model.experts import Experts
+from client.model.experts import Experts, attach
 from client.model.forward import Query
 from client.model.gates import declared
 from client.model.stop import Stop
@@ -24,7 +24,7 @@ from client.model.visual import Visual, encode_images
 from client.training import rollout
 from client.training.round import train_round
 from client.training.vllm import EngineError, VllmSampler
-from privacy.experts import EXPERTS, tasks_at
+from privacy.experts import EXPERTS, same_form, tasks_at
 from privacy.mechanism import Mechanism
 from privacy.randomness import SeededRandom
 from tests.model_cases import GRPO, Inputs, fresh, plan, randomise, samples_of
@@ -221,6 +221,9 @@ def test_a_vllm_that_dies_is_told_and_started_again(tmp_path: Path) -> None:
         assert {oct(path.stat().st_mode & 0o077) for path in place.rglob("*") if not path.is_symlink()} == {
             "0o0"
         }
+        (place / "vllm.log").write_bytes(b"words\n" * (1 << 18))
+        assert vllm(*given) == first
+        assert (place / "vllm.log").stat().st_size < 1 << 18, "a log that nobody empties fills a disk"
         (engine,) = engines() - others
         os.kill(engine, signal.SIGKILL)
         with pytest.raises(EngineError, match=r"vllm\.log says why"):
@@ -267,3 +270,15 @@ def test_an_environment_without_vllm_is_told(
     assert not (place / "work").exists()
     if python.exists():
         assert "No module named 'vllm'" in (place / "vllm.log").read_text()
+
+
+def test_more_ranks_than_vllm_takes_are_told(tiny_base: Path, tmp_path: Path) -> None:
+    """Catches a campaign whose rollouts fail with words that only vLLM's own log has."""
+    experts = attach(Base.load(tiny_base), same_form(EXPERTS, 300, 1.0), seed=7)
+    queries = regions(experts)
+    vllm = VllmSampler(Path(sys.executable), tiny_base, tmp_path / "vllm")
+    with (
+        experts.only("roi", "vqa"),
+        pytest.raises(EngineError, match="600 ranks together, and vLLM takes 512"),
+    ):
+        vllm(experts, queries, uniforms(queries), experts.prompts.stop())
