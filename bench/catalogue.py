@@ -84,7 +84,7 @@ def slides(folder: Path, count: int) -> dict[str, float]:
     for workers in dict.fromkeys((1, usable_cores())):
         for file in catalogue.parent.glob("catalogue.db*"):
             file.unlink()
-        found[f"first index, {workers} process(es)"] = seconds(lambda workers=workers: start(workers))  # type: ignore[misc]
+        found[f"first index, {workers} process(es)"] = seconds(lambda workers=workers: start(workers))
     found["a start, nothing changed"] = median(lambda: touched([]))
     found["a start, one slide changed"] = median(lambda: touched(files[:1]))
     found[f"a start, every {ANEW}th changed"] = touched(files[::ANEW])

@@ -221,7 +221,7 @@ def _with_peft(twin: LlamaForCausalLM, experts: Experts) -> tuple[LlamaForCausal
     """peft's own layers with the experts' A, and their B, which alone train."""
     config = LoraConfig(
         r=experts.forms[EXPERT].rank,
-        lora_alpha=experts.forms[EXPERT].alpha,
+        lora_alpha=int(experts.forms[EXPERT].alpha),
         target_modules=list(LAYERS),
         lora_dropout=0.0,
         bias="none",

@@ -55,7 +55,7 @@ def tissue() -> NDArray[np.uint8]:
         return cv2.resize(coarse, (SQUARE, SQUARE), interpolation=cv2.INTER_CUBIC)
 
     fibres = cloud(6) * 0.5 + cloud(24) + cloud(160)
-    pink = np.clip(0.35 + 0.12 * fibres, 0.02, 1.2)[..., None] * np.float32([0.10, 0.95, 0.35])
+    pink = np.clip(0.35 + 0.12 * fibres, 0.02, 1.2)[..., None] * np.array([0.10, 0.95, 0.35], np.float32)
     nuclei = np.zeros((SQUARE, SQUARE), np.float32)
     for _ in range(SQUARE**2 // 2500):
         centre = tuple(int(v) for v in source.integers(0, SQUARE, 2))
@@ -63,7 +63,7 @@ def tissue() -> NDArray[np.uint8]:
         depth = float(source.uniform(0.4, 1.0))
         cv2.ellipse(nuclei, centre, axes, float(source.uniform(0, 180)), 0, 360, depth, -1, cv2.LINE_AA)
     nuclei = cv2.GaussianBlur(nuclei, (0, 0), 1.2) * (1 + 0.25 * cloud(3))
-    blue = nuclei[..., None] * np.float32([0.95, 1.00, 0.35])
+    blue = nuclei[..., None] * np.array([0.95, 1.00, 0.35], np.float32)
     light = 245 * np.exp(-(pink + blue)) + source.normal(0, 2.0, (SQUARE, SQUARE, 3)).astype(np.float32)
     return np.clip(light, 0, 255).astype(np.uint8)
 
@@ -71,7 +71,7 @@ def tissue() -> NDArray[np.uint8]:
 def _write(path: Path, drawn: NDArray[np.uint8], side: int, *, jpeg2000: bool) -> None:
     with tifffile.TiffWriter(path, bigtiff=True) as tiff:
         for factor in FACTORS:
-            level = cv2.resize(drawn, (SQUARE // factor,) * 2, interpolation=cv2.INTER_AREA)
+            level = cv2.resize(drawn, (SQUARE // factor,) * 2, interpolation=cv2.INTER_AREA).astype(np.uint8)
             size = side // factor
             text = f"{_HEAD}\r\n{side}x{side} ({TILE}x{TILE}) JPEG Q={QUALITY}"
             text += f"|AppMag = 40|MPP = {MPP}" if factor == 1 else f" -> {size}x{size}"
@@ -109,8 +109,12 @@ def _jpeg(level: NDArray[np.uint8]) -> tuple[bytes, list[bytes]]:
 
 
 def _jpeg2000(level: NDArray[np.uint8]) -> tuple[bytes, list[bytes]]:
-    options = {"codecformat": "j2k", "reversible": False, "level": _JPEG2000_LEVEL}
-    return b"", [imagecodecs.jpeg2k_encode(tile, **options) for tile in _tiles(level)]
+    def encoded(tile: NDArray[np.uint8]) -> bytes:
+        return bytes(
+            imagecodecs.jpeg2k_encode(tile, codecformat="j2k", reversible=False, level=_JPEG2000_LEVEL)
+        )
+
+    return b"", [encoded(tile) for tile in _tiles(level)]
 
 
 def _tiles(level: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
