@@ -75,9 +75,11 @@ def _direct(
     inputs = open_inputs(experts.base, slides, folder / "features")
     engine = vllm_of(place.home, 0, lambda: None)
     spoilt = Spoilt(inputs, sensitivity.HUGE, sensitivity.BROKEN)
-    moved = sensitivity.movements(experts, spoilt, tell, engine or rollout.sample)
-    if engine is not None:
-        engine.close()
+    try:
+        moved = sensitivity.movements(experts, spoilt, tell, engine or rollout.sample)
+    finally:
+        if engine is not None:
+            engine.close()
     findings = sensitivity_findings(moved) + sampling.findings(experts.base.hash, tell)
     key = keys.load(place.home.release_key)
     ledger = Ledger(folder / "distinguishing.db", key)

@@ -16,6 +16,7 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -33,7 +34,7 @@ from client.model.stop import Stop
 from client.model.visual import encode_images
 from client.training import memory, rollout
 from client.training.cohort import PROMPT_TOKENS
-from privacy.experts import TASKS, tasks_at
+from privacy.experts import SCALES, tasks_at
 
 SERVED = "0.32"  # releases of vLLM: what is asked of it changes with others
 SHARE = 0.4  # of the GPU memory that the hospital gives, for vLLM: its copy of the base, keys and values
@@ -49,6 +50,10 @@ _SETTINGS = {
     "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
+_OF_A_GPU = {"VLLM_BATCH_INVARIANT": "1"}  # else sums of adapters are added up in no fixed order
+# Of the agent's own environment: what finds programs, libraries and devices, and nothing that would change vLLM.
+_KEPT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "CUDA_HOME", "OMP_NUM_THREADS", "OMP_WAIT_POLICY")
+_PATIENCE_S = 3600
 _PROBE = "How many?"
 _PROBED = (16, 4)  # answers and their tokens
 
@@ -84,6 +89,7 @@ class VllmSampler:
         self._started: _Start | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Connection | None = None
+        self._work: Path | None = None  # what vLLM reads and writes while it runs; gone with it
         self._of: Experts | None = None
         # By who serves a request: the adapter's number, and the experts' version that vLLM has of it.
         self._held: dict[tuple[tuple[str, float], ...], tuple[int, int]] = {}
@@ -109,16 +115,13 @@ class VllmSampler:
         if process is not None:
             process.kill()
             process.wait()
-        shutil.rmtree(self._work, ignore_errors=True)
+        if self._work is not None:
+            shutil.rmtree(self._work, ignore_errors=True)
+            self._work = None
 
     @property
     def _log(self) -> Path:
         return self._place / "vllm.log"
-
-    @property
-    def _work(self) -> Path:
-        """What vLLM reads and writes while it runs; gone with it."""
-        return self._place / "work"
 
     def _wanted(self, experts: Experts, most: int) -> _Start:
         base, given = experts.base, self._share()
@@ -135,8 +138,9 @@ class VllmSampler:
     def _start(self, experts: Experts, wanted: _Start) -> None:
         device = experts.base.device
         self._place.mkdir(mode=0o700, exist_ok=True)
-        shutil.rmtree(self._work, ignore_errors=True)  # of a process that was killed
-        self._work.mkdir(mode=0o700)
+        for left in self._place.glob("work-*"):  # by one that was killed with its agent
+            shutil.rmtree(left, ignore_errors=True)
+        self._work = Path(tempfile.mkdtemp(prefix="work-", dir=self._place))
         ours, theirs = socket.socketpair()
         how = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW
         log = os.open(self._log, how, 0o600)
@@ -147,8 +151,9 @@ class VllmSampler:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env=self._environment(device),
+                env=self._environment(device, self._work),
                 cwd=self._work,
+                umask=0o077,
             )
         except OSError as error:
             self.close()
@@ -166,7 +171,7 @@ class VllmSampler:
                 "dtype": wanted.dtype,
                 "rank": wanted.rank,
                 "longest": wanted.longest,
-                "adapters": len(TASKS),
+                "adapters": sum(len(tasks_at(scale)) for scale in SCALES),
                 "device": {"gpu_memory_utilization": wanted.share}
                 if device.type == "cuda"
                 else {"enforce_eager": True},
@@ -181,7 +186,7 @@ class VllmSampler:
 
     def _agree(self, experts: Experts) -> None:
         """A made-up question, asked of both: a base of which vLLM reads other weights, or reads them otherwise, must not
-        go unnoticed. In bfloat16 rounding makes some answers differ, so half of them must be equal.
+        go unnoticed. Rounding makes some answers differ: in float32 hardly any, in bfloat16 less than half.
         """
         base, (answers, tokens) = experts.base, _PROBED
         image = base.fit(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
@@ -191,39 +196,48 @@ class VllmSampler:
         asked = (experts, [query], uniforms, experts.prompts.stop())
         (theirs,), (ours,) = self._sampled(*asked), rollout.sample(*asked)
         equal = sum(one == other for one, other in zip(ours, theirs, strict=True))
-        if equal < answers / 2:
+        if equal < answers * (0.9 if base.model.dtype == torch.float32 else 0.5):
             self.close()
             raise EngineError(
                 f"vLLM does not compute what this base computes: of {answers} answers {equal} are the same. Leave vllm out "
                 "of hospital.toml, and tell the consortium which base it is"
             )
 
-    def _environment(self, device: torch.device) -> dict[str, str]:
-        """This process', without Python's own settings; vLLM writes in its place alone."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-        seen = {}
+    def _environment(self, device: torch.device, work: Path) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
         if device.type == "cuda":
             index, visible = device.index or 0, os.environ.get("CUDA_VISIBLE_DEVICES")
-            seen = {"CUDA_VISIBLE_DEVICES": visible.split(",")[index] if visible else str(index)}
-        return {**kept, **_SETTINGS, **seen, "HOME": str(self._place), "TMPDIR": str(self._work)}
+            kept |= {
+                "CUDA_VISIBLE_DEVICES": visible.split(",")[index] if visible else str(index),
+                **_OF_A_GPU,
+            }
+        return {**kept, **_SETTINGS, "HOME": str(self._place), "TMPDIR": str(work)}
 
     def _sampled(
         self, experts: Experts, queries: Sequence[Query], uniforms: Tensor, stop: Stop
     ) -> list[list[list[int]]]:
         group = uniforms.shape[1]
         adapters: dict[int, dict[str, tuple[Tensor, Tensor]]] = {}
-        served = [self._adapter(experts, request, adapters) for request in range(len(queries))]
-        prompts = [_prompt(experts, query) for query in queries]
-        answers = self._ask(
-            {
-                "adapters": adapters,
-                "served": [number for number in served for _ in range(group)],
-                "prompts": [prompt for prompt in prompts for _ in range(group)],
-                "uniforms": uniforms.flatten(0, 1).tolist(),
-                "ends": [stop.end] if stop.end >= 0 else [],
-                "stop": [stop.tag] if stop.tag else [],
-            }
-        )
+        try:
+            served = [self._adapter(experts, request, adapters) for request in range(len(queries))]
+            if 0 in served and any(served):
+                raise EngineError(
+                    "some of a patient's requests have experts and some none: vLLM would mix them up"
+                )
+            prompts = [_prompt(experts, query) for query in queries]
+            answers = self._ask(
+                {
+                    "adapters": adapters,
+                    "served": [number for number in served for _ in range(group)],
+                    "prompts": [prompt for prompt in prompts for _ in range(group)],
+                    "uniforms": uniforms.flatten(0, 1).tolist(),
+                    "ends": [stop.end] if stop.end >= 0 else [],
+                    "stop": [stop.tag] if stop.tag else [],
+                }
+            )
+        except BaseException:
+            self._held = {}  # what was to be sent may not have been
+            raise
         return [answers[i : i + group] for i in range(0, len(answers), group)]
 
     def _adapter(
@@ -248,14 +262,16 @@ class VllmSampler:
         assert self._channel is not None, "asked before it was started"
         data = io.BytesIO()
         torch.save(dict(message), data)
-        if self._log.stat().st_size > _LOG_BYTES:
-            os.truncate(self._log, 0)
         try:
+            if self._log.stat().st_size > _LOG_BYTES:
+                os.truncate(self._log, 0)
             self._channel.send_bytes(data.getbuffer())
+            if not self._channel.poll(_PATIENCE_S):
+                raise TimeoutError
             return json.loads(self._channel.recv_bytes())
-        except (EOFError, OSError) as error:
+        except (EOFError, OSError, ValueError) as error:
             self.close()
-            raise EngineError(f"vLLM ended: {self._log} says why") from error
+            raise EngineError(f"vLLM ended, or did not answer: {self._log} says why") from error
 
 
 def _rank(experts: Experts) -> int:
@@ -263,7 +279,7 @@ def _rank(experts: Experts) -> int:
     ranks = {name: form.rank for name, form in experts.forms.items()}
     most = max(
         ranks.get(f"scale/{scale}", 0) + max(ranks.get(f"task/{task}", 0) for task in tasks_at(scale))
-        for scale in ("roi", "wsi")
+        for scale in SCALES
     )
     if most > _RANKS[-1]:
         raise EngineError(

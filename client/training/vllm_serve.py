@@ -13,7 +13,10 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import sys
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -28,6 +31,7 @@ from vllm.v1.sample.logits_processor import BatchUpdate, LogitsProcessor, MoveDi
 
 UNIFORMS = "uniforms"
 _NO_WEIGHTS_OF_THE_MODEL = "projector.safetensors"
+_AT_ONCE = 64  # requests: more than a patient has, and a bound of what choosing tokens takes
 
 
 class Inversion(LogitsProcessor):
@@ -84,6 +88,7 @@ class Engine:
             enable_mm_embeds=True,
             limit_mm_per_prompt={"image": 1},
             skip_mm_profiling=True,
+            max_num_seqs=_AT_ONCE,
             mm_processor_cache_gb=0,
             enable_prefix_caching=True,  # a group's prompt is read once
             async_scheduling=False,  # a row's place is how many tokens it has
@@ -119,7 +124,14 @@ class Engine:
             use_tqdm=False,
         )
         self._forget()
-        return [list(output.outputs[0].token_ids) for output in told]
+        answers = [output.outputs[0] for output in told]
+        for answer, uniforms in zip(answers, asked[UNIFORMS], strict=True):
+            whole = len(answer.token_ids) == len(uniforms)
+            if answer.finish_reason != "stop" and not (answer.finish_reason == "length" and whole):
+                raise RuntimeError(
+                    f"an answer of {len(answer.token_ids)} tokens ended by {answer.finish_reason}"
+                )
+        return [list(answer.token_ids) for answer in answers]
 
     def _forget(self) -> None:
         """The next requests are another patient's. What is left in memory that is given out anew must not reach them, not
@@ -127,6 +139,7 @@ class Engine:
         """
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("a request is still under way")
+        self._llm.llm_engine.reset_encoder_cache()  # what is in it would be scheduled otherwise
         self._llm.collective_rpc(_clear)
 
     def _adapter(self, number: int, changed: bool = False) -> LoRARequest:
@@ -169,7 +182,11 @@ def _model_alone(base: Path, folder: Path) -> Path:
 
 def main(channel: Connection) -> None:
     """Start as the first message says, then answer until the other end is closed."""
-    engine = Engine(_hear(channel))
+    start = _hear(channel)
+    threading.Thread(target=_end_with, args=(os.getppid(), start["folder"]), daemon=True).start()
+    if torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(start["device"]["gpu_memory_utilization"])
+    engine = Engine(start)
     _say(channel, __version__)
     while True:
         try:
@@ -177,6 +194,14 @@ def main(channel: Connection) -> None:
         except EOFError:
             return
         _say(channel, engine.sample(asked))
+
+
+def _end_with(parent: int, folder: str) -> None:
+    """The agent may go at any time, and its successor wants the memory: nothing is left of this process then."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(1)
 
 
 def _hear(channel: Connection) -> Any:
@@ -188,5 +213,4 @@ def _say(channel: Connection, what: object) -> None:
 
 
 if __name__ == "__main__":
-    os.umask(0o077)
     main(Connection(int(sys.argv[1])))
