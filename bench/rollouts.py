@@ -13,12 +13,14 @@ import statistics
 import tempfile
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from bench import command
+from bench.privacy_timing import interleaved
 from client.model.base import Base
 from client.model.experts import Experts, attach
 from client.model.forward import Query
@@ -62,16 +64,17 @@ def _compared(
 ) -> Mapping[str, object]:
     samplers: dict[str, Sampler] = {"ours": rollout.sample, "vllm": vllm}
     stop = Stop(-1)  # all answers as long as they may be: the same work, whatever is said
-    taken: dict[str, list[float]] = {name: [] for name in samplers}
-    answers = {}
-    for repeat in range(repeats + 1):  # the first starts vLLM, and is not counted
-        command.measuring(f"repeat {repeat} of {repeats}")
-        for name, sampler in samplers.items():
-            start = time.perf_counter()
-            found = sampler(experts, queries, uniforms, stop)
-            if repeat:
-                taken[name].append(time.perf_counter() - start)
-            answers[name] = [answer for group in found for answer in group]
+    answers: dict[str, list[list[int]]] = {}
+
+    def once(name: str) -> float:
+        command.measuring(name)
+        start = time.perf_counter()
+        found = samplers[name](experts, queries, uniforms, stop)
+        took = time.perf_counter() - start
+        answers[name] = [answer for group in found for answer in group]
+        return took
+
+    taken = interleaved({name: partial(once, name) for name in samplers}, repeats)
     equal = [one == other for one, other in zip(*answers.values(), strict=True)]
     ratios = [ours / theirs for ours, theirs in zip(*taken.values(), strict=True)]
     return {

@@ -90,6 +90,7 @@ class VllmSampler:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Connection | None = None
         self._work: Path | None = None  # what vLLM reads and writes while it runs; gone with it
+        self._prompt = 0  # most tokens of a prompt; a base's, so worked out once
         self._of: Experts | None = None
         # By who serves a request: the adapter's number, and the experts' version that vLLM has of it.
         self._held: dict[tuple[tuple[str, float], ...], tuple[int, int]] = {}
@@ -102,13 +103,12 @@ class VllmSampler:
         if self._started != wanted:
             self.close()
             self._start(experts, wanted)
-        if self._of is not experts:
-            self._of, self._held = experts, {}
         return self._sampled(experts, queries, uniforms, stop)
 
     def close(self) -> None:
         """End vLLM, and give its memory back; the next call starts it again."""
         process, self._process, self._started = self._process, None, None
+        self._of, self._held = None, {}
         if self._channel is not None:
             self._channel.close()
             self._channel = None
@@ -125,13 +125,12 @@ class VllmSampler:
 
     def _wanted(self, experts: Experts, most: int) -> _Start:
         base, given = experts.base, self._share()
+        if not self._prompt:
+            self._prompt = memory.Decoder.of(base).visual + memory.FRAME_TOKENS + PROMPT_TOKENS
         return _Start(
             str(base.model.dtype).removeprefix("torch."),
             _rank(experts),
-            min(
-                memory.Decoder.of(base).visual + memory.FRAME_TOKENS + PROMPT_TOKENS + most,
-                base.language_model.config.max_position_embeddings,
-            ),
+            min(self._prompt + most, base.language_model.config.max_position_embeddings),
             SHARE * (1.0 if given is None else given),
         )
 
@@ -177,7 +176,6 @@ class VllmSampler:
                 else {"enforce_eager": True},
             }
         )
-        self._held, self._of = {}, experts
         if not version.startswith(f"{SERVED}."):
             self.close()
             raise EngineError(f"{self._python} has vLLM {version}; served is {SERVED} (docs/howto/vllm.md)")
@@ -216,10 +214,12 @@ class VllmSampler:
     def _sampled(
         self, experts: Experts, queries: Sequence[Query], uniforms: Tensor, stop: Stop
     ) -> list[list[list[int]]]:
-        group = uniforms.shape[1]
+        group, version = uniforms.shape[1], experts.version
         adapters: dict[int, dict[str, tuple[Tensor, Tensor]]] = {}
+        if self._of is not experts:
+            self._of, self._held = experts, {}
         try:
-            served = [self._adapter(experts, request, adapters) for request in range(len(queries))]
+            served = [self._adapter(experts, request, version, adapters) for request in range(len(queries))]
             if 0 in served and any(served):
                 raise EngineError(
                     "some of a patient's requests have experts and some none: vLLM would mix them up"
@@ -241,7 +241,7 @@ class VllmSampler:
         return [answers[i : i + group] for i in range(0, len(answers), group)]
 
     def _adapter(
-        self, experts: Experts, request: int, new: dict[int, dict[str, tuple[Tensor, Tensor]]]
+        self, experts: Experts, request: int, version: int, new: dict[int, dict[str, tuple[Tensor, Tensor]]]
     ) -> int:
         """The number of the adapter that serves a request, put among the `new` where vLLM has not got it as it is now; 0
         where no expert serves it.
@@ -249,9 +249,9 @@ class VllmSampler:
         kind = experts.serves(request)
         if not kind:
             return 0
-        number, version = self._held.get(kind, (len(self._held) + 1, -1))
-        if version != experts.version:
-            self._held[kind] = number, experts.version
+        number, held = self._held.get(kind, (len(self._held) + 1, -1))
+        if held != version:
+            self._held[kind] = number, version
             new[number] = {
                 layer: (a.cpu().contiguous(), b.cpu().contiguous())
                 for layer, (a, b) in experts.as_one(request).items()

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -20,6 +19,7 @@ from client.sampler import own_share, vllm_of
 from privacy import envelope, tensors
 from privacy.experts import EXPERTS, same_form
 from privacy.mechanism import Mechanism
+from tests import process_tree
 from tests.documented import claim
 from tests.tiny_families import qwen3
 from tests.unit.client.conftest import House, house_maker
@@ -69,10 +69,6 @@ def test_vllm_has_a_part_of_what_the_policy_gives(house: MakeHouse) -> None:
     assert 0 < theirs < ours
 
 
-def engines(agent: psutil.Process) -> list[psutil.Process]:
-    return [child for child in agent.children() if "vllm_serve.py" in " ".join(child.cmdline())]
-
-
 def furnished(wide: Path, data: Path, folder: Path) -> House:
     """A joined home that has vLLM."""
     base = Base.load(wide)
@@ -101,22 +97,21 @@ def test_an_agent_without_a_network_has_vllm_sample(wide: Path, data: Path, tmp_
         max_answer_tokens=8,
     )
     with running(place, 1) as process:
-        agent = psutil.Process(process.pid)
-        assert not engines(agent)
+        assert not process_tree.running(process.pid, "vllm_serve.py")
         reply = envelope.unpack(
             call(place.home.socket, "train", envelope.pack(place.request(rollouts)), timeout=300), 1 << 28
         )
         assert set(reply) == {f"release/{name}" for name in trained}, details(place)
-        (engine,) = engines(agent)
+        (engine,) = process_tree.running(process.pid, "vllm_serve.py")
         call(place.home.socket, "train", envelope.pack(place.request(place.plan(2))), timeout=120)
-        assert not engines(agent)
+        assert not process_tree.running(process.pid, "vllm_serve.py")
         call(
             place.home.socket,
             "train",
             envelope.pack(place.request(replace(rollouts, round=3))),
             timeout=300,
         )
-        (engine,) = engines(agent)
+        (engine,) = process_tree.running(process.pid, "vllm_serve.py")
     engine.wait(timeout=60)
     assert place.home.vllm().stat().st_mode & 0o777 == 0o700
 

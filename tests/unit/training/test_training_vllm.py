@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 import torch
 from torch import Tensor
@@ -28,6 +27,7 @@ from privacy.experts import EXPERTS, same_form, tasks_at
 from privacy.mechanism import Mechanism
 from privacy.randomness import SeededRandom
 from tests.model_cases import GRPO, Inputs, fresh, plan, randomise, samples_of
+from tests.process_tree import running
 from tests.tiny_families import FAMILIES
 from tests.vllm_python import vllm_python
 
@@ -84,7 +84,7 @@ def scaled(queries: list[Query], factor: float) -> list[Query]:
 
 def engines() -> set[int]:
     """Which vLLMs this process has started and not ended."""
-    return {p.pid for p in psutil.Process().children() if "vllm_serve.py" in " ".join(p.cmdline())}
+    return {process.pid for process in running(os.getpid(), "vllm_serve.py")}
 
 
 def uniforms(queries: list[Query], seed: int = 0) -> Tensor:
