@@ -25,6 +25,7 @@ SHAPES: dict[str, dict[str, tuple[int, ...]]] = {
     "scale/roi": {"a.lora_B": (12, 4), "b.lora_B": (5, 4)},
     "scale/wsi": {"c.lora_B": (6, 4), "bias": (6,)},
 }
+RELEASES = {"scale/roi": b"one", "scale/wsi": b"two"}  # a ledger keeps any bytes
 MECHANISM = Mechanism(clip_norm=1.0, noise_multiplier=1.0, sampling_rate=0.1, steps=2, samples_per_patient=4)
 PLAN = Plan(
     campaign="spring",
@@ -123,6 +124,11 @@ class Hospital:
 def hospital(folder: Path, url: str | None = None) -> Hospital:
     """A hospital made anew in `folder`."""
     return Hospital(folder, keys.generate(folder / "release.key"), url)
+
+
+def kinds(ledger: Ledger) -> list[str]:
+    """What kind each entry of a ledger is, in order."""
+    return [entry.kind for entry in ledger.entries()]
 
 
 def round_of(number: int, **changes: object) -> Plan:

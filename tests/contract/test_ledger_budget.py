@@ -14,7 +14,7 @@ from privacy.errors import BudgetError
 from privacy.ledger.store import Ledger
 from privacy.plan import Plan
 from privacy.policy import Policy
-from tests.privacy_cases import CODE, MECHANISM, PLAN, POLICY, Hospital, round_of
+from tests.privacy_cases import CODE, MECHANISM, PLAN, POLICY, Hospital, kinds, round_of
 
 DELTA = POLICY.delta
 START = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -27,10 +27,6 @@ def price(rounds: int) -> float:
 
 def pay(ledger: Ledger, plan: Plan, policy: Policy) -> None:
     ledger.spend(ledger.reserve(plan, policy, CODE), {"scale/roi": b"%d" % plan.round})
-
-
-def kinds(ledger: Ledger) -> list[str]:
-    return [entry.kind for entry in ledger.entries()]
 
 
 def test_a_budget_too_small_refuses_before_it_writes(north: Hospital) -> None:

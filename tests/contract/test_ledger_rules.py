@@ -1,39 +1,26 @@
-"""The ledger's rules, on both databases: order, replay, receipts, what left, withdrawals, keys, self-tests."""
+"""The ledger's rules, on both databases: order, replay, what left, withdrawals, keys, self-tests."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-import sqlalchemy as sql
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 
 from privacy import accounting, canonical, keys
-from privacy.codes import Refusal, ReleaseFault
-from privacy.egress_record import MASKED, EgressRecord
-from privacy.errors import LedgerError, PlanRefused, RoundConflict, SignatureInvalid, WireError
-from privacy.ledger import schema
+from privacy.codes import Refusal
+from privacy.egress_record import EgressRecord
+from privacy.errors import LedgerError, PlanRefused, RoundConflict
 from privacy.ledger.account import Installed
 from privacy.ledger.database import Database
-from privacy.ledger.engine import open_engine
-from privacy.ledger.entries import follow
 from privacy.ledger.reading import read
 from privacy.ledger.store import Ledger
-from privacy.receipt import ACCEPTED, Receipt
-from tests.privacy_cases import ASKED, CODE, MECHANISM, PLAN, POLICY, Hospital, round_of
+from tests.privacy_cases import ASKED, CODE, MECHANISM, PLAN, POLICY, RELEASES, Hospital, kinds, round_of
 
-RELEASES = {"scale/roi": b"one", "scale/wsi": b"two"}
 COUNTED = {"counts": b"counts"}
 OTHER_PLAN = replace(PLAN, learning_rate=0.02)
 OFFERING = replace(POLICY, minimum_evaluation_noise=2.0)
-
-
-def kinds(ledger: Ledger) -> list[str]:
-    return [entry.kind for entry in ledger.entries()]
 
 
 def test_a_round_is_charged_once_from_its_reservation_on(north: Hospital) -> None:
@@ -163,124 +150,6 @@ def test_refusals_are_recorded_and_cost_nothing(north: Hospital) -> None:
     ledger.refuse(Refusal.POLICY_NOISE, PLAN.hash)
     assert [entry.body["code"] for entry in ledger.entries()] == ["plan-unsigned", "policy-noise"]
     assert (ledger.summary().refused, ledger.epsilon(1e-5)) == (2, 0.0)
-
-
-def receipt(ledger: Ledger, **changes: object) -> Receipt:
-    hashes = {expert: canonical.digest(data) for expert, data in RELEASES.items()}
-    (reservation,) = [entry.hash for entry in ledger.entries() if entry.kind == "reservation"]
-    good = Receipt("north", "spring", 1, PLAN.hash, hashes, dict.fromkeys(RELEASES, ACCEPTED), reservation)
-    return replace(good, **changes)  # type: ignore[arg-type]
-
-
-def test_a_receipt_is_kept_once(north: Hospital) -> None:
-    """Catches a coordinator's proof that is lost, or written again at every retry."""
-    coordinator = keys.generate(north.folder / "coordinator")
-    ledger = north.ledger()
-    ledger.spend(ledger.reserve(PLAN, POLICY, CODE), RELEASES)
-    for _ in range(2):
-        ledger.receipt(receipt(ledger).sign(coordinator), coordinator.public)
-    assert kinds(ledger) == ["policy", "reservation", "spend", "receipt"]
-    kept = ledger.entries()[-1].body
-    assert Receipt.open(bytes.fromhex(kept["signed"]), coordinator.public) == receipt(ledger)
-    assert kept["coordinator"] == coordinator.public.raw.hex()
-
-
-Spoil = Callable[[Ledger, keys.PrivateKey, keys.PrivateKey], bytes]
-OTHER = dict.fromkeys(RELEASES, PLAN.hash)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "error"),
-    [
-        (lambda ledger, key, stranger: receipt(ledger).sign(stranger), SignatureInvalid),
-        (lambda ledger, key, stranger: receipt(ledger).sign(key)[:-1], SignatureInvalid),
-        (lambda ledger, key, stranger: b"", SignatureInvalid),
-        (lambda ledger, key, stranger: receipt(ledger, hospital="south").sign(key), LedgerError),
-        (lambda ledger, key, stranger: receipt(ledger, round=2).sign(key), LedgerError),
-        (lambda ledger, key, stranger: receipt(ledger, plan_hash=CODE).sign(key), LedgerError),
-        (lambda ledger, key, stranger: receipt(ledger, releases=OTHER).sign(key), LedgerError),
-        (lambda ledger, key, stranger: receipt(ledger, reservation=CODE).sign(key), LedgerError),
-    ],
-    ids=[
-        "stranger",
-        "cut",
-        "empty",
-        "another-hospital",
-        "unsent-round",
-        "other-plan",
-        "other-bytes",
-        "another-history",
-    ],
-)
-def test_a_false_receipt_is_refused(north: Hospital, spoil: Spoil, error: type[Exception]) -> None:
-    """Catches a ledger that acknowledges what it did not send."""
-    coordinator, stranger = keys.generate(north.folder / "c"), keys.generate(north.folder / "s")
-    ledger = north.ledger()
-    ledger.spend(ledger.reserve(PLAN, POLICY, CODE), RELEASES)
-    with pytest.raises(error):
-        ledger.receipt(spoil(ledger, coordinator, stranger), coordinator.public)
-    assert kinds(ledger) == ["policy", "reservation", "spend"]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"outcomes": dict.fromkeys(RELEASES, "thank you")},
-        {"outcomes": {}},
-        {"outcomes": {expert: ["accepted"] for expert in RELEASES}},
-        {"reservation": None},
-        {"reservation": "north"},
-        {"outcomes": dict.fromkeys(RELEASES, ReleaseFault.NOT_FINITE)},
-    ],
-    ids=["text", "none", "list", "accepted-unnamed", "no-hash", "refused-named"],
-)
-def test_a_receipt_of_a_wrong_form_is_refused(changes: dict[str, object]) -> None:
-    """Catches free text from the coordinator in a hospital's ledger, and outcomes that contradict each other."""
-    hashes = dict.fromkeys(RELEASES, CODE)
-    good = Receipt("north", "spring", 1, PLAN.hash, hashes, dict.fromkeys(RELEASES, ACCEPTED), CODE)
-    with pytest.raises(WireError):
-        replace(good, **changes)  # type: ignore[arg-type]
-
-
-MASKED_SUM = Receipt("north", "spring", 1, PLAN.hash, {MASKED: CODE}, {MASKED: ACCEPTED}, None)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"reservation": CODE},
-        {"outcomes": {MASKED: ReleaseFault.NOT_FINITE}},
-        {
-            "releases": {MASKED: CODE, "scale/roi": CODE},
-            "outcomes": dict.fromkeys((MASKED, "scale/roi"), ACCEPTED),
-        },
-        {"releases": {"counts": CODE}, "outcomes": {"counts": ACCEPTED}},
-    ],
-    ids=["reservation-named", "refused", "beside-a-release", "counts"],
-)
-def test_a_receipt_for_a_masked_sum_says_no_more_than_that_it_counted(changes: dict[str, object]) -> None:
-    """Catches a receipt for a sum that looks like one for releases, or takes the place of one that must name what paid."""
-    with pytest.raises(WireError):
-        replace(MASKED_SUM, **changes)  # type: ignore[arg-type]
-
-
-def test_a_receipt_for_a_masked_sum_is_for_the_bytes_that_were_paid_for(north: Hospital) -> None:
-    """Catches a coordinator that acknowledges another vector, or releases as if they were a sum."""
-    coordinator = keys.generate(north.folder / "coordinator")
-    ledger = north.ledger()
-    ledger.spend(ledger.reserve(PLAN, POLICY, CODE), {MASKED: b"words"})
-    right = replace(MASKED_SUM, releases={MASKED: canonical.digest(b"words")})
-    for wrong in (
-        MASKED_SUM,
-        replace(right, plan_hash=CODE),
-        replace(right, hospital="south"),
-        receipt(ledger),
-    ):
-        with pytest.raises(LedgerError):
-            ledger.receipt(wrong.sign(coordinator), coordinator.public)
-    for _ in range(2):
-        ledger.receipt(right.sign(coordinator), coordinator.public)
-    assert kinds(ledger)[-2:] == ["spend", "receipt"]
 
 
 def record(name: str, data: bytes, epsilon: float = 1.5) -> EgressRecord:
@@ -501,45 +370,3 @@ def test_an_auditor_reads_without_writing(north: Hospital) -> None:
     assert (len(entries), len(account.spent)) == (3, 1)
     with pytest.raises(LedgerError), Database(north.place, read_only=True).transaction() as transaction:
         transaction.put_release("0" * 64, "scale/roi", b"")
-
-
-def test_a_newer_ledger_is_refused_by_name(north: Hospital) -> None:
-    """Catches an old fedpath that writes into a ledger whose form it does not know."""
-    north.ledger()
-    engine = open_engine(north.place, read_only=False)
-    with engine.begin() as connection:
-        connection.execute(sql.text("UPDATE alembic_version SET version_num = '9999'"))
-    for read_only in (False, True):
-        with pytest.raises(LedgerError, match="9999"):
-            Database(north.place, read_only=read_only)
-
-
-def test_a_ledger_from_before_versions_is_refused_by_name(north: Hospital) -> None:
-    """Catches a migration that runs into tables which it did not make."""
-    with open_engine(north.place, read_only=False).begin() as connection:
-        connection.execute(sql.text("CREATE TABLE entries (sequence INTEGER)"))
-    with pytest.raises(LedgerError, match="before ledgers had versions"):
-        north.ledger()
-
-
-def test_migrations_make_the_tables_that_are_used(north: Hospital) -> None:
-    """Catches a migration that was forgotten when a table changed, and a HEAD that is not the newest version."""
-    north.ledger()
-    with open_engine(north.place, read_only=True).connect() as connection:
-        looked = sql.inspect(connection)
-        for table in (schema.entries, schema.outbox):
-            found = {c["name"]: c["nullable"] for c in looked.get_columns(table.name)}
-            assert found == {column.name: column.nullable for column in table.columns}
-    config = Config()
-    config.set_main_option("script_location", "privacy.ledger:migrations")
-    assert ScriptDirectory.from_config(config).get_heads() == [schema.HEAD]
-
-
-def test_an_unknown_format_is_refused_by_name(north: Hospital) -> None:
-    """Catches an entry that is read under another format than it was written in."""
-    ledger = north.ledger()
-    entry = follow(None, "refusal", datetime.now(UTC), {"code": "busy", "plan": None}, north.key)
-    with ledger._database.transaction() as transaction:
-        transaction.append(replace(entry, format=2))
-    with pytest.raises(LedgerError, match="entry 1 is of format 2"):
-        north.ledger()
