@@ -181,7 +181,11 @@ def _annotation(
         what = f"its box is turned by {attributes['rotation']} degrees"
         raise _RowError(what, "draw its outline, or an upright box")
     box = _box(entry.get("bbox"), shape)
-    return Annotation(field.slide, label, box, shape, where, bool(entry.get("iscrowd")))
+    if (crowd := entry.get("iscrowd") or 0) not in (0, 1):
+        raise _RowError(
+            f"its iscrowd is {crowd!r}", "write 1 for several objects that nobody told apart, else 0"
+        )
+    return Annotation(field.slide, label, box, shape, where, bool(crowd))
 
 
 def _box(value: object, shape: Shape | None) -> Rectangle:

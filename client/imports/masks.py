@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 
-from client.imports.shapes import Part, Point, Ring, Shape, area
+from client.imports.shapes import Part, Point, Ring, Shape
 
 _MOST = 1 << 28  # pixels of a mask: more would fill the memory
 _ADVICE = "a mask is {'size': [height, width], 'counts': a list of run lengths or COCO's compressed text}"
@@ -59,15 +59,18 @@ def trace(mask: NDArray[np.bool_]) -> Shape:
     if not mask.any():
         return ()
     (top, bottom), (left, right) = (np.flatnonzero(mask.any(axis=axis))[[0, -1]].tolist() for axis in (1, 0))
-    cropped = _rings(mask[top : bottom + 1, left : right + 1])
-    rings = [tuple((x + left, y + top) for x, y in ring) for ring in cropped]
-    outers = [ring for ring in rings if _turn(ring) > 0]
-    holes: dict[int, list[Ring]] = {k: [] for k in range(len(outers))}
-    for ring in rings:
-        if _turn(ring) < 0:
-            around = [k for k, outer in enumerate(outers) if _holds(outer, _beside(ring))]
-            holes[min(around, key=lambda k: area(outers[k]))].append(ring)
-    return tuple(Part(outer, tuple(holes[k])) for k, outer in enumerate(outers))
+    cropped = mask[top : bottom + 1, left : right + 1]
+    areas, count = ndimage.label(cropped)  # joined along edges, numbered from 1
+    outers: list[Ring] = [()] * count
+    holes: list[list[Ring]] = [[] for _ in range(count)]
+    for ring in _rings(cropped):
+        moved = tuple((x + left, y + top) for x, y in ring)
+        k = areas[_beside(ring)] - 1
+        if _turn(ring) > 0:
+            outers[k] = moved
+        else:
+            holes[k].append(moved)
+    return tuple(Part(outer, tuple(inner)) for outer, inner in zip(outers, holes, strict=True))
 
 
 def _rings(mask: NDArray[np.bool_]) -> list[Ring]:
@@ -119,15 +122,8 @@ def _turn(ring: Ring) -> float:
     return sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(ring, (*ring[1:], ring[0]), strict=True))
 
 
-def _beside(ring: Ring) -> Point:
-    """The middle of a mask pixel that lies along the ring's first edge."""
+def _beside(ring: Ring) -> tuple[int, int]:
+    """Row and column of a mask pixel that lies along the ring's first edge."""
     (x1, y1), (x2, y2) = ring[0], ring[1]
     dx, dy = np.sign(x2 - x1), np.sign(y2 - y1)
-    return float(x1 + dx / 2 - dy / 2), float(y1 + dy / 2 + dx / 2)
-
-
-def _holds(ring: Sequence[Point], point: Point) -> bool:
-    """Whether the point lies inside, by counting the upright edges to its left."""
-    x, y = point
-    edges = zip(ring, (*ring[1:], ring[0]), strict=True)
-    return sum(x1 < x and (y1 <= y) != (y2 <= y) for (x1, y1), (_, y2) in edges) % 2 == 1
+    return int(y1 + (dy + dx - 1) / 2), int(x1 + (dx - dy - 1) / 2)

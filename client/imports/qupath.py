@@ -135,6 +135,11 @@ def _shape(feature: Mapping[str, Any]) -> Shape:
     parts, kind = geometry.get("coordinates"), geometry.get("type")
     if kind not in ("Polygon", "MultiPolygon"):
         raise _FeatureError(f"a geometry of type {kind!r} has no area", "draw a closed outline or delete it")
+    plane = geometry.get("plane")
+    if isinstance(plane, dict) and any(plane.get(axis) for axis in ("z", "t")):
+        raise _FeatureError(
+            "it lies on another focal plane or time than the first", "keep objects of one plane"
+        )
     try:
         shape = tuple(_part(polygon) for polygon in ([parts] if kind == "Polygon" else _list(parts)))
         if not shape:

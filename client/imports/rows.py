@@ -14,7 +14,7 @@ from shapely.geometry.base import BaseGeometry
 
 from client.imports.found import Annotation, Field, Found, ImportProblem
 from client.imports.questions import Questions
-from client.imports.shapes import Part, Rectangle, Ring, area, clipped, outline
+from client.imports.shapes import Part, Rectangle, Ring, bounds, outline, parts_of
 from client.imports.slides import Patients
 from client.imports.telling import told
 from client.slides.regions import area_of
@@ -50,8 +50,8 @@ def question_rows(
 
     A field wider or higher than `side` pixels is cut into equal parts near that size; of one with an outline those parts
     are asked about that lie wholly inside. Where nothing of a class is to be seen the answer is "none", unless
-    `only_present`. An object counts where a field shows half of it, or where it fills 2 % of the field. A field with a
-    crowd of a class is asked what that covers, no more. Nothing is asked about a class on a slide where an object of it
+    `only_present`. An object counts where a field shows half of it, or where it fills 2 % of the field. A field with any
+    of a crowd of a class is asked what that covers, no more. Nothing is asked about a class on a slide where an object of it
     could not be read.
     """
     problems = [
@@ -69,10 +69,13 @@ def question_rows(
         if not a.label and "" not in questions.words
     ]
     by_slide = {slide: _Annotations(mine) for slide, mine in _by_slide(found).items()}
+    fields_of: dict[str, list[Field]] = {slide: [] for slide in by_slide}
+    for field in found.fields:
+        fields_of[field.slide].append(field)
     problems += [
         ImportProblem(a.where, "it lies outside all fields", "delete it, or annotate the region around it")
         for slide, annotations in by_slide.items()
-        for a in annotations.outside(field for field in found.fields if field.slide == slide)
+        for a in annotations.outside(fields_of[slide])
     ]
     fields, more = _cut(found.fields, side)
     problems += more
@@ -106,10 +109,11 @@ class _Annotations:
     def __init__(self, annotations: Iterable[Annotation]) -> None:
         self._all = sorted(annotations, key=lambda a: (a.box[1], a.box[0]))
         self._boxes = np.array([a.box for a in self._all]).reshape(-1, 4)
+        self._areas: dict[int, BaseGeometry] = {}  # of those that a field cuts
 
     def shown(self, region: Region) -> list[tuple[Annotation, _Shown]]:
         """Those that count in a region, with what of them it shows."""
-        seen = ((self._all[k], _show(self._all[k], region)) for k in self._near(region).tolist())
+        seen = ((self._all[k], self._show(k, region)) for k in self._near(region).tolist())
         return [(annotation, shown) for annotation, shown in seen if shown]
 
     def outside(self, fields: Iterable[Field]) -> list[Annotation]:
@@ -127,22 +131,24 @@ class _Annotations:
         b = self._boxes
         return np.flatnonzero((b[:, 0] < x2) & (b[:, 2] > x1) & (b[:, 1] < y2) & (b[:, 3] > y1))
 
-
-def _show(annotation: Annotation, region: Region) -> _Shown | None:
-    field = _corners(region)
-    x1, y1 = (max(annotation.box[k], field[k]) for k in (0, 1))
-    x2, y2 = (min(annotation.box[k], field[k]) for k in (2, 3))
-    if annotation.shape is None:
-        whole, part = _size(annotation.box), _size((x1, y1, x2, y2))
-        lines = None
-    else:
+    def _show(self, k: int, region: Region) -> _Shown | None:
+        """What a region shows of an annotation: of an outlined one, the box is around what of its area lies in the region."""
+        annotation, field = self._all[k], _corners(region)
+        box, shape = _common(annotation.box, field), annotation.shape
+        whole, part = _size(annotation.box), _size(box)
+        if shape is not None and not _holds(field, bounds(shape)):
+            if k not in self._areas:
+                self._areas[k] = _area(*shape)
+            seen = shapely.intersection(self._areas[k], shapely.box(*field))
+            if not (shape := parts_of(seen)):
+                return None
+            box = bounds(shape)
+            whole, part = self._areas[k].area, seen.area
+        least = 0.0 if annotation.crowd else min(_MOSTLY * whole, _LARGE * region.width * region.height)
+        if part < least or part == 0:
+            return None
         tolerance = _DETAIL * max(region.width, region.height)
-        full = [outline(part, tolerance) for part in annotation.shape]
-        lines = tuple(cut for line in full if (cut := clipped(line, field)))
-        whole, part = sum(map(area, full)), sum(map(area, lines))
-    if part < min(_MOSTLY * whole, _LARGE * region.width * region.height) or part == 0:
-        return None
-    return _Shown((x1, y1, x2, y2), lines)
+        return _Shown(box, None if shape is None else tuple(outline(part, tolerance) for part in shape))
 
 
 def _asked(
@@ -203,8 +209,8 @@ def _inside(parts: Sequence[Region], outline: Part) -> list[Region]:
     return [part for part, kept in zip(parts, inside.tolist(), strict=True) if kept]
 
 
-def _area(part: Part) -> BaseGeometry:
-    covered = area_of([(part.outer, part.holes)])
+def _area(*parts: Part) -> BaseGeometry:
+    covered = area_of([(part.outer, part.holes) for part in parts])
     shapely.prepare(covered)
     return covered
 
@@ -217,6 +223,14 @@ def _ends(start: int, length: int, side: int) -> list[tuple[int, int]]:
 
 def _corners(region: Region) -> Rectangle:
     return region.x, region.y, region.x + region.width, region.y + region.height
+
+
+def _common(a: Rectangle, b: Rectangle) -> Rectangle:
+    return max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3])
+
+
+def _holds(outer: Rectangle, inner: Rectangle) -> bool:
+    return _common(outer, inner) == inner
 
 
 def _size(box: Rectangle) -> float:

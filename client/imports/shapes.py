@@ -10,9 +10,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
-
-from client.tasks.frame import clip
+from scipy.spatial import cKDTree
+from shapely.geometry.base import BaseGeometry
 
 Point = tuple[float, float]
 Ring = tuple[Point, ...]  # the last point joins the first and is not repeated
@@ -64,22 +65,29 @@ def area(line: Sequence[Point]) -> float:
 
 def outline(part: Part, tolerance: float) -> Ring:
     """The part as one closed line, simplified: no point of a ring lies further than `tolerance` from it."""
-    line = list(_turning(simplify(part.outer, tolerance), 1))
-    for hole in part.holes:
-        inner = _turning(simplify(hole, tolerance), -1)
-        distances = np.square(np.array(line)[:, None] - np.array(inner)[None]).sum(axis=2)
-        here, there = np.unravel_index(distances.argmin(), distances.shape)
-        bridged = [*inner[there:], *inner[:there], inner[there], line[here]]
-        line[here + 1 : here + 1] = bridged
-    return tuple(line)
+    outer = _turning(simplify(part.outer, tolerance), 1)
+    inners = [_turning(simplify(hole, tolerance), -1) for hole in part.holes]
+    bridged: dict[int, list[Point]] = {}  # by a point of the outer ring: there and back through holes
+    nearest = cKDTree(outer)
+    for inner in inners:
+        distances, points = nearest.query(inner)
+        there = int(distances.argmin())
+        here = int(points[there])
+        bridged.setdefault(here, []).extend([*inner[there:], *inner[:there], inner[there], outer[here]])
+    return tuple(point for k, here in enumerate(outer) for point in (here, *bridged.get(k, ())))
 
 
-def clipped(line: Ring, box: Rectangle) -> Ring:
-    """What of a closed line lies in a rectangle, as a closed line; () where nothing does."""
-    x1, y1, x2, y2 = box
-    moved = clip([(x - x1, y - y1) for x, y in line], x2 - x1, y2 - y1)
-    cut = tuple((x + x1, y + y1) for x, y in moved)
-    return cut if len(cut) >= 3 and area(cut) > 0 else ()
+def parts_of(covered: BaseGeometry) -> Shape:
+    """What a geometry covers, part by part from the top; lines and points of it, and what is smaller than a pixel, are
+    nothing to be seen."""
+    areas = [part for part in shapely.get_parts(covered) if shapely.area(part) >= 1]
+    parts = [Part(_open(area.exterior), tuple(map(_open, area.interiors))) for area in areas]
+    return tuple(sorted(parts, key=lambda part: min((y, x) for x, y in part.outer)))
+
+
+def _open(ring: BaseGeometry) -> Ring:
+    """The points of a closed line, the first not repeated."""
+    return tuple((x, y) for x, y in shapely.get_coordinates(ring)[:-1].tolist())
 
 
 def simplify(ring: Ring, tolerance: float) -> Ring:

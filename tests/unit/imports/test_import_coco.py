@@ -130,6 +130,44 @@ def test_a_crowd_is_neither_boxed_nor_counted() -> None:
     assert [row["question"] for row in rows if "gland" in row["question"]] == ["Outline every gland."]
 
 
+def test_a_corner_of_a_crowd_is_enough_for_no_box_and_no_count() -> None:
+    """Catches a field said to be boxed and counted in full, into which a little of a crowd reaches."""
+    document = copy.deepcopy(DOCUMENT)
+    document["annotations"] = [
+        {
+            "image_id": 7,
+            "category_id": 1,
+            "bbox": [10, 10, 20, 20],
+            "segmentation": [[10, 10, 30, 10, 30, 30, 10, 30]],
+        },
+        {
+            "image_id": 7,
+            "category_id": 1,
+            "iscrowd": 1,
+            "segmentation": [[97, 40, 190, 40, 190, 60, 97, 60]],
+        },
+    ]
+    rows = [row for row in rows_of(read_coco(document, SLIDES), side=100) if row["slide"] == "p1-a.svs"]
+    asked = {row["x"]: row["question"] for row in rows if "gland" in row["question"]}
+    assert asked == {"0": "Outline every gland.", "100": "Outline every gland."}
+
+
+def test_a_cut_object_is_boxed_where_it_shows() -> None:
+    """Catches the box of the whole object cut by the field: of a triangle whose tip alone reaches in, most of that box is
+    beside it, and a perfect answer would be no hit.
+
+    The field ends at x = 100; there, the triangle's upper edge, from (0, 0) to (200, 100), has come down to y = 50.
+    """
+    document = copy.deepcopy(DOCUMENT)
+    document["annotations"] = [
+        {"image_id": 7, "category_id": 1, "segmentation": [[0, 0, 200, 100, 0, 20]]},
+        {"image_id": 7, "category_id": 1, "segmentation": [[80, 60, 200, 60, 200, 100, 190, 61, 80, 61]]},
+    ]
+    rows = [row for row in rows_of(read_coco(document, SLIDES), side=100) if row["slide"] == "p1-a.svs"]
+    boxes = {row["x"]: json.loads(row["boxes"]) for row in rows if row["question"] == "Box every gland."}
+    assert boxes == {"0": [[0, 0, 100, 60]], "100": [[100, 50, 200, 100], [100, 60, 200, 100]]}
+
+
 def test_an_object_beyond_the_edge_is_clipped_to_the_slide() -> None:
     """Catches rounding beyond the last pixel that makes a whole file useless."""
     document = copy.deepcopy(DOCUMENT)
@@ -149,6 +187,7 @@ BAD: dict[str, tuple[Change, str, str]] = {
     "no such category": (("annotations", 1, {"category_id": 9}), "annotations[1] (id 2)", "category 9"),
     "three numbers": (("annotations", 1, {"bbox": [1, 2, 3]}), "annotations[1] (id 2)", "four numbers"),
     "words for numbers": (("annotations", 1, {"bbox": ["1", 2, 3, 4]}), "annotations[1] (id 2)", "four numbers"),
+    "crowd in words": (("annotations", 1, {"iscrowd": "0"}), "annotations[1] (id 2)", "iscrowd"),
     "empty box": (("annotations", 1, {"bbox": [1, 2, 0, 4]}), "annotations[1] (id 2)", "empty"),
     "odd polygon": (("annotations", 1, {"segmentation": [[1, 2, 3, 4, 5]]}), "annotations[1] (id 2)", "x1, y1"),
     "flat polygon": (("annotations", 1, {"segmentation": [[1, 1, 2, 2, 3, 3]]}), "annotations[1] (id 2)", "no area"),

@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from client.imports.masks import decode, trace
-from client.imports.shapes import Part, Ring, Shape, area, as_ring, bounds, clipped, outline, simplify
+from client.imports.shapes import Part, Ring, Shape, area, as_ring, bounds, outline, parts_of, simplify
+from client.slides.regions import area_of
 
 Mask = NDArray[np.bool_]
 masks = st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(lambda size: arrays(np.bool_, size))
@@ -119,10 +121,20 @@ def test_tracing_loses_no_pixel(mask: Mask) -> None:
 @given(masks, st.integers(0, 8), st.integers(0, 8), st.integers(1, 8), st.integers(1, 8))
 def test_clipping_keeps_what_is_inside(mask: Mask, x: int, y: int, width: int, height: int) -> None:
     """Catches a hole that a cut opens or closes, and area from beyond the field."""
-    lines = [clipped(outline(part, 0.0), (x, y, x + width, y + height)) for part in trace(mask)]
+    drawn = area_of([(part.outer, part.holes) for part in trace(mask)])
+    parts = parts_of(shapely.intersection(drawn, shapely.box(x, y, x + width, y + height)))
     inside = np.zeros_like(mask)
     inside[y : y + height, x : x + width] = mask[y : y + height, x : x + width]
-    np.testing.assert_array_equal(filled([line for line in lines if line], *mask.shape), inside)
+    np.testing.assert_array_equal(filled([outline(part, 0.0) for part in parts], *mask.shape), inside)
+
+
+def test_what_a_cut_leaves_as_a_line_or_a_point_is_no_part() -> None:
+    """Catches a manifest that is refused for a polygon without an area, where an outline only touches its field."""
+    beside = shapely.Polygon([(0, 0), (10, 0), (10, 10), (5, 4), (0, 10)])
+    touched = shapely.GeometryCollection(
+        [beside, shapely.LineString([(0, 20), (9, 20)]), shapely.Point(3, 30)]
+    )
+    assert [bounds((part,)) for part in parts_of(touched)] == [(0, 0, 10, 10)]
 
 
 def test_only_corners_are_kept() -> None:

@@ -50,6 +50,7 @@ def feature(
 REGION = feature("Region*", square(100, 100, 400))
 TUMOUR = feature("Tumor", square(150, 150, 200), square(200, 200, 100))  # with a hole
 CELL = feature("Immune cells", square(420, 420, 20), kind="cell")
+CELL["geometry"]["plane"] = {"c": -1, "z": 0, "t": 0}  # the first, as QuPath may write it
 OUTSIDE = feature("Immune cells", square(1500, 500, 20), kind="detection")
 PARTS = {
     **feature("Tumor"),
@@ -235,6 +236,10 @@ def test_nothing_is_asked_about_a_class_of_which_some_was_not_read() -> None:
 BAD: dict[str, tuple[Any, str]] = {
     "no feature": ("x", "no GeoJSON feature"),
     "a point": ({**CELL, "geometry": {"type": "Point", "coordinates": [1, 2]}}, "Point"),
+    "another plane": (
+        {**CELL, "geometry": {**CELL["geometry"], "plane": {"c": -1, "z": 3, "t": 0}}},
+        "focal plane",
+    ),
     "no geometry": ({**CELL, "geometry": None}, "None"),
     "two points": (feature("Tumor", [[0, 0], [1, 1]]), "no area"),
     "no rings": (feature("Tumor"), "nested lists"),
