@@ -1,17 +1,13 @@
-"""A question in words, answered in words: closed (choices, yes or no, a number, a range, a fraction) or open."""
+"""A question in words, answered in words: closed (choices, or one word: yes, a number, a range, a name) or open."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 
 from client.tasks.cells import Cells, words
 from client.tasks.sample import Answer, Sample, Text
 from client.tasks.task import Given, expect
 from client.tasks.wording import normalise, same, token_f1
-
-_VALUE = r"[+-]?(?:[0-9]+(?:[.,][0-9]+)?|\.[0-9]+)%?"
-_NUMBER = re.compile(rf"{_VALUE}(?:[-–/:]{_VALUE})?")  # noqa: RUF001 - a range is written with either dash
 
 
 class Vqa:
@@ -43,7 +39,7 @@ class Vqa:
         return float(same(text, true)) if self._is_closed(sample) else token_f1(text, true)
 
     def score(self, answers: Sequence[Given]) -> list[float]:
-        """As the reward: it can't be gamed, so it may also report."""
+        """As the reward."""
         return [self.reward(text or "", sample) for text, sample in answers]
 
     def figures(self, answers: Sequence[Given]) -> Mapping[str, float]:
@@ -56,10 +52,10 @@ class Vqa:
         )
 
     def _is_closed(self, sample: Sample) -> bool:
-        """Whether one exact answer is right: the sample has choices, or its answer is yes, no or a number, a range or a
-        fraction of numbers."""
-        true = normalise(self.render(sample.answer))
-        return bool(sample.choices) or true in {"yes", "no"} or _NUMBER.fullmatch(true) is not None
+        """Whether one exact answer is right: the sample has choices, or its answer is one word. Of several one-word answers
+        named at once, the shared word would earn more than a guess does.
+        """
+        return bool(sample.choices) or len(normalise(self.render(sample.answer)).split()) == 1
 
 
 TASK = Vqa()

@@ -59,7 +59,26 @@ def test_synonyms_and_spellings_are_the_same_answer(text: str, true: str) -> Non
     assert worth(ask("classification", Label(text)), true) == 1
 
 
-@pytest.mark.parametrize(("text", "true"), [("HER2-", "HER2+"), ("grade 1", "grade 11"), ("?", "!")])
+@pytest.mark.parametrize(
+    ("text", "true"),
+    [
+        ("tumour necrosis stroma", "tumour, necrosis, stroma"),
+        ("tumor, high grade", "tumour, high-grade"),
+        ("adenocarcinoma colon", "adenocarcinoma (colon)"),
+        ("HER2 +", "HER2 (+)"),
+        ("grade 2; margins clear.", "Grade 2, margins clear"),
+    ],
+)
+def test_punctuation_between_words_is_none_of_the_answer(text: str, true: str) -> None:
+    """Would catch words that keep a comma or a bracket: they share nothing with the same words without, and no spelling."""
+    assert worth(ask("classification", Label(true)), text) == 1
+    assert worth(ask("classification", Label(text)), true) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "true"),
+    [("HER2-", "HER2+"), ("HER2 +", "HER2+"), ("grade 1", "grade 11"), ("1,5", "15"), ("?", "!")],
+)
 def test_normalisation_keeps_what_carries_meaning(text: str, true: str) -> None:
     """Would catch signs and numbers that are normalised away, and two empty remains taken for equal."""
     assert worth(ask("classification", Label(true)), text) == 0
@@ -182,6 +201,7 @@ HACKS: dict[
     "count: its digits, one of them raised": (ask("vqa", Text("102")), "10²", 0),
     "range: the other way round": (ask("vqa", Text("10-20")), "20 10", 0),
     "fraction: one number of it": (ask("vqa", Text("1/2")), "2", 0),
+    "open: all three grades": (ask("vqa", Text("mild")), "mild moderate severe", 0),
     "open: the answer, then a vocabulary": (OPEN, f"dense lymphocytes {VOCABULARY}", 4 / 64),
     "open: a vocabulary, then the answer": (OPEN, f"{VOCABULARY} dense lymphocytes", 0),
     "open: one right word four times": (OPEN, "dense dense dense dense", 2 / 6),
