@@ -45,7 +45,7 @@ from client.tasks.sample import Label, Region, Sample
 from client.training.batch import Performance
 from client.training.draw import Draw, PatientGradients
 from client.training.rollout import sample
-from client.training.round import train_round
+from client.training.round import clipped_sum, train_round
 from privacy.clip import clip_and_sum
 from privacy.experts import EXPERTS, LAYERS, ExpertForm, same_form
 from privacy.mechanism import Mechanism
@@ -280,7 +280,7 @@ def _ours(experts: Experts, shape: Shape, ids: Tensor, clip_norm: float) -> Call
         shape.patients,
         SecureRandom(),
         lambda step, of: None,
-        gradients=_gradients_of(ids, shape.answer),
+        step_sum=partial(clipped_sum, gradients=_gradients_of(ids, shape.answer)),
     )
 
 

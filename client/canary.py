@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal, Protocol
 
 import numpy as np
@@ -29,7 +30,7 @@ from client.tasks.prompt import direct
 from client.tasks.sample import Sample
 from client.training.batch import LoadInputs, items, micro_batches
 from client.training.draw import Draw, PatientGradients
-from client.training.round import stage_gradients, train_round
+from client.training.round import clipped_sum, stage_gradients, train_round
 from privacy import accounting
 from privacy.audit_bounds import Guesses, guess, one_run_bound, one_run_gaussian_bound
 from privacy.experts import SCALE_EXPERTS
@@ -127,7 +128,7 @@ def audit(
             nominal_patients,
             random,
             lambda done, of: None,
-            gradients=canaries.gradients,
+            step_sum=partial(clipped_sum, gradients=canaries.gradients),
         )
         tell(number, rounds)
     guesses = guess(canaries.scores(before), included, SHARE)

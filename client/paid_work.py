@@ -23,6 +23,7 @@ from client.training import memory, rollout
 from client.training.batch import Performance
 from client.training.cohort import cohort_of
 from client.training.distributed import Team
+from client.training.draw import StepSum
 from client.training.round import clipped_sum, stage_gradients, train_round
 from client.training.vllm import VllmSampler
 from privacy.clip import Clipped
@@ -118,12 +119,9 @@ class PaidWork:
                 self.random,
                 step,
                 self.performance,
-                partial(stage_gradients, rewarded=curve.rewarded),
+                self._step_sum(curve),
                 resume=self.checkpoints.read(reservation),
                 keep=keep,
-                shared_sum=None
-                if self.team is None
-                else partial(self.team.clipped_sum, rewarded=curve.rewarded),
                 max_rank=reservation.max_rank,
                 tasks=self.in_force.now.tasks,
                 sampler=self.vllm or rollout.sample,
@@ -170,13 +168,15 @@ class PaidWork:
                 tasks=self.in_force.now.tasks,
                 sampler=self.vllm or rollout.sample,
             )
-            draw = cohort.draw(self.random)
-            if self.team is None:
-                total = clipped_sum(draw, partial(stage_gradients, rewarded=curve.rewarded))
-            else:
-                total = self.team.clipped_sum(draw, rewarded=curve.rewarded)
+            total = self._step_sum(curve)(cohort.draw(self.random))
             curve.step(1)
             return total
 
         clipped = self.data.while_readable(summed, self.progress.skip)
         return share_of(clipped, Layout(self.experts.shapes(plan)), noise, self.random)
+
+    def _step_sum(self, curve: RewardCurve) -> StepSum:
+        """Who takes the sum of a step: this process alone, or the team; the curve hears of every group of rollouts."""
+        if self.team is not None:
+            return partial(self.team.clipped_sum, rewarded=curve.rewarded)
+        return partial(clipped_sum, gradients=partial(stage_gradients, rewarded=curve.rewarded))

@@ -27,7 +27,7 @@ from client.slides.index import index_slides
 from client.tasks.manifest import read_manifest
 from client.tasks.sample import Region, Sample
 from client.training.batch import LoadInputs
-from client.training.round import stage_gradients, train_round
+from client.training.round import clipped_sum, stage_gradients, train_round
 from demo.cohort import MANIFEST
 from demo.recipe import Recipe
 from privacy.experts import EXPERTS, TASKS
@@ -129,9 +129,10 @@ def train_stage(
             def tell(step: int, of: int, curve: RewardCurve = curve) -> None:
                 curve.step(step)
 
+            gradients = partial(stage_gradients, rewarded=curve.rewarded)
             found = train_round(
                 experts, plan.restricted(hospital.experts), hospital.samples, hospital.inputs, plan,
-                hospital.nominal_patients, random, tell, gradients=partial(stage_gradients, rewarded=curve.rewarded),
+                hospital.nominal_patients, random, tell, step_sum=partial(clipped_sum, gradients=gradients),
                 tasks=hospital.tasks,
             )  # fmt: skip
             for name, delta in found.items():

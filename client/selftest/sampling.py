@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -20,7 +21,7 @@ from client.selftest.patients import short
 from client.selftest.plans import ADAM_CONSTANT, LEARNING_RATE, plan, weights
 from client.tasks.sample import Sample
 from client.training.draw import Draw
-from client.training.round import train_round
+from client.training.round import clipped_sum, train_round
 from privacy.mechanism import Mechanism
 from privacy.randomness import SecureRandom
 from privacy.selftest.sampling import draw_findings, step_findings
@@ -113,6 +114,6 @@ def _round(base_hash: str, steps: int) -> tuple[Watch, NDArray[np.float32]]:
         NOMINAL,
         SecureRandom(),
         watch.told,
-        gradients=watch,
+        step_sum=partial(clipped_sum, gradients=watch),
     )
     return watch, deltas[EXPERT].tensors[TENSOR]

@@ -99,15 +99,15 @@ class Measured:
         seeds = [zlib.crc32(patient.encode()) for patient in cohort]
         parameters = self.experts.trainable(asked.experts)
         draw = Draw(
-            self.experts,
-            parameters,
-            list(cohort.values()),
-            seeds,
-            asked,
-            tuple(TASKS),
-            self.inputs,
-            performance,
-            self.sampler,
+            experts=self.experts,
+            parameters=parameters,
+            samples=list(cohort.values()),
+            seeds=seeds,
+            plan=asked,
+            tasks=tuple(TASKS),
+            load_inputs=self.inputs,
+            performance=performance,
+            sampler=self.sampler,
         )
         return clipped_sum(draw).total
 

@@ -27,8 +27,8 @@ LoadInputs = Callable[[Sequence[Sample]], Sequence[Visual]]
 
 @dataclass(frozen=True)
 class Performance:
-    """How much is computed at once. Changes speed and memory, never the guarantee or (beyond float32's rounding) the
-    result.
+    """How much is computed at once. Changes speed and memory, never the guarantee; the result in float32 by its rounding
+    alone, and below, where a bit may decide a token, all but `patients` change it: they must not hang on who is drawn.
 
     patients: whose gradients are held together; tokens: of one training pass, padding and all; sampled_tokens: of
     one sampling pass, cached prompts and room for the answers; checkpointing: whether a layer's inner values are

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -23,20 +23,21 @@ _SEEDS_BELOW = 2**53
 
 @dataclass(frozen=True)
 class Cohort:
-    """`samples` of each patient who has any, and all that their gradients are taken with. Made by `cohort_of`."""
+    """`samples` of each patient who has any, and `nobody`: a draw without a patient, with all that gradients are taken with.
+    Made by `cohort_of`.
+    """
 
-    experts: Experts
-    parameters: Mapping[str, Tensor]
     samples: Mapping[str, Sequence[Sample]]
-    plan: Plan
-    tasks: Collection[str]
-    load_inputs: LoadInputs
-    performance: Performance
-    sampler: Sampler
+    nobody: Draw
+
+    @property
+    def parameters(self) -> Mapping[str, Tensor]:
+        """`expert::tensor` -> the live parameter, of all that trains."""
+        return self.nobody.parameters
 
     def draw(self, random: RandomSource) -> Draw:
         """One step's draw: each patient with the plan's sampling rate, then each one's samples, then each one's seed."""
-        mechanism = self.plan.mechanism
+        mechanism = self.nobody.plan.mechanism
         drawn = [
             [
                 self.samples[patient][i]
@@ -45,17 +46,7 @@ class Cohort:
             for patient in draw_patients(sorted(self.samples), mechanism.sampling_rate, random)
         ]
         seeds = random.integers(len(drawn), _SEEDS_BELOW).tolist()
-        return Draw(
-            self.experts,
-            self.parameters,
-            drawn,
-            seeds,
-            self.plan,
-            self.tasks,
-            self.load_inputs,
-            self.performance,
-            self.sampler,
-        )
+        return replace(self.nobody, samples=drawn, seeds=seeds)
 
 
 def cohort_of(
@@ -75,8 +66,18 @@ def cohort_of(
     """
     fit = (sample for sample in samples if trains(sample, trained) and not too_long(experts, sample, plan))
     of_patients = by_kind(fit, lambda sample: sample.patient)
-    parameters = experts.trainable(trained, max_rank)
-    return Cohort(experts, parameters, of_patients, plan, tasks, load_inputs, performance, sampler)
+    nobody = Draw(
+        experts=experts,
+        parameters=experts.trainable(trained, max_rank),
+        samples=[],
+        seeds=[],
+        plan=plan,
+        tasks=tasks,
+        load_inputs=load_inputs,
+        performance=performance,
+        sampler=sampler,
+    )
+    return Cohort(of_patients, nobody)
 
 
 def trains(sample: Sample, trained: Collection[str]) -> bool:

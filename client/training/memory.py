@@ -263,15 +263,14 @@ def fitting(
 
 
 def next_smaller(performance: Performance) -> Performance | None:
-    """The ladder's next rung down that computes no more at once in any respect; None on the last."""
+    """The ladder's next rung down that computes less of one patient at once, and no more in any respect; None on the last."""
+
+    def size(one: Performance) -> tuple[int, int, bool]:
+        return one.tokens, one.sampled_tokens, not one.checkpointing
+
     for rung in LADDER:
-        if (
-            rung != performance
-            and rung.patients <= performance.patients
-            and rung.tokens <= performance.tokens
-            and rung.sampled_tokens <= performance.sampled_tokens
-            and rung.checkpointing >= performance.checkpointing
-        ):
+        smaller = all(a <= b for a, b in zip(size(rung), size(performance), strict=True))
+        if smaller and size(rung) != size(performance):
             return rung
     return None
 

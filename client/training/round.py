@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -38,12 +39,18 @@ _LOG = logging.getLogger("fedpath.agent")
 
 
 def stage_gradients(draw: Draw, rewarded: grpo.Rewarded = lambda task, rewards: None) -> dict[str, Tensor]:
-    """Each patient's gradient of the loss of the plan's stage; `rewarded` as `grpo.gradients` tells it."""
+    """Each patient's gradient of the loss of the plan's stage. `rewarded`, as `grpo.gradients` has it, is told once all is
+    well: of each group once, though memory may run out and the draw be taken again.
+    """
     if draw.plan.stage == "sft":
         return sft.gradients(draw)
     plan = draw.plan
     settings = grpo.Settings(plan.rollouts, plan.kl_beta, plan.max_answer_tokens)
-    return grpo.gradients(draw, settings, rewarded)
+    groups: list[tuple[str, Sequence[float]]] = []
+    found = grpo.gradients(draw, settings, lambda task, rewards: groups.append((task, rewards)))
+    for task, rewards in groups:
+        rewarded(task, rewards)
+    return found
 
 
 def train_round(
@@ -56,10 +63,9 @@ def train_round(
     random: RandomSource,
     progress: Progress,
     performance: Performance = DEFAULT,
-    gradients: PatientGradients = stage_gradients,
+    step_sum: StepSum | None = None,
     resume: StepState | None = None,
     keep: Keep = lambda state: None,
-    shared_sum: StepSum | None = None,
     max_rank: int | None = None,
     tasks: Collection[str] = tuple(TASKS),
     sampler: Sampler = rollout.sample,
@@ -70,10 +76,9 @@ def train_round(
     Exactly `plan.mechanism.steps` steps are taken, an empty draw's too; each divides by the public
     `sampling_rate * nominal_patients`. Samples that train none of the experts, or are too long, are left out. `progress(step,
     of)` is told of each step's end, after `keep` had the state; `resume` is such a state of this very round, whose
-    steps are not taken again. `shared_sum` (`distributed.Team.clipped_sum`) takes the stage's gradients in several
-    processes, in place of `gradients` in this one. With `max_rank` the first columns of each B train, so many at most, and
-    the deltas hold these alone. `tasks` are those of the hospital's policy, which its router learns to tell apart, and
-    `sampler` samples rollouts. Afterwards the experts hold the trained weights.
+    steps are not taken again. `step_sum` takes the place of `clipped_sum`. With `max_rank` the first columns of each B
+    train, so many at most, and the deltas hold these alone. `tasks` are those of the hospital's policy, which its router
+    learns to tell apart, and `sampler` samples rollouts. Afterwards the experts hold the trained weights.
     """
     mechanism = plan.mechanism
     cohort = cohort_of(
@@ -83,7 +88,7 @@ def train_round(
     experts.write(descent.parameters)
     for step in range(descent.steps_taken, mechanism.steps):
         draw = cohort.draw(random)
-        clipped = clipped_sum(draw, gradients) if shared_sum is None else shared_sum(draw)
+        clipped = (step_sum or clipped_sum)(draw)
         descent.step(add_noise(clipped, mechanism, mechanism.sampling_rate * nominal_patients, random))
         experts.write(descent.parameters)
         keep(descent.state())
@@ -101,29 +106,38 @@ def clipped_sum(draw: Draw, gradients: PatientGradients = stage_gradients) -> Cl
     """The sum over the drawn patients of each one's gradient, clipped to the plan's norm over all
     parameters together.
 
-    Adding or removing one patient moves the sum by at most the clip norm. Where the device runs out of memory, the very
-    same draw is summed again with less at once: another draw would make what is drawn depend on who is in it. Raises
-    `torch.OutOfMemoryError` where the least at once is too much.
+    Adding or removing one patient moves the sum by at most the clip norm. Where the device runs out of memory, fewer of the
+    very same draw are taken at once: another draw would make what is drawn depend on who is in it. How much of one patient is
+    computed at once, which below float32 decides tokens, changes for that patient alone who is too much by itself: whoever
+    is drawn, all others' gradients stay as they were. Raises `torch.OutOfMemoryError` where the least is too much.
     """
-    performance = draw.performance
-    while True:
-        try:
-            return _summed(replace(draw, performance=performance), gradients)
-        except torch.OutOfMemoryError:
-            smaller = memory.next_smaller(performance)
-            if smaller is None:
-                raise
-        performance = smaller
-        _LOG.warning("the device is out of memory: this step is taken again with %s", performance)
-        torch.cuda.empty_cache()  # does nothing where there is no GPU
+    size = draw.performance.patients
+    none = {key: torch.zeros((0, *p.shape), device=p.device) for key, p in draw.parameters.items()}
+    total = clip_and_sum(none, draw.plan.mechanism.clip_norm)
+    for start in range(0, len(draw), size):
+        total = add(total, _summed(draw.part(range(start, min(start + size, len(draw)))), gradients))
+    return total
 
 
 def _summed(draw: Draw, gradients: PatientGradients) -> Clipped:
-    clip_norm = draw.plan.mechanism.clip_norm
-    total = clip_and_sum(
-        {key: torch.zeros((0, *p.shape), device=p.device) for key, p in draw.parameters.items()}, clip_norm
-    )
-    for start in range(0, len(draw), draw.performance.patients):
-        chunk = draw.part(range(start, min(start + draw.performance.patients, len(draw))))
-        total = add(total, clip_and_sum(gradients(chunk), clip_norm))
-    return total
+    """Of at least one patient: all at once, else one half and then the other, down to one patient in smaller batches."""
+    try:
+        return clip_and_sum(gradients(draw), draw.plan.mechanism.clip_norm)
+    except torch.OutOfMemoryError:
+        halves = _with_less_at_once(draw)
+        if not halves:
+            raise
+    torch.cuda.empty_cache()  # does nothing where there is no GPU
+    return reduce(add, [_summed(half, gradients) for half in halves])
+
+
+def _with_less_at_once(draw: Draw) -> list[Draw]:
+    """The draw in parts that need less memory each; none where no less can be computed at once."""
+    if (middle := len(draw) // 2) > 0:
+        _LOG.warning("the device is out of memory: %d patients are taken in two parts", len(draw))
+        return [draw.part(range(middle)), draw.part(range(middle, len(draw)))]
+    smaller = memory.next_smaller(draw.performance)
+    if smaller is None:
+        return []
+    _LOG.warning("the device is out of memory: one patient is taken again with %s", smaller)
+    return [replace(draw, performance=smaller)]

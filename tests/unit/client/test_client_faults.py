@@ -140,14 +140,16 @@ def test_a_fault_of_the_machine_loses_nothing_and_never_undercounts(
 def test_out_of_memory_the_same_draw_is_summed_with_less_at_once(
     house: MakeHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Catches a round that is lost where less at once would do, and a second draw, which nobody has charged for: who is
-    drawn would hang on whose questions fit.
+    """Catches a round that is lost where less at once would do; a second draw, which nobody has charged for: who is
+    drawn would hang on whose questions fit; and a patient whose own batches change for another's sake.
     """
-    asked: list[tuple[int, tuple[int, ...]]] = []
+    asked: list[Draw] = []
 
     def allocator(draw: Draw, **named: Any) -> dict[str, torch.Tensor]:
-        asked.append((draw.performance.patients, tuple(draw.seeds)))
-        if draw.performance.patients > 1:
+        asked.append(draw)
+        large = asked[0].samples[0][0].patient
+        alone = [own[0].patient for own in draw.samples] == [large]
+        if len(draw) > 1 or (alone and draw.performance.tokens > LADDER[-1].tokens):
             raise torch.OutOfMemoryError("planted: tried to allocate 20 GiB")
         return stage_gradients(draw, **named)
 
@@ -157,7 +159,16 @@ def test_out_of_memory_the_same_draw_is_summed_with_less_at_once(
     assert set(answer) == {"release/scale/roi", "release/scale/wsi"}
     summary = place.ledger().summary()
     assert (len(summary.events), summary.spent, summary.voided) == (1, 1, 0)
-    drawn = next(seeds for patients, seeds in asked if patients > 1)
-    assert len(drawn) >= 2, "a draw of one would prove nothing"
-    assert [patients for patients, _ in asked if patients > 1] == [p.patients for p in LADDER[:-1]]
-    assert tuple(seed for patients, seeds in asked if patients == 1 for seed in seeds) == drawn
+    whole = asked[0]
+    steps = [draw for draw in asked if len(draw) == len(whole)]
+    assert len(whole) >= 2, "a draw of one would prove nothing"
+    assert len(steps) == place.plan().mechanism.steps
+    first = asked[: asked.index(steps[1])] if len(steps) > 1 else asked
+    patients = [own[0].patient for own in whole.samples]
+    alone = [
+        (patients.index(draw.samples[0][0].patient), draw.performance) for draw in first if len(draw) == 1
+    ]
+    assert [setting for place_, setting in alone if place_ > 0] == [whole.performance] * (len(patients) - 1)
+    assert [setting for place_, setting in alone if place_ == 0] == [whole.performance, *LADDER[2:]]
+    seeds = {own[0].patient: seed for own, seed in zip(whole.samples, whole.seeds, strict=True)}
+    assert all(draw.seeds[0] == seeds[draw.samples[0][0].patient] for draw in first if len(draw) == 1)

@@ -117,7 +117,7 @@ def one_round(
         random,
         lambda done, of: None,
         keep=keep,
-        shared_sum=None if team is None else team.clipped_sum,
+        step_sum=None if team is None else team.clipped_sum,
     )
     return np.concatenate([v.ravel() for _, d in sorted(deltas.items()) for v in d.tensors.values()])
 
