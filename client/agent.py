@@ -46,7 +46,7 @@ from client.public_evaluation import evaluate_public
 from client.received import keep_received
 from client.reservations import Reservations
 from client.rpc import LIMIT
-from client.sampler import own_share, vllm_of
+from client.sampler import vllm_of
 from client.selftest_word import selftest_word
 from client.shared_round import SharedRounds
 from client.step_checkpoints import StepCheckpoints, StoppedAfterStep
@@ -92,7 +92,7 @@ class Agent:
         self._ledger = Ledger(home.ledger, self._key)
         self._in_force = PolicyInForce(self._ledger, lambda: home.policy)
         self._base = Base.load(home.settings.base, "cuda" if torch.cuda.is_available() else "cpu")
-        memory.cap(self._base.device, own_share(home, self._policy.gpu_memory_share))
+        memory.cap(self._base.device, self._policy.gpu_memory_share)
         self._data = AgentData(home, self._base, self._policy.skip_bad_rows)
         self._experts = ExpertStates(self._base)
         self._checkpoints = StepCheckpoints(home.checkpoints, self._key)
@@ -162,7 +162,7 @@ class Agent:
         self._data.follow(self._policy.skip_bad_rows)
         if before != self._policy:
             tell(PolicyChanged(Digest(self._policy.hash)))
-            memory.cap(self._base.device, own_share(self._home, self._policy.gpu_memory_share))
+            memory.cap(self._base.device, self._policy.gpu_memory_share)
             self._count()
 
     @property
@@ -320,8 +320,7 @@ class Agent:
         self._allow(asked)
         self._gate.check(asked)
         self._take_in(asked, parts)
-        if isinstance(asked, Plan):
-            self._work.fit(asked)
+        self._work.fit(asked)
 
     def _allow(self, asked: Plan | NoisedEvaluation) -> None:
         """Raise `PlanRefused` for what the policy does not allow, or where there is no data at all."""
@@ -360,16 +359,20 @@ class Agent:
                 experts = self._take_in(asked, parts)
             except PlanRefused as error:
                 raise Refused(error.code, str(error)) from error
-            scores = evaluate_public(
-                self._policy.hospital,
-                experts,
-                asked,
-                self._data.samples,
-                self._data.index,
-                self._data.inputs,
-                self._home.evaluation,
-                self.progress.step,
-            )
+            try:
+                scores = evaluate_public(
+                    self._policy.hospital,
+                    experts,
+                    asked,
+                    self._data.samples,
+                    self._data.index,
+                    self._data.inputs,
+                    self._home.evaluation,
+                    self.progress.step,
+                    self._policy.gpu_memory_share,
+                )
+            except memory.DeviceMemoryError as error:
+                raise Refused(Refusal.DEVICE_MEMORY, str(error)) from error
             return self._reply({egress.METRICS: canonical.encode([asdict(score) for score in scores])})
 
     @contextmanager

@@ -151,13 +151,15 @@ def _segmenter(home: Home) -> Iterable[Finding]:
 def _memory(home: Home) -> Iterator[Finding]:
     """What a usual round of all the policy's experts needs of the device. Raises `DeviceMemoryError`."""
     base = Base.load(home.settings.base, "cuda" if torch.cuda.is_available() else "cpu")
-    free = memory.free_bytes(base.device, own_share(home, home.policy.gpu_memory_share))
+    free = memory.free_bytes(base.device, own_share(home, home.policy.gpu_memory_share, sampling=True))
     _, need = memory.fitting(
         memory.Decoder.of(base),
         memory.resident(base.model.parameters()),
         first_columns(memory.expert_shapes(base, home.policy.experts, RANK), home.policy.max_rank),
         RANK,
         free,
+        memory.machine_free(base.device),
+        home.policy.maximum_samples_per_patient,
         ROLLOUTS,
         ANSWER_TOKENS,
     )

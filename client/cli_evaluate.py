@@ -78,6 +78,7 @@ def evaluate(
             folder,
             InputLoader(questions.slides, SlideFeatures(base, place.features)),
             lambda done, of: tell("questions asked", done, of),
+            place.policy.gpu_memory_share,
         )
         pictures = examples(report.answers, questions.slides)
         page = write_report(folder, place.settings.name, report, pictures, datetime.now(UTC))

@@ -9,6 +9,8 @@ from client.model.experts import Experts
 from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
 from client.training.batch import LoadInputs, by_kind
+from client.training.cohort import PROMPT_TOKENS
+from client.training.memory import ROWS
 from privacy.evaluation import Kind
 from privacy.noised_counts import NoisedCounts, noised_counts
 from privacy.randomness import RandomSource
@@ -23,16 +25,18 @@ def noised_evaluation(
     noise_multiplier: float,
     random: RandomSource,
     progress: Callable[[int, int], None] = lambda done, of: None,
+    rows: int = ROWS[0],
 ) -> NoisedCounts:
     """Ask every sample of the public `kinds` (scale, task), score the answers, and count them patient by patient.
 
     Guarantee: adding or removing one patient, with any number of samples, changes what is returned as one
     Gaussian step of `noise_multiplier` does: it spends `privacy.evaluation.charge(noise_multiplier)`, which
-    the caller reserves first. Answers are greedy, of batches of one patient each: no patient's depends on another's.
-    Kinds of which there are no samples are counted too: their absence is as private as their number.
+    the caller reserves first. Answers are greedy, of batches of one patient each and at most `rows`: no patient's depends on
+    another's. A question longer than `PROMPT_TOKENS` is not asked, as it trains nothing: what a batch takes of memory is bounded
+    whoever is asked. Kinds of which there are no samples are counted too: their absence is as private as their number.
     """
-    asked = [sample for sample in samples if sample.kind in kinds]
-    texts = answer(experts, asked, load_inputs, asking, progress, apart=True)
+    asked = [s for s in samples if s.kind in kinds and experts.lengths(s)[0] <= PROMPT_TOKENS]
+    texts = answer(experts, asked, load_inputs, asking, progress, rows=rows, apart=True)
     return noised_counts(kinds, patient_scores(asked, texts), noise_multiplier, random)
 
 

@@ -67,30 +67,53 @@ class PaidWork:
     ending: threading.Event
     vllm: VllmSampler | None
     performance: Performance = field(default_factory=Performance)
+    rows: int = memory.ROWS[-1]
 
-    def fit(self, plan: Plan) -> None:
-        """Choose how much to compute at once on this device, of which vLLM has no part before there are rollouts. Raises
-        `PlanRefused` where the plan does not fit at all.
+    def fit(self, asked: Plan | NoisedEvaluation) -> None:
+        """Choose how much to compute at once on this device, of which vLLM has a part only where there are rollouts. Raises
+        `PlanRefused` where what is asked does not fit at all.
         """
-        if self.vllm is not None and plan.stage != "grpo":
+        sampling = isinstance(asked, Plan) and asked.stage == "grpo"
+        if self.vllm is not None and not sampling:
             self.vllm.close()
-        names = plan.restricted(self.in_force.now.experts)
-        trained = self.experts.attached(plan).trainable(names, self.in_force.now.max_rank)
+        share = own_share(self.home, self.in_force.now.gpu_memory_share, sampling)
+        memory.cap(self.base.device, share)
+        free = memory.free_bytes(self.base.device, share) - self.data.set_aside
         try:
-            self.performance, need = memory.fitting(
-                memory.Decoder.of(self.base),
-                memory.weights(self.base),
-                {name: tuple(value.shape) for name, value in trained.items()},
-                max(form.rank for form in plan.forms.values()),
-                memory.free_bytes(self.base.device, own_share(self.home, self.in_force.now.gpu_memory_share))
-                - self.data.set_aside,
-                plan.rollouts,
-                plan.longest_answer,
-            )
+            need = self._fit_round(asked, free) if isinstance(asked, Plan) else self._fit_answers(asked, free)
         except memory.DeviceMemoryError as error:
             raise PlanRefused(Refusal.DEVICE_MEMORY, str(error)) from error
-        _LOG.info("memory: at most %s; %s", need, self.performance)
         self.progress.memory_planned = need.total
+
+    def _fit_round(self, plan: Plan, free: int) -> memory.Need:
+        names = plan.restricted(self.in_force.now.experts)
+        trained = self.experts.attached(plan).trainable(names, self.in_force.now.max_rank)
+        self.performance, need = memory.fitting(
+            memory.Decoder.of(self.base),
+            memory.weights(self.base),
+            {name: tuple(value.shape) for name, value in trained.items()},
+            _rank(plan),
+            free,
+            memory.machine_free(self.base.device),
+            plan.mechanism.samples_per_patient,
+            plan.rollouts,
+            plan.longest_answer,
+        )
+        _LOG.info("memory: at most %s; %s", need, self.performance)
+        return need
+
+    def _fit_answers(self, asked: NoisedEvaluation, free: int) -> memory.Need:
+        self.rows, need = memory.answering(
+            memory.Decoder.of(self.base),
+            memory.weights(self.base),
+            _rank(asked),
+            sum(name.startswith("task/") for name in asked.experts_hash),
+            free,
+            memory.machine_free(self.base.device),
+            asked.max_answer_tokens,
+        )
+        _LOG.info("memory: at most %s; %d questions at once", need, self.rows)
+        return need
 
     def sealed_round(self, plan: Plan, parts: Parts, reservation: Reservation) -> Parts:
         """The round's releases, by expert. Raises `StoppedAfterStep` where the agent ends meanwhile."""
@@ -145,6 +168,7 @@ class PaidWork:
                 asked.noise_multiplier,
                 self.random,
                 self.progress.step,
+                self.rows,
             )
 
         counts = self.data.while_readable(counted, self.progress.skip)
@@ -180,3 +204,7 @@ class PaidWork:
         if self.team is not None:
             return partial(self.team.clipped_sum, rewarded=curve.rewarded)
         return partial(clipped_sum, gradients=partial(stage_gradients, rewarded=curve.rewarded))
+
+
+def _rank(asked: Plan | NoisedEvaluation) -> int:
+    return max((form.rank for form in asked.forms.values()), default=1)

@@ -32,15 +32,16 @@ def evaluate_public(
     inputs: LoadInputs,
     folder: Path,
     progress: Progress,
+    share: float | None,
 ) -> list[Score]:
     """Each kind's own metric, then what is told beside it; killed and asked again, it goes on where it stopped.
 
-    Raises `EvaluationError` where no slide can be read.
+    Raises as `client.evaluation.run.run` does.
     """
     skipped: Mapping[str, str] = {slide: error.reason for slide, error in index.skipped.items()}
     questions = Questions(tuple(samples), index.slides, skipped, index.prints)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     place = folder / asked.stage
-    report = run(Model(experts, asked), questions, Asking.of(asked), place, inputs, progress)
+    report = run(Model(experts, asked), questions, Asking.of(asked), place, inputs, progress, share)
     write_report(place, name, report, examples(report.answers, index.slides), datetime.now(UTC))
     return [*report.scores, *report.further]

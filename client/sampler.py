@@ -29,8 +29,10 @@ def vllm_of(home: Home, rank: int, share: Callable[[], float | None]) -> VllmSam
     return VllmSampler(settings.vllm, settings.base, home.vllm(rank), share)
 
 
-def own_share(home: Home, share: float | None) -> float | None:
-    """What of a GPU's memory this process may take, where the policy gives `share`: vLLM's part is not its own."""
-    if home.settings.vllm is None:
+def own_share(home: Home, share: float | None, sampling: bool) -> float | None:
+    """What of a GPU's memory this process may take, where the policy gives `share`: vLLM's part is not its own while there are
+    rollouts to sample.
+    """
+    if home.settings.vllm is None or not sampling:
         return share
     return (1 - SHARE) * (1.0 if share is None else share)

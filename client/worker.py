@@ -34,13 +34,14 @@ def main(home: Home, rank: int, size: int) -> None:
     with joined(home.meeting, rank, size) as team:
         device = f"cuda:{rank}" if torch.cuda.is_available() else "cpu"
         base = Base.load(home.settings.base, device)
-        cap(base.device, own_share(home, home.policy.gpu_memory_share))
         vllm = vllm_of(home, rank, lambda: home.policy.gpu_memory_share)
         states = ExpertStates(base)
 
         def load(plan: Plan, parts: Mapping[str, bytes]) -> Experts:
-            if vllm is not None and plan.stage != "grpo":
+            sampling = plan.stage == "grpo"
+            if vllm is not None and not sampling:
                 vllm.close()
+            cap(base.device, own_share(home, home.policy.gpu_memory_share, sampling))
             return states.load(plan, parts)
 
         index = open_slides(home)

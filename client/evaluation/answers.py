@@ -15,10 +15,10 @@ from client.tasks.prompt import direct, thinking
 from client.tasks.sample import Sample
 from client.training import rollout
 from client.training.batch import LoadInputs, by_kind, items, micro_batches
+from client.training.memory import ROWS
 from privacy.evaluation import Evaluation, NoisedEvaluation
 
 Mode = Literal["direct", "thinking"]
-ROWS = 128  # answered at once
 
 
 def default_mode(stage: str) -> Mode:
@@ -60,9 +60,11 @@ def said(
     load_inputs: LoadInputs,
     asking: Asking,
     *,
+    rows: int = ROWS[0],
     apart: bool = False,
 ) -> Iterator[list[tuple[int, str]]]:
-    """All that the model says to each sample (its thoughts too, in thinking mode), batch by batch as they come.
+    """All that the model says to each sample (its thoughts too, in thinking mode), batch by batch as they come, at most
+    `rows` at once.
 
     Yields (index into samples, text); every sample once. Between two batches the experts stay as the first was asked: use
     them for nothing else until the end. `apart`, for what will leave: a batch holds one patient's
@@ -76,10 +78,10 @@ def said(
         on = (scale if asking.scale_experts else None, task if declared else None)
         with experts.only(*on), nullcontext() if asking.learned else experts.merged():
             for batch in micro_batches(
-                own, lambda s: s[1].patient if apart else None, lambda s: len(s[1].question), ROWS
+                own, lambda s: s[1].patient if apart else None, lambda s: len(s[1].question), rows
             ):
-                rows = items([[sample] for _, sample in batch], load_inputs, prompts, question)
-                queries = [row.query for row in rows]
+                asked = items([[sample] for _, sample in batch], load_inputs, prompts, question)
+                queries = [item.query for item in asked]
                 gates = router.gates_for(experts, queries, router.TOP_K) if asking.learned else None
                 with nullcontext() if gates is None else experts.gated(on[0], gates):
                     ids = rollout.greedy(experts, queries, asking.most_tokens, stop)
@@ -103,12 +105,13 @@ def answer(
     asking: Asking,
     progress: Callable[[int, int], None] = lambda done, of: None,
     *,
+    rows: int = ROWS[0],
     apart: bool = False,
 ) -> list[str | None]:
-    """The model's answer to each sample, in order; None where a thinking answer breaks the form. `apart`: `said`."""
+    """The model's answer to each sample, in order; None where a thinking answer breaks the form. `rows`, `apart`: `said`."""
     texts: list[str | None] = [None] * len(samples)
     done = 0
-    for batch in said(experts, samples, load_inputs, asking, apart=apart):
+    for batch in said(experts, samples, load_inputs, asking, rows=rows, apart=apart):
         for index, text in batch:
             texts[index] = answer_in(text, asking.mode)
         done += len(batch)

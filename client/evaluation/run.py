@@ -15,6 +15,7 @@ from client.evaluation.house import EvaluationError, Model, Questions
 from client.evaluation.kept import KeptAnswers
 from client.evaluation.scores import Answered, Score, further_scores, scores
 from client.tasks.sample import Sample, without_slide
+from client.training import memory
 from client.training.batch import LoadInputs
 from privacy import canonical
 from privacy.code_hash import code_hash
@@ -42,19 +43,21 @@ def run(
     folder: Path,
     inputs: LoadInputs,
     progress: Progress,
+    share: float | None,
 ) -> Report:
-    """Ask everything that `folder` holds no answer to yet, and score all.
+    """Ask everything that `folder` holds no answer to yet, and score all; within a `share` of a GPU's memory (None: all of it).
 
     A slide that can't be read any more is left out and named. `progress(done, of)` counts questions. Raises
-    `EvaluationError` where nothing is left.
+    `EvaluationError` where nothing is left, `DeviceMemoryError` where not even one question fits.
     """
+    rows = _rows(model, asking, share)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     skipped, samples = dict(questions.skipped), questions.samples
     named = {id(sample): sample_name(sample, questions.prints[sample.slide]) for sample in samples}
     with KeptAnswers(folder, subject(model.which, asking)) as kept:
         while left := [sample for sample in samples if named[id(sample)] not in kept.said]:
             try:
-                for batch in said(model.experts, left, inputs, asking):
+                for batch in said(model.experts, left, inputs, asking, rows=rows):
                     kept.keep((named[id(left[index])], text) for index, text in batch)
                     progress(sum(named[id(s)] in kept.said for s in samples), len(samples))
             except SlideError as error:
@@ -64,6 +67,21 @@ def run(
     if not answers:
         raise EvaluationError("no slide can be read any more: check the slide folder")
     return _report(model.which, asking.mode, answers, skipped)
+
+
+def _rows(model: Model, asking: Asking, share: float | None) -> int:
+    """How many questions are asked at once."""
+    base, which = model.experts.base, model.which
+    rows, _ = memory.answering(
+        memory.Decoder.of(base),
+        memory.weights(base),
+        max((form.rank for form in which.forms.values()), default=1),
+        sum(name.startswith("task/") for name in which.experts_hash),
+        memory.free_bytes(base.device, share),
+        memory.machine_free(base.device),
+        asking.most_tokens,
+    )
+    return rows
 
 
 def subject(which: Evaluation, asking: Asking) -> str:

@@ -1,4 +1,5 @@
-"""What a round needs of the device's memory, said before it trains: from the base's sizes, the plan and `Performance`.
+"""What a round needs of memory, said before it trains: from the base's sizes, the plan and `Performance`; and what answers
+need, where questions are asked.
 
 Everything here is public: the longest prompts and answers are the round's bounds (what is longer trains nothing), not
 those of this hospital's data, so that a refusal tells nothing of them. The need errs on the safe side: where the budgets
@@ -34,6 +35,7 @@ FRAME_TOKENS = 64  # at most, of the marks about an image's frames
 FORM_TOKENS = 40  # at most, of the tags about thought and answer
 SHORTEST = 32  # tokens of the shortest prompt that is reckoned with
 FLOAT, DOUBLE = 4, 8
+ROWS = (128, 64, 32, 16, 8, 4, 2, 1)  # questions that may be answered at once
 
 LADDER = (
     Performance(),
@@ -47,17 +49,18 @@ LADDER = (
 
 
 class DeviceMemoryError(ClientError):
-    """A round that no setting of `Performance` brings down to the device's memory."""
+    """Work that no setting brings down to the memory that there is."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes of the device's memory.
+    """Bytes of memory: of the device's, but for the inputs, which lie in the machine's.
 
     weights: base and experts, where they lie; descent: start, weights and both moments, and a step's sum and noise;
     gradients: of the patients held together; activations: kept for a backward pass, and what it computes;
     logits: of a training pass; sampling: of a sampling pass, its keys and values, logits and merged experts;
-    encoding: of the vision tower. Training, sampling and encoding take turns.
+    encoding: of the vision tower. Training, sampling and encoding take turns. inputs: what the patients held together show the
+    model, all of it, and the numbers that sample their rollouts.
     """
 
     weights: int
@@ -67,17 +70,26 @@ class Need:
     logits: int
     sampling: int
     encoding: int
+    inputs: int
 
     @property
     def more(self) -> int:
-        """What is needed beside the weights."""
+        """What is needed of the device beside the weights."""
         training = self.activations + self.logits
         return self.descent + self.gradients + max(training, self.sampling, self.encoding)
 
     @property
     def total(self) -> int:
-        """The most at any time."""
+        """The most of the device at any time."""
         return self.weights + self.more
+
+    def fits(self, free: int, machine: int | None) -> bool:
+        """Whether it does beside the weights: into the device's `free` bytes, and the inputs into the `machine`'s; None where
+        the device is the machine.
+        """
+        if machine is None:
+            return self.more + self.inputs <= free
+        return self.more <= free and self.inputs <= machine
 
     def __str__(self) -> str:
         parts = ", ".join(f"{field.name} {gibibytes(getattr(self, field.name))}" for field in fields(self))
@@ -87,7 +99,7 @@ class Need:
 @dataclass(frozen=True)
 class Decoder:
     """The sizes of a base's language model that its memory follows from; `visual` is the most visual tokens of an input,
-    `encoding` the bytes of the vision tower over one pass of images.
+    `shown` the most bytes of one, `encoding` the bytes of the vision tower over one pass of images.
     """
 
     layers: int
@@ -98,6 +110,7 @@ class Decoder:
     vocabulary: int
     itemsize: int
     visual: int
+    shown: int
     encoding: int
     packed: bool = False  # whether linear layers' weights are 4-bit
 
@@ -108,6 +121,7 @@ class Decoder:
         region = base.architecture.largest(pixels).tokens
         head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         itemsize = base.language_model.embed_tokens.weight.element_size()
+        deepstack = getattr(base.model.config.vision_config, "deepstack_visual_indexes", None) or ()
         return cls(
             layers=config.num_hidden_layers,
             width=config.hidden_size,
@@ -117,6 +131,11 @@ class Decoder:
             vocabulary=config.vocab_size,
             itemsize=itemsize,
             visual=max(base.scales.wsi_max_tokens, region),
+            shown=itemsize
+            * max(
+                base.scales.wsi_max_tokens * base.projector.inner.in_features,
+                region * config.hidden_size * (1 + len(deepstack)),
+            ),
             encoding=max(
                 _encoding(base.model.config, region, itemsize),
                 0 if base.slide_encoder is None else _tiles(base.slide_encoder.model.config, itemsize),
@@ -156,18 +175,19 @@ def need(
     trained: Mapping[str, Sequence[int]],
     rank: int,
     performance: Performance,
+    samples: int,
     rollouts: int,
     longest_answer: int,
 ) -> Need:
     """What training needs at most: `weights` bytes lie on the device, `trained` are the shapes of what trains.
 
-    `rank` is the highest of the plan's experts, all of whose columns are in the forward pass, whatever trains; `rollouts`
-    and `longest_answer` are the plan's too, and in SFT there are no rollouts.
+    `rank` is the highest of the plan's experts, all of whose columns are in the forward pass, whatever trains; `samples` (a
+    patient's), `rollouts` and `longest_answer` are the plan's too, and in SFT there are no rollouts.
     """
     sizes = [math.prod(shape) for shape in trained.values()]
     answers = max(1, rollouts)
     answer = longest_answer if rollouts else longest_answer + THOUGHT_TOKENS + FORM_TOKENS
-    prompt = decoder.visual + FRAME_TOKENS + PROMPT_TOKENS
+    prompt = _prompt(decoder)
     tokens = max(performance.tokens, prompt + answer)  # the longest answer is a batch of its own
     patients = performance.patients
     return Need(
@@ -180,7 +200,13 @@ def need(
         sampling=_sampling(decoder, max(performance.sampled_tokens, answers * (prompt + answer)), answer)
         + _held(decoder, rank, len({name.split(SEPARATOR)[0] for name in trained}) if rollouts else 0),
         encoding=decoder.encoding,
+        inputs=patients * samples * (decoder.shown + rollouts * longest_answer * DOUBLE),
     )
+
+
+def _prompt(decoder: Decoder) -> int:
+    """Tokens of the longest."""
+    return decoder.visual + FRAME_TOKENS + PROMPT_TOKENS
 
 
 def _activations(decoder: Decoder, tokens: int, answers: int, rank: int, checkpointing: bool) -> int:
@@ -244,22 +270,54 @@ def fitting(
     trained: Mapping[str, Sequence[int]],
     rank: int,
     free: int,
+    machine: int | None,
+    samples: int,
     rollouts: int,
     longest_answer: int,
 ) -> tuple[Performance, Need]:
-    """The fastest of the ladder that fits into `free` bytes beside the weights, and its need.
-
-    Raises `DeviceMemoryError` where none does.
-    """
+    """The fastest of the ladder that fits (`Need.fits`), and its need. Raises `DeviceMemoryError` where none does."""
     for performance in LADDER:
-        wanted = need(decoder, weights, trained, rank, performance, rollouts, longest_answer)
-        if wanted.more <= free:
+        wanted = need(decoder, weights, trained, rank, performance, samples, rollouts, longest_answer)
+        if wanted.fits(free, machine):
             return performance, wanted
     raise DeviceMemoryError(
-        f"the round needs at least {wanted}, of which {gibibytes(wanted.more)} beside the weights, but the device has "
-        f"{gibibytes(free)} free: take a larger device or a smaller base, or ask for lower ranks, fewer rollouts or "
-        "shorter answers"
+        f"the round needs at least {_beside(wanted, free, machine)}: take a larger device or a smaller base, or ask for lower "
+        "ranks, fewer rollouts or samples, or shorter answers"
     )
+
+
+def answering(
+    decoder: Decoder, weights: int, rank: int, tasks: int, free: int, machine: int | None, longest_answer: int
+) -> tuple[int, Need]:
+    """How many questions can be answered at once, each by itself, and what that needs; `tasks` are how many task experts
+    there are. Raises `DeviceMemoryError` where not even one can.
+    """
+    for rows in ROWS:
+        prompts = rows * _prompt(decoder)
+        reading = prompts * 2 * (decoder.width + decoder.inner) * decoder.itemsize
+        wanted = Need(
+            weights=weights,
+            descent=0,
+            gradients=0,
+            activations=0,
+            logits=0,
+            sampling=_sampling(decoder, prompts + rows * longest_answer, longest_answer)
+            + reading
+            + _held(decoder, rank, tasks),
+            encoding=decoder.encoding,
+            inputs=rows * decoder.shown,
+        )
+        if wanted.fits(free, machine):
+            return rows, wanted
+    raise DeviceMemoryError(
+        f"an answer needs at least {_beside(wanted, free, machine)}: take a larger device or a smaller base, or ask for lower "
+        "ranks or shorter answers"
+    )
+
+
+def _beside(wanted: Need, free: int, machine: int | None) -> str:
+    has = f"{wanted}, of which {gibibytes(wanted.more)} beside the weights, but the device has {gibibytes(free)} free"
+    return has if machine is None else f"{has}, and the machine {gibibytes(machine)} for inputs"
 
 
 def next_smaller(performance: Performance) -> Performance | None:
@@ -287,8 +345,11 @@ def expert_shapes(base: Base, experts: Iterable[str], rank: int) -> dict[str, tu
 
 
 def cap(device: torch.device, share: float | None) -> None:
-    """Keep this process' tensors within a share of a GPU's memory (None: all of it); elsewhere nothing is capped."""
+    """Keep this process' tensors within a share of a GPU's memory (None: all of it), and give back what it holds in reserve;
+    elsewhere nothing is capped.
+    """
     if device.type == "cuda":
+        torch.cuda.empty_cache()
         torch.cuda.set_per_process_memory_fraction(1.0 if share is None else share, device)
 
 
@@ -305,6 +366,15 @@ def free_bytes(device: torch.device, share: float | None = None) -> int:
         free, total = torch.cuda.mem_get_info(device)
         allocated = torch.cuda.memory_allocated(device)
         return within_share(free + torch.cuda.memory_reserved(device) - allocated, total, allocated, share)
+    return _machine_free()
+
+
+def machine_free(device: torch.device) -> int | None:
+    """What the machine's memory still gives this process beside the device's; None where the device is the machine."""
+    return _machine_free() if device.type == "cuda" else None
+
+
+def _machine_free() -> int:
     lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     return min(int(lines["MemAvailable"].split()[0]) << 10, _cgroup_free())
 

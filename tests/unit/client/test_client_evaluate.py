@@ -14,7 +14,6 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from client.cli import app
-from client.evaluation import answers
 from client.evaluation.answers import Asking
 from client.evaluation.examples import examples
 from client.evaluation.house import Model, Questions, open_model, open_questions
@@ -25,7 +24,7 @@ from client.evaluation.scores import scores
 from client.model.inputs import InputLoader
 from client.model.slide_features import SlideFeatures
 from client.tasks.sample import Label, Region, Sample
-from client.training import rollout
+from client.training import memory, rollout
 from client.withdrawn import add_withdrawn
 from privacy import canonical, tensors
 from privacy.evaluation import Evaluation
@@ -57,7 +56,7 @@ def evaluated(place: House, model: Model, questions: Questions, folder: Path, **
     progress = extra.pop("progress", lambda done, of: None)
     asking = replace(Asking.of(model.which), most_tokens=MOST)
     inputs = InputLoader(questions.slides, SlideFeatures(model.experts.base, place.home.features))
-    return run(model, questions, asking, folder, inputs, progress, **extra)
+    return run(model, questions, asking, folder, inputs, progress, None, **extra)
 
 
 @pytest.fixture
@@ -71,7 +70,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return greedy(experts, queries, *others)
 
     monkeypatch.setattr(rollout, "greedy", watch)
-    monkeypatch.setattr(answers, "ROWS", 2)
+    monkeypatch.setattr(memory, "ROWS", (2,))
     return calls
 
 

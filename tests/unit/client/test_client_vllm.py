@@ -58,13 +58,13 @@ def test_vllm_has_a_part_of_what_the_policy_gives(house: MakeHouse) -> None:
     """Catches agent and vLLM that together take more of a GPU than the hospital gives."""
     place = house()
     assert vllm_of(place.home, 0, lambda: None) is None
-    assert [own_share(place.home, share) for share in (None, 0.5)] == [None, 0.5]
+    assert [own_share(place.home, share, True) for share in (None, 0.5)] == [None, 0.5]
     with_vllm(place, Path(sys.executable))
     sampler = vllm_of(place.home, 0, lambda: 0.5)
     assert sampler is not None
     base = Base.load(place.home.settings.base)
     theirs = sampler._wanted(attach(base, same_form(EXPERTS, 2, 4.0), 3), 8).share
-    ours = own_share(place.home, 0.5)
+    ours = own_share(place.home, 0.5, True)
     assert ours == pytest.approx(0.5 - theirs)
     assert 0 < theirs < ours
 
