@@ -73,7 +73,8 @@ def _book(path: Path, coordinators: list[Path]) -> JournalBook:
     except PrivacyError as error:
         raise failed(str(error)) from None
     if source.side is not Side.COORDINATOR:
-        raise failed(f"{path} is a hospital's ledger: name the coordinator's journal")
+        why = source.damage[0] if source.side is None else "it is a hospital's ledger"
+        raise failed(f"{path}: {why}: name the coordinator's journal")
     return read_journal(source, chain.check(source, trusted))
 
 

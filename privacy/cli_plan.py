@@ -91,6 +91,8 @@ def _account(ledger: Path, key: keys.PublicKey) -> Account:
     from privacy.ledger.reading import read
 
     source = read_source(ledger)
+    if source.side is None:
+        raise ValueError(f"{ledger}: {source.damage[0]}")
     if source.export is not None:
         return verify_export(source.export, key)
     return read(Database(ledger, read_only=True), key)[1]

@@ -26,12 +26,13 @@ class Side(StrEnum):
 class Source:
     """One book as it was read; nothing of it is verified.
 
-    `name` is what findings call it.  `damage` says what could not be read.  `export` is None where a database was
+    `name` is what findings call it.  `damage` says what could not be read.  `side` is None where nothing could: then
+    there are no entries, and nobody knows whose book it is.  `export` is None where a database was
     read; then `kept` names the reservations under which it keeps releases.
     """
 
     name: str
-    side: Side
+    side: Side | None
     entries: tuple[Entry, ...]
     damage: tuple[str, ...] = ()
     export: Export | None = None
@@ -45,9 +46,9 @@ class Source:
 
 
 def read_source(path: Path) -> Source:
-    """Read a file.  Raises `AuditError` where it is missing, or neither an export nor a ledger's database.
+    """Read a file.  Raises `AuditError`, which names it, where it is missing or can't be opened.
 
-    What opens as one of them and can't be read on, for whatever reason, is damaged, and that is a finding.
+    One that opens and holds no book, or none that can be read on, for whatever reason, is damaged, and that is a finding.
     """
     try:
         with path.open("rb") as file:
@@ -56,7 +57,10 @@ def read_source(path: Path) -> Source:
         raise AuditError(f"{path}: {error.strerror}: name an export, or a ledger's database") from error
     if start == _SQLITE:
         return _from_database(path)
-    return replace(from_export(str(path), _export(path)), sha256=_sha256(path))
+    try:
+        return replace(from_export(str(path), read_export(path)), sha256=_sha256(path))
+    except (LedgerError, OSError) as error:
+        return Source(str(path), None, (), (str(error),))
 
 
 def from_export(name: str, export: Export) -> Source:
@@ -70,18 +74,12 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _export(path: Path) -> Export:
-    try:
-        return read_export(path)
-    except LedgerError as error:
-        raise AuditError(str(error)) from error
-
-
 def _from_database(path: Path) -> Source:
     try:
         with Database(path, read_only=True).transaction() as transaction:
             entries = tuple(transaction.entries_after(0))
             kept = frozenset(transaction.reservations_in_outbox())
     except Exception as error:
-        return Source(str(path), Side.HOSPITAL, (), (str(error) or repr(error),))
+        text = (str(error) or repr(error)).removeprefix(f"{path}: ")
+        return Source(str(path), None, (), (text,))
     return Source(str(path), Side.HOSPITAL, entries, kept=kept)

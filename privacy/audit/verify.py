@@ -28,9 +28,9 @@ class Trusted:
     hospitals: tuple[PublicKey, ...] = ()
     coordinators: tuple[PublicKey, ...] = ()
 
-    def of(self, side: Side) -> tuple[PublicKey, ...]:
-        """Those that may vouch for a book of this side."""
-        return self.hospitals if side is Side.HOSPITAL else self.coordinators
+    def of(self, side: Side | None) -> tuple[PublicKey, ...]:
+        """Those that may vouch for a book of this side; none for one of which nothing could be read."""
+        return {None: (), Side.HOSPITAL: self.hospitals, Side.COORDINATOR: self.coordinators}[side]
 
 
 @dataclass(frozen=True)

@@ -77,15 +77,13 @@ def write_export(path: Path, entries: Sequence[Entry], key: PrivateKey, at: str,
 
 
 def read_export(path: Path) -> Export:
-    """Read hostile bytes.  Raises `LedgerError` for a file that is no export, or of another format."""
+    """Read hostile bytes.  Raises `LedgerError`, which does not name the file, where it is no export, or of another format."""
     try:
         with path.open("rb") as file:
-            head = _values(file.readline(_MAX_LINE + 1), 1)
-            if {name: type(value) for name, value in head.items()} != _HEAD or head["name"] not in NAMES:
-                raise LedgerError(f"{path}: is no ledger's export: it does not begin as one")
+            head = _head(file.readline(_MAX_LINE + 1))
             if head["format"] != FORMAT:
                 raise LedgerError(
-                    f"{path}: is of format {head['format']}, and this fedpath reads format {FORMAT}: use the one "
+                    f"it is of format {head['format']}, and this fedpath reads format {FORMAT}: use the one "
                     "that wrote it"
                 )
             entries: list[Entry] = []
@@ -99,8 +97,7 @@ def read_export(path: Path) -> Export:
                     damage.append(str(error))
     except OSError as error:
         raise LedgerError(
-            f"{path}: {error.strerror}: give a file that `fedpath-hospital export` or `fedpath-consortium export` "
-            "wrote"
+            f"{error.strerror}: give a file that `fedpath-hospital export` or `fedpath-consortium export` wrote"
         ) from error
     return Export(head, tuple(entries), tuple(damage))
 
@@ -127,6 +124,18 @@ def verify_export(export: Export, trusted: PublicKey) -> Account:
 def _line(entry: Entry) -> bytes:
     fields = {name: getattr(entry, name) for name in Entry.__dataclass_fields__}
     return canonical.encode({**fields, "signature": entry.signature.hex()})
+
+
+def _head(line: bytes) -> dict[str, Any]:
+    try:
+        head = _values(line, 1)
+    except LedgerError:
+        head = {}
+    if {name: type(value) for name, value in head.items()} != _HEAD or head["name"] not in NAMES:
+        raise LedgerError(
+            "it is no export of a ledger or journal, or its first line was damaged: ask for it again"
+        )
+    return head
 
 
 def _values(line: bytes, number: int) -> dict[str, Any]:

@@ -146,14 +146,16 @@ def test_accountants_that_disagree_are_a_finding(world: World, honest: dict[str,
 # --- files
 
 
-def test_what_can_not_be_read_is_no_finding_but_an_error(tmp_path: Path, world: World) -> None:
-    """Catches a typing slip that is taken for fraud, or for a clean bill."""
+def test_what_can_not_be_opened_is_no_finding_but_an_error(tmp_path: Path) -> None:
+    """Catches a typing slip that is taken for fraud, or for a clean bill; a file that is no book is said to be none."""
     key = str(tmp_path / "k.pub")
     keys.generate(tmp_path / "k")
     (tmp_path / "notes.txt").write_text("hello")
-    for book_, with_key in [("none.jsonl", key), ("notes.txt", key), ("notes.txt", str(tmp_path / "no.pub"))]:
+    for book_, with_key in [("none.jsonl", key), (".", key), ("notes.txt", str(tmp_path / "no.pub"))]:
         result = CliRunner().invoke(app, ["verify", str(tmp_path / book_), "--key", with_key])
         assert (result.exit_code, "error:" in result.stderr) == (2, True)
+    result = CliRunner().invoke(app, ["verify", str(tmp_path / "notes.txt"), "--key", key])
+    assert (result.exit_code, "notes.txt: it is no export" in result.stderr) == (1, True)
 
 
 def test_a_signature_for_another_purpose_heads_no_export(world: World, honest: dict[str, Source]) -> None:

@@ -72,8 +72,8 @@ SPOILED: list[tuple[str, str, Callable[[Lines], Lines]]] = [
     ("two swapped", "entry 4 does not follow", lambda lines: [*lines[:3], lines[4], lines[3], *lines[5:]]),
     ("one twice", "does not follow", lambda lines: [*lines, lines[-1]]),
     ("a digit", "entry 2 was changed", lambda lines: [x.replace(b'"steps":2', b'"steps":1') for x in lines]),
-    ("no head", "is no ledger's export", lambda lines: lines[1:]),
-    ("nothing", "damaged", lambda lines: []),
+    ("no head", "is no export", lambda lines: lines[1:]),
+    ("nothing", "is no export", lambda lines: []),
     ("another format", "is of format 2", lambda lines: _head(lines, format=2)),
     ("another date", "head was not signed", lambda lines: _head(lines, at="2031")),
     ("a signature that is no hex", "head was not signed", lambda lines: _head(lines, signature="x")),
@@ -85,7 +85,7 @@ SPOILED: list[tuple[str, str, Callable[[Lines], Lines]]] = [
     ("no table", "line 2 of the export is damaged", lambda lines: [lines[0], b"[]\n"]),
     ("no entry", "line 2 of the export is damaged", lambda lines: [lines[0], b"{}\n"]),
     ("a flood", "over the limit", lambda lines: [lines[0], b"x" * (1 << 22)]),
-    ("bytes", "damaged", lambda lines: [b"\xff\x00"]),
+    ("bytes", "is no export", lambda lines: [b"\xff\x00"]),
 ]
 
 
