@@ -50,6 +50,8 @@ def replay(
         *strays(book, folder),
     ]
     recomputed = sum(done.left_out is None for done in rounds)
+    if not findings and not recomputed:
+        raise failed("there was nothing to recompute: no such round is in the journal, or none was kept")
     if as_json:
         typer.echo(json.dumps(_values(book, rounds, findings)))
     else:
@@ -57,8 +59,6 @@ def replay(
             typer.echo(printable(line), err=line.startswith(("FINDING", "NOT VALID")))
     if findings:
         raise typer.Exit(Exit.FOUND)
-    if not recomputed:
-        raise failed("there was nothing to recompute: no such round is in the journal, or none was kept")
 
 
 def _book(path: Path, coordinators: list[Path]) -> JournalBook:

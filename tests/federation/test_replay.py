@@ -101,8 +101,18 @@ def test_one_round_is_recomputed_alone(honest: Handed) -> None:
     """Catches a selection that recomputes another round, or takes nothing for all right."""
     status, found = honest.replayed("--campaign", "spring", "--round", "2")
     assert (status, [r["round"] for r in found["rounds"]]) == (0, [2])
-    assert honest.replayed("--round", "9")[0] == 2
-    assert honest.replayed("--campaign", "autumn")[0] == 2
+
+
+@pytest.mark.parametrize("options", [("--round", "99"), ("--campaign", "autumn")], ids=" ".join)
+def test_nothing_recomputed_is_never_said_to_be_valid(honest: Handed, options: tuple[str, ...]) -> None:
+    """Catches a script that reads a verdict, in JSON or in words, where no round was looked at."""
+    key = honest.folder / "coordinator.pub"
+    key.write_bytes(honest.coordinator.public.to_pem())
+    given = ["replay", str(honest.journal), str(honest.given), "--coordinator", str(key), *options]
+    for form in ([], ["--json"]):
+        said = CliRunner().invoke(audit, [*given, *form])
+        assert (said.exit_code, said.stdout) == (2, "")
+        assert said.stderr.startswith("error: there was nothing to recompute")
 
 
 def test_rounds_that_were_not_kept_or_were_pruned_are_said_to_be_left_out(tmp_path: Path) -> None:
@@ -119,7 +129,7 @@ def test_rounds_that_were_not_kept_or_were_pruned_are_said_to_be_left_out(tmp_pa
     assert said["spring", 2] is None
     assert "removed by the consortium" in said["spring", 1]
     assert "not kept" in said["autumn", 1]
-    assert handed.replayed("--campaign", "autumn")[0] == 2
+    assert handed.replayed("--campaign", "autumn") == (2, {})
 
 
 def test_what_differs_in_a_round_that_was_not_kept_is_told_beside_why_it_was_left_out(
