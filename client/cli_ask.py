@@ -10,6 +10,7 @@ import typer
 
 from client.cli_errors import told_plainly
 from client.cli_evaluate import ExpertsOption, HomeArgument, JsonOption, ModeArgument
+from privacy.command_line import refuse_existing
 
 if TYPE_CHECKING:
     from client.evaluation.ask import Reply
@@ -35,7 +36,7 @@ def ask(
     ] = None,
     experts: ExpertsOption = None,
     draw: Annotated[
-        Path | None, typer.Option(help="write a PNG of the region with the answer drawn in")
+        Path | None, typer.Option(help="write a new PNG of the region with the answer drawn in")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -46,6 +47,7 @@ def ask(
     from client.evaluation.house import EvaluationError, open_model
     from client.home import Home
 
+    refuse_existing(draw)
     with told_plainly():
         place = Home(home.absolute())
         path, scale = find_asked(place, slide)
@@ -81,7 +83,7 @@ def _draw(file: Path, path: Path, mpp: float | None, reply: Reply) -> None:
         image = reader.read(region.x, region.y, region.width, region.height, reader.slide.mpp * scale)
     buffer = io.BytesIO()
     drawn(image, (), reply.frame).save(buffer, "PNG")
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
         out.write(buffer.getvalue())
 
 

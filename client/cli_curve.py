@@ -10,6 +10,7 @@ import typer
 
 from client.cli_errors import told_plainly
 from client.cli_evaluate import HomeArgument, JsonOption
+from privacy.command_line import refuse_existing
 
 
 def curve(
@@ -17,7 +18,7 @@ def curve(
     campaign: Annotated[
         str | None, typer.Option(help="a campaign's name; without it, the one trained last")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="write the curves to this SVG file")] = None,
+    out: Annotated[Path | None, typer.Option(help="write the curves to this new SVG file")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show GRPO's mean reward (0 to 1.5) by task and step. Private: it is in nothing that leaves."""
@@ -31,6 +32,7 @@ def curve(
     from client.reward_curve import curves, read_marks
     from privacy import durable
 
+    refuse_existing(out)
     with told_plainly():
         marks = read_marks(Home(home.absolute()).rewards, campaign)
         found = curves(marks)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from client.cli_errors import told_plainly
-from privacy.command_line import progress
+from privacy.command_line import progress, refuse_existing
 
 if TYPE_CHECKING:
     from client.evaluation.run import Report
@@ -55,14 +55,17 @@ def evaluate(
     from client.evaluation.answers import Asking
     from client.evaluation.examples import examples
     from client.evaluation.house import open_model, open_questions
+    from client.evaluation.kept import FILE
+    from client.evaluation.page import CHART, PAGE, VALUES, write_report
     from client.evaluation.page import as_json as values
-    from client.evaluation.page import write_report
     from client.evaluation.run import run
     from client.home import Home
     from client.model.inputs import InputLoader
     from client.model.slide_features import SlideFeatures
     from client.tasks.segmenter import use_segmenter
 
+    if out is not None and not (out / FILE).exists():  # else it is an evaluation's, and goes on
+        refuse_existing(*(out / name for name in (PAGE, VALUES, CHART)))
     with told_plainly(), progress() as tell:
         tell("reading slides")
         place = Home(home.absolute())

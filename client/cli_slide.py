@@ -10,7 +10,7 @@ import typer
 
 from client.cli_errors import told_plainly
 from client.cli_evaluate import HomeArgument, JsonOption
-from privacy.command_line import progress
+from privacy.command_line import progress, refuse_existing
 
 
 def show(
@@ -19,7 +19,7 @@ def show(
         Path,
         typer.Argument(metavar="SLIDE", help="a slide: its name as in the manifest, or a path"),
     ],
-    out: Annotated[Path, typer.Option(help="the PNG to write")],
+    out: Annotated[Path, typer.Option(help="the PNG to write; it must not be there yet")],
     mpp: Annotated[
         float | None,
         typer.Option(
@@ -37,6 +37,7 @@ def show(
     from client.home import Home
     from client.model.base import Scales
 
+    refuse_existing(out)
     with told_plainly(), progress() as tell:
         tell("looking at the slide")
         place = Home(home.absolute())

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from privacy.command_line import Exit, answer, failed, progress
+from privacy.command_line import Exit, answer, failed, progress, refuse_existing
 
 if TYPE_CHECKING:
     from privacy.audit.verify import Audit
@@ -52,10 +52,10 @@ def verify(
 
 def report(
     books: Books,
-    out: Annotated[Path, typer.Option(help="the HTML file to write")],
+    out: Annotated[Path, typer.Option(help="the HTML file to write; it must not be there yet")],
     key: Keys = [],  # noqa: B006
     coordinator: Coordinators = [],  # noqa: B006
-    pdf: Annotated[Path | None, typer.Option(help="a PDF file to write as well")] = None,
+    pdf: Annotated[Path | None, typer.Option(help="a PDF file to write as well, as new")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
 ) -> None:
     """Write what `verify` found, and what left when and at which price, for a reader who is no engineer.
@@ -67,12 +67,9 @@ def report(
     from privacy.audit.report.pdf import render
 
     written = [out] if pdf is None else [out, pdf]
-    for path in written:
-        if (
-            path.resolve() in {given.resolve() for given in (*books, *key, *coordinator)}
-            or written.count(path) > 1
-        ):
-            raise failed(f"{path} is read, or written, already: name another file for the report")
+    refuse_existing(*written)
+    if pdf is not None and pdf.resolve() == out.resolve():
+        raise failed(f"{pdf} is the HTML file already: name a new file for the PDF")
     audited = _audit(books, key, coordinator)
     try:
         content = pages(audited, datetime.now(UTC))

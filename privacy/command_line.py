@@ -6,10 +6,12 @@ docs/cli.md says it to who types. Imports nothing that starts a thread: an agent
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -98,6 +100,15 @@ def failed(why: str) -> typer.Exit:
     """Say on standard error why nothing was done, fit for a terminal; the end to raise."""
     typer.echo(f"error: {plain(why)}", err=True)
     return typer.Exit(Exit.NOT_DONE)
+
+
+def refuse_existing(*files: Path | None) -> None:
+    """End the command where one of the files that it was told to write is there: nobody's file is written over for a slip of
+    the hand. To be called first, before work that would be lost.
+    """
+    for file in files:
+        if file is not None and os.path.lexists(file):
+            raise failed(f"{file} is there already: name a new file, or remove that one first")
 
 
 @contextmanager

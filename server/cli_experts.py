@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from privacy.command_line import refuse_existing
 from server.cli_errors import told_plainly
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def experts(
     base: Annotated[Path | None, typer.Option(help="the folder of the campaign's base, for --peft")] = None,
     card: Annotated[
         Path | None,
-        typer.Option(help="a file to write: the model card of all of them, in Hugging Face's form"),
+        typer.Option(help="a new file to write: the model card of all of them, in Hugging Face's form"),
     ] = None,
     licence: Annotated[
         str,
@@ -65,13 +66,12 @@ def experts(
     from server.points import request_at
     from server.runner import begun_point
 
+    refuse_existing(card)
     with told_plainly():
         if not (folder or peft or show or card):
             raise HomeError(
                 "nothing to do: name a folder to write, or give --peft FOLDER, --card FILE or --list"
             )
-        if card is not None and card.exists():
-            raise HomeError(f"{card} is there already: name a new file")
         if peft is not None and base is None:
             raise HomeError("--peft needs --base: the folder of the campaign's base, as hospitals have it")
         here = Home.open(home)

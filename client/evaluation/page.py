@@ -24,6 +24,7 @@ from client.tasks.registry import TASKS
 from privacy import durable
 from privacy.html_page import rendered
 
+PAGE, VALUES, CHART = "report.html", "report.json", "figures.svg"
 _JPEG_QUALITY = 92
 
 
@@ -100,9 +101,9 @@ def write_report(
     folder: Path, hospital: str, report: Report, examples: Sequence[Example], at: datetime
 ) -> Path:
     """Write `report.json`, `figures.svg` and `report.html` for this user alone; returns the page's path."""
-    page = folder / "report.html"
-    durable.replace(folder / "report.json", json.dumps(as_json(hospital, report), indent=1).encode() + b"\n")
-    durable.replace(folder / "figures.svg", bars(report.scores).encode())
+    page = folder / PAGE
+    durable.replace(folder / VALUES, json.dumps(as_json(hospital, report), indent=1).encode() + b"\n")
+    durable.replace(folder / CHART, bars(report.scores).encode())
     durable.replace(page, html(hospital, report, examples, at).encode())
     return page
 

@@ -110,8 +110,8 @@ def test_a_slide_is_the_one_that_the_manifest_means(home: Home, tmp_path: Path) 
     (slides / "one.svs").rename(slides / "2024" / "one.svs")
     labels.write_text(labels.read_text().replace(",one.svs", ",2024/one.svs"))
     labels.with_name("mpp.csv").write_text("slide,mpp\n2024/,1.0\n")
-    for name in ("2024/one.svs", "one.svs", slides / "2024" / "one.svs"):
-        done = command(home.folder, name, "--out", tmp_path / "one.png", "--json")
+    for number, name in enumerate(("2024/one.svs", "one.svs", slides / "2024" / "one.svs")):
+        done = command(home.folder, name, "--out", tmp_path / f"{number}.png", "--json")
         assert done.exit_code == 0, done.output
         told = json.loads(done.stdout)
         assert (told["questions"], told["regions"], told["note"]) == (2, 1, None)

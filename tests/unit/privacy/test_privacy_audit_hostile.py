@@ -406,7 +406,7 @@ def test_long_texts_can_be_drawn(world: World, tmp_path: Path) -> None:
     shown(audited(world, [replace(long, name="s" * 5000)]))
 
 
-def test_a_report_never_overwrites_what_it_reads(world: World, tmp_path: Path) -> None:
+def test_a_report_overwrites_nothing(world: World, tmp_path: Path) -> None:
     """Catches a slip of the hand that costs the auditor the evidence."""
     small = World.create(tmp_path)
     small.round(SPRING, 1)
@@ -418,7 +418,7 @@ def test_a_report_never_overwrites_what_it_reads(world: World, tmp_path: Path) -
         ["--out", tmp_path / "r", "--pdf", tmp_path / "r"],
     ):
         done = CliRunner().invoke(app, ["report", str(ledger), "--key", str(key), *map(str, more)])
-        assert (done.exit_code, "name another file" in done.stderr) == (2, True)
+        assert (done.exit_code, "name a new file" in done.stderr) == (2, True)
     assert (ledger.read_bytes(), key.read_bytes()) == before
     assert not (tmp_path / "r").exists()
 
