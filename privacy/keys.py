@@ -94,7 +94,9 @@ class PublicKey:
         try:
             key = serialization.load_pem_public_key(text)
         except (ValueError, UnsupportedAlgorithm) as error:
-            raise KeyFileError(f"not a public key in PEM: {error}") from error
+            raise KeyFileError(
+                "not a public key in PEM: give the .pub file that was made with the key"
+            ) from error
         if not isinstance(key, Ed25519PublicKey):
             raise KeyFileError("a public key, but not an Ed25519 one")
         return cls(key.public_bytes_raw())
@@ -169,9 +171,15 @@ def read_private(path: Path, *, follow_links: bool = True) -> bytes:
 
 
 def load_public(path: Path) -> PublicKey:
-    """Read a `.pub` file.  Raises `KeyFileError`."""
+    """Read a `.pub` file.  Raises `KeyFileError`, for a private key with a word on what it is."""
     try:
-        return PublicKey.from_pem(path.read_bytes())
+        text = path.read_bytes()
+        if b"PRIVATE KEY-----" in text:
+            raise KeyFileError(
+                "this is a private key: give the .pub file beside it, and hand this one to nobody, for whoever has it signs "
+                "in its owner's name"
+            )
+        return PublicKey.from_pem(text)
     except OSError as error:
         raise KeyFileError(f"{path}: {error.strerror}: put the public key there") from error
     except KeyFileError as error:

@@ -79,3 +79,5 @@ def test_the_commands_show_fingerprints(tmp_path: Path) -> None:
     assert listed.output.splitlines() == [f"north: {own}  (this hospital)", f"south: {theirs}"]
     again = run(app, ["peer", "add", str(home.folder), "north", str(file)])
     assert (again.exit_code, "another hospital's name" in again.output) == (2, True)
+    secret = run(app, ["peer", "add", str(home.folder), "east", str(tmp_path / "south.key")])
+    assert (secret.exit_code, "this is a private key" in secret.output) == (2, True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from privacy import keys
 from privacy.errors import KeyFileError, SignatureInvalid
@@ -66,6 +67,46 @@ def test_what_is_no_key_is_refused(tmp_path: Path) -> None:
         )
     with pytest.raises(KeyFileError):
         PublicKey(b"short")
+
+
+@pytest.mark.parametrize(
+    ("form", "lock"),
+    [
+        (serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+        (serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"word")),
+        (serialization.PrivateFormat.OpenSSH, serialization.NoEncryption()),
+    ],
+    ids=["ours", "encrypted", "of OpenSSH"],
+)
+def test_a_private_key_in_a_public_ones_place_is_told(
+    tmp_path: Path, form: serialization.PrivateFormat, lock: serialization.KeySerializationEncryption
+) -> None:
+    """Catches a secret that is handed over, and an error after which it is handed over once more."""
+    key = Ed25519PrivateKey.generate()
+    (tmp_path / "k").write_bytes(key.private_bytes(serialization.Encoding.PEM, form, lock))
+    with pytest.raises(KeyFileError, match=r"/k: this is a private key: give the \.pub file.* to nobody"):
+        keys.load_public(tmp_path / "k")
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        b"",
+        b'hospital = "north"\n',
+        b"\xff\x00",
+        b"ssh-ed25519 AAAA north\n",
+        b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n",
+        b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    ],
+    ids=["nothing", "a policy", "bytes", "of OpenSSH", "damaged", "a certificate"],
+)
+def test_what_is_no_public_key_is_told_in_our_words(tmp_path: Path, held: bytes) -> None:
+    """Catches a library's own text, which speaks of framings and of its web site, and not of what to do."""
+    (tmp_path / "k").write_bytes(held)
+    told = f"{tmp_path / 'k'}: not a public key in PEM: give the .pub file that was made with the key"
+    with pytest.raises(KeyFileError) as error:
+        keys.load_public(tmp_path / "k")
+    assert str(error.value) == told
 
 
 def test_a_signature_is_good_for_its_purpose_and_data_only(tmp_path: Path) -> None:
