@@ -61,6 +61,8 @@ def plan(
             )
         elif noise is None or epsilon is not None:
             raise typer.BadParameter("give one of --noise and --epsilon")
+        if noise == 0:
+            raise ValueError("--noise 0 is no privacy, and no policy allows it: give one above 0")
         event = Event(noise, sampling_rate, steps, mechanism)
         outlook = planner.outlook(event, here.delta, rounds, here.spent, here.epsilon_budget)
         second = _second([*here.spent, *[event] * rounds], here.delta) if check else None

@@ -43,6 +43,7 @@ outbox = sql.Table(
     sql.Column("expert", sql.String, primary_key=True),
     sql.Column("data", _Bytes, nullable=False),
 )
+_STORE = frozenset({"journal", "campaigns"})  # tables by which a consortium's store is known
 _version = sql.table(LEDGER_VERSIONS, sql.column("version_num", sql.String))
 
 
@@ -52,10 +53,15 @@ def prepare(connection: sql.Connection, *, read_only: bool) -> None:
     Raises `LedgerError` for a ledger of a newer fedpath, one from before there were versions, and, where
     nothing may be written, one that would have to be changed.
     """
-    found = _found(connection)
+    there = set(sql.inspect(connection).get_table_names())
+    found = _found(connection, there)
     if found == HEAD:
         return
     if read_only:
+        if found is None and there >= _STORE:
+            raise LedgerError(
+                "it is a consortium's store, and no ledger: take the journal that `fedpath-consortium export` writes of it"
+            )
         raise LedgerError(
             f"the ledger is of version {found or 'none'}, and this fedpath reads version {HEAD}: open it once "
             "where it may be written, or use the fedpath that wrote it"
@@ -63,9 +69,8 @@ def prepare(connection: sql.Connection, *, read_only: bool) -> None:
     upgrade(connection, "privacy.ledger:migrations", found, HEAD, "ledger")
 
 
-def _found(connection: sql.Connection) -> str | None:
-    """The database's version; None where there is nothing at all."""
-    there = set(sql.inspect(connection).get_table_names())
+def _found(connection: sql.Connection, there: set[str]) -> str | None:
+    """The database's version; None where there is no ledger."""
     if LEDGER_VERSIONS in there:
         return connection.scalar(sql.select(_version.c.version_num))
     if there & set(_tables.tables):

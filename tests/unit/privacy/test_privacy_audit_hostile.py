@@ -329,6 +329,17 @@ def test_a_databases_columns_have_the_types_of_an_export(
     assert codes(found) == {Code.DAMAGED}
 
 
+def test_a_consortiums_store_is_no_ledger(world: World, honest: dict[str, Source]) -> None:
+    """Catches a store that is called the ledger of no one yet, and advice to open it for writing."""
+    store = world.home.folder / "consortium.db"
+    found = audited(world, [honest["north"], read_source(store)])
+    assert [str(finding) for finding in found.findings] == [
+        f"damaged: {store}: it is a consortium's store, and no ledger: take the journal that `fedpath-consortium export` "
+        "writes of it"
+    ]
+    assert "no one yet" not in "".join(summary.lines(found))
+
+
 def test_what_nobody_foresaw_is_a_finding_about_that_book(
     world: World, honest: dict[str, Source], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -138,16 +138,16 @@ def test_the_command_plans_from_a_ledger(tmp_path: Path, exported: bool) -> None
         ["--noise", "1"],
         ["--noise", "1", "--epsilon", "3", "--delta", "1e-5"],
         ["--delta", "1e-5"],
-        ["--noise", "-1", "--delta", "1e-5"],
+        *(["--noise", noise, "--delta", "1e-5"] for noise in ("-1", "0", "-0", "nan", "inf")),
         ["--noise", "1", "--delta", "3"],
         ["--noise", "1", "--ledger", "nowhere.db", "--key", "nowhere.pub"],
         ["--noise", "1", "--ledger", "nowhere.db"],
     ],
 )
 def test_a_question_without_sense_ends_with_status_2_and_a_word(given: list[str]) -> None:
-    """Catches a traceback, and a figure for a question that was not whole."""
+    """Catches a traceback, a figure for a question that was not whole, and a table of infinities."""
     done = CliRunner().invoke(app, ["plan", "--sampling-rate", "0.05", "--steps", "20", *given])
-    assert done.exit_code == 2
+    assert (done.exit_code, done.stdout) == (2, "")
     assert isinstance(done.exception, SystemExit)
 
 
