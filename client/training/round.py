@@ -6,6 +6,9 @@ longest, trains nothing. So what a round needs of memory has a public bound, who
 
 After each step the caller may keep the descent's state, and hand it in again where the process died: the round goes
 on with the next step, under the same reservation (`privacy.checkpoint` says why that costs nothing).
+
+With the same seeds a round is the same, bit for bit, on a CPU. A GPU adds some sums in no fixed order (torch's `index_add`), and
+no promise rests on that it repeats.
 """
 
 from __future__ import annotations
