@@ -2,8 +2,9 @@
 never leaves.
 
 One file an entry: sha256 of key and content, then the content as safetensors. A file is written apart and renamed, so
-a reader meets whole entries only; one that was damaged since is found by its checksum, removed and computed anew. Any
-number of processes may share a folder: the least recently used entries leave under a lock.
+a reader meets whole entries only; one that was damaged since is found by its checksum, removed and computed anew. A
+disk that fails costs what was kept, never the work. Any number of processes may share a folder: the least recently used
+entries leave under a lock.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -49,20 +50,26 @@ class FeatureCache:
 
     def has(self, key: str) -> bool:
         """Whether something lies under the key, whole or not; it counts as used now."""
+        path = self._path(key)
         try:
-            os.utime(self._path(key))
-        except FileNotFoundError:
+            path.stat()
+        except OSError:
             return False
+        _use(path)
         return True
 
     def get(self, key: str) -> dict[str, Tensor] | None:
-        """What was put under the key, on the CPU; None where there is nothing, or nothing whole."""
+        """What was put under the key, on the CPU; None where there is nothing, nothing whole, or the disk can't read it."""
         path = self._path(key)
         try:
             data = path.read_bytes()
-            os.utime(path)  # used now
         except FileNotFoundError:
             return None
+        except OSError as error:
+            _LOG.warning("a cached feature can't be read and is computed anew (%s)", error.strerror)
+            _remove(path)
+            return None
+        _use(path)
         content = data[_DIGEST:]
         if data[:_DIGEST] == _checksum(key, content):
             try:
@@ -70,7 +77,7 @@ class FeatureCache:
             except SafetensorError:
                 pass  # whole, and of another form: not ours
         _LOG.warning("a cached feature was damaged and is computed anew")
-        path.unlink(missing_ok=True)
+        _remove(path)
         return None
 
     def put(self, key: str, tensors: Mapping[str, Tensor]) -> None:
@@ -87,17 +94,16 @@ class FeatureCache:
             except OSError:
                 Path(part).unlink(missing_ok=True)
                 raise
+            self._written += len(content)
+            if self._written > self._limit * _UNSEEN:
+                self._evict()
         except OSError as error:
             _LOG.warning("features can't be kept (%s): make room, or see who may write", error.strerror)
-            return
-        self._written += len(content)
-        if self._written > self._limit * _UNSEEN:
-            self._evict()
 
     def remove(self, keys: Iterable[str]) -> None:
-        """Forget what lies under these keys."""
+        """Forget what lies under these keys, where the disk allows it."""
         for key in keys:
-            self._path(key).unlink(missing_ok=True)
+            _remove(self._path(key))
 
     def _evict(self) -> None:
         """Remove the least recently used entries of a folder that is too large, and parts of the dead."""
@@ -130,6 +136,18 @@ class FeatureCache:
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.features"
+
+
+def _use(path: Path) -> None:
+    """Count it as used now; where the disk can't note that, it only leaves earlier."""
+    with suppress(OSError):
+        os.utime(path)
+
+
+def _remove(path: Path) -> None:
+    """Take it away, where the disk allows it."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def _checksum(key: str, content: bytes) -> bytes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -67,12 +69,23 @@ def test_every_part_of_a_key_counts() -> None:
     assert len({feature_key(*parts) for parts in keys}) == len(keys)
 
 
-SPOILT: dict[str, Callable[[bytes], bytes]] = {
-    "empty": lambda data: b"",
-    "cut short": lambda data: data[:-1],
-    "a bit flipped": lambda data: data[:-5] + bytes([data[-5] ^ 4]) + data[-4:],
-    "the checksum alone": lambda data: data[:32],
-    "rubbish": lambda data: b"\xff" * len(data),
+def becomes(change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    return lambda entry: entry.write_bytes(change(entry.read_bytes()))
+
+
+def unreadable(entry: Path) -> None:
+    """Its first byte is one that the system can't read: EIO, as of a failing disk."""
+    entry.unlink()
+    entry.symlink_to("/proc/self/mem")
+
+
+SPOILT: dict[str, Callable[[Path], object]] = {
+    "empty": becomes(lambda data: b""),
+    "cut short": becomes(lambda data: data[:-1]),
+    "a bit flipped": becomes(lambda data: data[:-5] + bytes([data[-5] ^ 4]) + data[-4:]),
+    "the checksum alone": becomes(lambda data: data[:32]),
+    "rubbish": becomes(lambda data: b"\xff" * len(data)),
+    "EIO": unreadable,
 }
 
 
@@ -82,11 +95,47 @@ def test_a_damaged_entry_is_none_and_is_made_anew(tmp_path: Path, name: str) -> 
     cache = FeatureCache(tmp_path)
     cache.put(key(1), visual(1).to_tensors())
     (entry,) = tmp_path.glob("*.features")
-    entry.write_bytes(SPOILT[name](entry.read_bytes()))
+    SPOILT[name](entry)
     assert cache.get(key(1)) is None
     assert not entry.exists()
     cache.put(key(1), visual(1).to_tensors())
     assert same(cache.get(key(1)), visual(1))
+
+
+@pytest.mark.parametrize("name", ["whole", *SPOILT])
+def test_a_disk_that_can_only_be_read_costs_no_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Catches training that ends because a good entry can't be marked as used (EROFS), or a damaged one removed."""
+    cache = FeatureCache(tmp_path)
+    cache.put(key(1), visual(1).to_tensors())
+    (entry,) = tmp_path.glob("*.features")
+    SPOILT.get(name, lambda entry: None)(entry)
+
+    def refuse(*arguments: object, **named: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    for place, call in ((os, "utime"), (os, "unlink"), (tempfile, "mkstemp")):
+        monkeypatch.setattr(place, call, refuse)
+    assert cache.has(key(1))
+    assert not cache.has(key(2))
+    assert same(cache.get(key(1)), visual(1)) == (name == "whole")
+    cache.put(key(1), visual(1).to_tensors())
+    cache.remove([key(1)])
+    assert list(tmp_path.glob("*.features")) == [entry]
+
+
+def test_a_folder_that_cant_be_made_smaller_costs_no_round(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Catches training that ends because old entries can't leave: nobody can hold the lock any more."""
+    FeatureCache(tmp_path / "one").put(key(0), visual(0).to_tensors())
+    cache = FeatureCache(tmp_path / "f", limit=2 * size(tmp_path / "one"))
+    (tmp_path / "f" / "lock").unlink()
+    (tmp_path / "f" / "lock").mkdir()
+    cache.put(key(1), visual(1).to_tensors())
+    assert same(cache.get(key(1)), visual(1))
+    assert "can't be kept (Is a directory)" in caplog.text
 
 
 def test_an_entry_under_anothers_name_is_none(tmp_path: Path) -> None:
