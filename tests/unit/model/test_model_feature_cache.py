@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,12 +177,28 @@ def test_a_smaller_limit_holds_from_the_next_start_on(tmp_path: Path) -> None:
     assert (dead.exists(), alive.exists()) == (False, True)
 
 
-def test_a_full_disk_costs_no_round(tmp_path: Path) -> None:
-    """Catches training that ends because its cache can't be written."""
-    cache = FeatureCache(tmp_path / "f")
-    cache._folder = tmp_path / "gone"
+def test_a_full_disk_costs_no_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches training that ends because its cache can't be written (ENOSPC), parts that stay and keep the disk full, and
+    a cache that doesn't come back once there is room.
+    """
+    cache = FeatureCache(tmp_path)
     cache.put(key(1), visual(1).to_tensors())
-    assert cache.get(key(1)) is None
+    made = tempfile.mkstemp
+
+    def on_a_full_disk(**named: Any) -> tuple[int, str]:
+        descriptor, part = made(**named)
+        os.close(descriptor)
+        return os.open("/dev/full", os.O_WRONLY), part
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "mkstemp", on_a_full_disk)
+        cache.put(key(1), visual(1).to_tensors())
+        cache.put(key(2), visual(2).to_tensors())
+    assert same(cache.get(key(1)), visual(1))
+    assert cache.get(key(2)) is None
+    assert list(tmp_path.glob("*.part")) == []
+    cache.put(key(2), visual(2).to_tensors())
+    assert same(cache.get(key(2)), visual(2))
 
 
 def _worker(folder: Path, limit: int, seed: int, said: multiprocessing.Queue[str]) -> None:
