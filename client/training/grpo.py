@@ -100,6 +100,8 @@ def gradients(
 def advantages(rewards: Sequence[float]) -> tuple[float, ...]:
     """Rewards relative to their own group: zero where all are equal."""
     values = np.asarray(rewards, dtype=np.float64)
+    if values.min() == values.max():  # of three times 0.1 the mean is another number
+        return (0.0,) * len(values)
     return tuple(((values - values.mean()) / (values.std() + STD_FLOOR)).tolist())
 
 

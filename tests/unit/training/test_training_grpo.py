@@ -18,8 +18,10 @@ from tests.model_cases import GRPO, SFT, Inputs, draw_of, fresh, norm, plan, ran
 
 
 def test_advantages_are_relative_to_their_own_group() -> None:
-    """Would catch a missing floor (equal rewards divide by zero) or a mean over more than the group."""
-    assert grpo.advantages([0.5, 0.5, 0.5]) == (0.0, 0.0, 0.0)
+    """Would catch a missing floor (equal rewards divide by zero), a mean over more than the group, or equal rewards whose
+    mean is rounded to another number."""
+    for equal in (0.5, 0.1):
+        assert grpo.advantages([equal] * 3) == (0.0, 0.0, 0.0)
     values = grpo.advantages([1.0, 0.0, 0.0, 1.0])
     np.testing.assert_allclose(values, np.array([1, -1, -1, 1]) * 0.5 / (0.5 + 1e-4))
 
