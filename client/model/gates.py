@@ -29,8 +29,9 @@ class Gates:
 
 
 def declared(asked: Sequence[str], tasks: tuple[str, ...]) -> Gates:
-    """The gates of requests that name their tasks, one a request: of all `tasks`, 1 for its own and 0 for the others."""
-    return Gates(tasks, torch.eye(len(tasks))[[tasks.index(task) for task in asked]])
+    """The gates of requests that name their tasks, one a request: of `tasks`, 1 for its own and 0 for the others."""
+    own = torch.tensor([[float(task == named) for task in tasks] for named in asked])
+    return Gates(tasks, own.reshape(len(asked), len(tasks)))
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ from client.training.batch import (
     padded,
 )
 from client.training.draw import Draw
-from client.training.rollout import Sampler
+from privacy.descent import SEPARATOR
 from privacy.experts import tasks_at
 
 STD_FLOOR = 1e-4
@@ -90,7 +90,7 @@ def gradients(
     """
     experts, performance = draw.experts, draw.performance
     rows = items(draw.samples, draw.load_inputs, experts.prompts, thinking)
-    groups = _groups(experts, rows, draw.seeds, settings, performance, draw.sampler, rewarded)
+    groups = _groups(draw, rows, settings, rewarded)
     with checkpointed(experts, performance.checkpointing):
         return patient_gradients(
             experts, draw.parameters, len(draw), _batches(experts, groups, settings, performance)
@@ -148,31 +148,26 @@ def token_losses(
     return count[:, None] * beta * (torch.expm1(difference) - difference) - gain
 
 
-def _groups(
-    experts: Experts,
-    rows: Sequence[Item],
-    seeds: Sequence[int],
-    settings: Settings,
-    performance: Performance,
-    sampler: Sampler,
-    rewarded: Rewarded,
-) -> list[Group]:
+def _groups(draw: Draw, rows: Sequence[Item], settings: Settings, rewarded: Rewarded) -> list[Group]:
     """Sample and reward every item's group. A batch of choices holds one patient's prompts only, of all tasks: which
-    experts are held is the same whoever was drawn (`client.training.batch`).
+    experts are held is the same whoever was drawn (`client.training.batch`). Those are the tasks' that train; a task whose
+    expert doesn't train is sampled for nothing, and `cohort_of` draws none.
     """
+    experts = draw.experts
+    trained = {name.split(SEPARATOR)[0] for name in draw.parameters}
     shape = (settings.rollouts, settings.max_answer_tokens)
-    streams = [np.random.Generator(np.random.Philox(seed)) for seed in seeds]
+    streams = [np.random.Generator(np.random.Philox(seed)) for seed in draw.seeds]
     numbered = [(item, streams[item.patient].random(shape)) for item in rows]
     stop = experts.prompts.stop(ANSWER_ENDS)
     groups = []
     for scale, own in by_kind(numbered, lambda r: r[0].sample.scale).items():
-        possible = tasks_at(scale)
+        possible = tuple(task for task in tasks_at(scale) if f"task/{task}" in trained)
         with experts.gated(scale, declared(possible, possible)), experts.merged():
             for batch in micro_batches(
                 own,
                 lambda r: r[0].patient,
                 lambda r: len(r[0].query.prompt),
-                performance.sampled_tokens,
+                draw.performance.sampled_tokens,
                 padded(  # each rollout has its own copy of the prompt's keys and values
                     lambda r: Extent(
                         settings.rollouts * (len(r[0].query.prompt) + settings.max_answer_tokens)
@@ -183,7 +178,7 @@ def _groups(
                 uniforms = torch.from_numpy(np.stack([numbers for _, numbers in batch]))
                 gates = declared([item.sample.task for item, _ in batch], possible)
                 with experts.gated(scale, gates):
-                    sampled = sampler(experts, queries, uniforms, stop)
+                    sampled = draw.sampler(experts, queries, uniforms, stop)
                 for (item, _), answers in zip(batch, sampled, strict=True):
                     texts = [experts.prompts.text(answer) for answer in answers]
                     rewards = [reward(TASKS[item.sample.task], text, item.sample) for text in texts]

@@ -254,8 +254,8 @@ def _sampling(decoder: Decoder, tokens: int, answer: int) -> int:
 
 
 def _held(decoder: Decoder, rank: int, tasks: int) -> int:
-    """The active experts, ready for sampling: the scale expert one matrix a layer with a float32 base's, and so the task
-    expert where there is one only; else the factors of all.
+    """The active experts, ready for sampling, of which so many tasks' train: the scale expert one matrix a layer with a
+    float32 base's, and so the task expert where one only trains; else the factors of all.
     """
     d = decoder
     merges = d.itemsize == FLOAT and not d.packed

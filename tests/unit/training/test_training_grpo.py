@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +9,14 @@ import pytest
 import torch
 
 from client.model.base import Base
+from client.model.experts import Experts, attach
+from client.model.forward import Query
 from client.tasks.grammar import ANSWER_ENDS
 from client.tasks.prompt import thinking
-from client.training import grpo, rollout
-from client.training.batch import Item, Performance, items
+from client.training import grpo, memory, rollout
+from client.training.batch import Item, items
 from client.training.round import train_round
+from privacy.experts import EXPERTS, same_form
 from privacy.mechanism import Mechanism
 from privacy.randomness import SeededRandom
 from tests.model_cases import GRPO, SFT, Inputs, draw_of, fresh, norm, plan, randomise, samples_of
@@ -83,10 +88,10 @@ def test_rollouts_are_of_the_expert_whose_gradient_is_taken(tiny_base: Path) -> 
     experts = fresh(Base.load(tiny_base))
     randomise(experts, GRPO, size=1.0)
     settings = grpo.Settings(rollouts=3, kl_beta=0.0, max_answer_tokens=8)
-    drawn, seeds = [samples_of("a"), samples_of("b")[1:]], [5, 6]
-    rows = items(drawn, Inputs(experts.base), experts.prompts, thinking)
+    drawn, seeds, inputs = [samples_of("a"), samples_of("b")[1:]], [5, 6], Inputs(experts.base)
+    rows = items(drawn, inputs, experts.prompts, thinking)
     groups = grpo._groups(
-        experts, rows, seeds, settings, Performance(), rollout.sample, lambda task, rewards: None
+        draw_of(experts, GRPO, drawn, seeds, inputs), rows, settings, lambda task, rewards: None
     )
     found = {(g.item.patient, g.item.sample): g for g in groups}
     assert len(found) == len(rows)
@@ -106,6 +111,35 @@ def test_rollouts_are_of_the_expert_whose_gradient_is_taken(tiny_base: Path) -> 
         assert sorted(written) == own
         unlike += own not in (by("vqa" if row.sample.task != "vqa" else "classification"), by(None))
     assert unlike > len(rows) // 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("idle", [True, False], ids=["others idle", "none idle"])
+@pytest.mark.parametrize("trained", [GRPO[3:], GRPO[:1], GRPO[2:], GRPO], ids=len)
+def test_sampling_holds_what_the_planner_says(
+    tiny_base: Path, trained: tuple[str, ...], idle: bool, dtype: torch.dtype
+) -> None:
+    """Catches one task's expert held as factors where it could be one matrix with the base's, and experts held that are
+    attached but don't train, of which the planner knows nothing: a round that is said to fit and does not.
+    """
+    base = Base.load(tiny_base)
+    base.model.to(dtype)
+    base.projector.to(torch.float32)
+    experts = attach(base, same_form(EXPERTS if idle else (*SFT, *trained), 4, 8.0), seed=7)
+    drawn = [[sample for sample in samples_of("a") if f"task/{sample.task}" in trained]]
+    held: dict[str, int] = {}
+
+    def sampler(experts: Experts, queries: Sequence[Query], *rest: object) -> list[list[list[int]]]:
+        stacks = [layer.held for layer in experts.layers if layer.held is not None]
+        whole = [layer.whole for layer in experts.layers if layer.whole is not None]
+        held[experts.active[0]] = memory.resident([*whole, *(part for s in stacks for part in (s.a, s.b))])
+        return [[[1], [2]] for _ in queries]
+
+    draw = replace(draw_of(experts, trained, drawn, [1], Inputs(base)), sampler=sampler)
+    rows = items(drawn, draw.load_inputs, experts.prompts, thinking)
+    grpo._groups(draw, rows, grpo.Settings(2, 0.0, 4), lambda task, rewards: None)
+    said = memory._held(memory.Decoder.of(base), 4, len(trained))
+    assert held["scale/roi"] == max(held.values()) == said
 
 
 def test_scale_experts_are_byte_identical_after_rl(tiny_base: Path) -> None:
