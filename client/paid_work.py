@@ -118,7 +118,7 @@ class PaidWork:
     def sealed_round(self, plan: Plan, parts: Parts, reservation: Reservation) -> Parts:
         """The round's releases, by expert. Raises `StoppedAfterStep` where the agent ends meanwhile."""
         if self.team is not None:
-            self.team.begin(plan, parts)
+            self.team.begin(plan, parts, self.data.index.slides)
 
         def trained() -> dict[str, ExpertDelta]:
             curve = RewardCurve(self.home.rewards, plan.campaign, plan.round)
@@ -177,7 +177,7 @@ class PaidWork:
     def share(self, plan: Plan, parts: Parts, noise: SharedNoise, reservation: Reservation) -> Share:
         """This hospital's part of a sum, with its part of the noise."""
         if self.team is not None:
-            self.team.begin(plan, parts)
+            self.team.begin(plan, parts, self.data.index.slides)
 
         def summed() -> Clipped:
             curve = RewardCurve(self.home.rewards, plan.campaign, plan.round)

@@ -1,7 +1,7 @@
 """A worker of a hospital with several GPUs: `python -m client.worker HOME RANK SIZE`, started by the agent.
 
-It shares the agent's network namespace and user, takes the gradients of the patients that the agent names, and has
-neither ledger nor keys nor manifest nor a door of its own.
+It shares the agent's network namespace and user, takes the gradients of the patients that the agent names, from slides as
+the agent has them indexed, and has neither ledger nor keys nor manifest nor a door of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 
-from client.data import open_slides
 from client.expert_states import ExpertStates
 from client.home import Home
 from client.model.base import Base
@@ -21,6 +20,7 @@ from client.model.experts import Experts
 from client.model.inputs import InputLoader
 from client.model.slide_features import SlideFeatures
 from client.sampler import own_share, vllm_of
+from client.slides.slide import Slide
 from client.tasks.segmenter import use_segmenter
 from client.training import rollout
 from client.training.distributed import joined
@@ -44,10 +44,13 @@ def main(home: Home, rank: int, size: int) -> None:
             cap(base.device, own_share(home, home.policy.gpu_memory_share, sampling))
             return states.load(plan, parts)
 
-        index = open_slides(home)
-        use_segmenter(home.settings.segmenter, index.slides, device)
-        inputs = InputLoader(index.slides, SlideFeatures(base, home.features))
-        team.follow(load, inputs, vllm or rollout.sample)
+        features = SlideFeatures(base, home.features)
+
+        def open_inputs(slides: Mapping[str, Slide]) -> InputLoader:
+            use_segmenter(home.settings.segmenter, slides, device)
+            return InputLoader(slides, features)
+
+        team.follow(load, open_inputs, vllm or rollout.sample)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Several processes of one hospital, one a GPU, that share the patients of one draw.
 
 Rank 0 is the agent: it alone draws, adds noise, steps, and holds ledger and keys. The others are told whose gradients
-to take and from which weights, and give back one thing, their part of the clipped sum:
+to take, from which slides and which weights, and give back one thing, their part of the clipped sum:
 
     rank 0   draw ─► tell ─► own share ─┐
     rank r           told ─► own share ─┴─► all-reduce ─► rank 0: Clipped ─► noise, once ─► step ─► tell the weights
@@ -30,6 +30,7 @@ from torch import Tensor
 
 from client.errors import ClientError, SlideError
 from client.model.experts import Experts
+from client.slides.slide import Slide
 from client.tasks.patient import identity
 from client.tasks.sample import Sample
 from client.training import rollout
@@ -47,6 +48,7 @@ MEETING = timedelta(minutes=2)  # all are there by then
 PATIENCE = timedelta(days=3650)
 
 Load = Callable[[Plan, Mapping[str, bytes]], Experts]
+OpenInputs = Callable[[Mapping[str, Slide]], LoadInputs]
 
 
 class WorkerError(ClientError):
@@ -55,10 +57,11 @@ class WorkerError(ClientError):
 
 @dataclass(frozen=True)
 class Begin:
-    """A round begins: the plan's bytes, and the experts as they were sent."""
+    """A round begins: the plan's bytes, the experts as they were sent, and the slides as the leader has them indexed."""
 
     plan: bytes
     parts: Mapping[str, bytes]
+    slides: Mapping[str, Slide]
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,9 @@ class Team:
     size: int
     group: dist.ProcessGroup
 
-    def begin(self, plan: Plan, parts: Mapping[str, bytes]) -> None:
-        """The leader's word that a round begins, whose experts are in `parts`."""
-        self._tell(Begin(plan.to_bytes(), dict(parts)))
+    def begin(self, plan: Plan, parts: Mapping[str, bytes], slides: Mapping[str, Slide]) -> None:
+        """The leader's word that a round begins, whose experts are in `parts`; the others read `slides` as it does."""
+        self._tell(Begin(plan.to_bytes(), dict(parts), dict(slides)))
 
     def clipped_sum(self, draw: Draw, rewarded: Rewarded = lambda task, rewards: None) -> Clipped:
         """`round.clipped_sum` over all processes' shares, for the leader; `rewarded` is told of every group of rollouts
@@ -102,16 +105,21 @@ class Team:
         """The leader's word that the others may go."""
         self._tell(None)
 
-    def follow(self, load: Load, load_inputs: LoadInputs, sampler: Sampler = rollout.sample) -> None:
-        """What every process but the leader does, until the leader ends it; each has a sampler of its own."""
-        held: tuple[Plan, Experts] | None = None
+    def follow(self, load: Load, open_inputs: OpenInputs, sampler: Sampler = rollout.sample) -> None:
+        """What every process but the leader does, until the leader ends it; each has a sampler of its own. Inputs are opened
+        anew where a round's slides are others than those of the round before.
+        """
+        held: tuple[Plan, Experts, LoadInputs] | None = None
+        opened: tuple[Mapping[str, Slide], LoadInputs] | None = None
         while (told := self._told()) is not None:
             if isinstance(told, Begin):
                 plan = Plan.from_bytes(told.plan)
-                held = plan, load(plan, told.parts)
+                if opened is None or opened[0] != told.slides:
+                    opened = told.slides, open_inputs(told.slides)
+                held = plan, load(plan, told.parts), opened[1]
                 continue
             assert held is not None, "a step before its round"
-            plan, experts = held
+            plan, experts, load_inputs = held
             values = {name: torch.empty(shape) for name, shape in told.parameters.items()}
             for value in values.values():
                 dist.broadcast(value, src=0, group=self.group)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import multiprocessing
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +19,10 @@ from client.errors import ClientError, UnreadableSlideError
 from client.model.base import Base
 from client.model.experts import Experts
 from client.model.visual import Visual
+from client.slides.slide import Slide
 from client.tasks.sample import Sample
 from client.training.batch import Performance
-from client.training.distributed import Team, WorkerError, joined
+from client.training.distributed import Team, WorkerError, joined, rank_of
 from client.training.round import clipped_sum, train_round
 from privacy.descent import StepState
 from privacy.mechanism import Mechanism
@@ -31,10 +34,10 @@ SIZE = 2
 
 
 class Failing:
-    """Inputs of which some fail, in whatever process they are asked for."""
+    """Inputs of slides that are known, each at its scale; some fail, in whatever process they are asked for."""
 
-    def __init__(self, base: Base) -> None:
-        self._inputs = Inputs(base)
+    def __init__(self, base: Base, slides: Mapping[str, Slide]) -> None:
+        self._inputs, self._slides = Inputs(base), slides
 
     def __call__(self, samples: Sequence[Sample]) -> list[Visual]:
         for sample in samples:
@@ -42,7 +45,16 @@ class Failing:
                 raise UnreadableSlideError("unreadable.svs")
             if sample.patient == "broken":
                 raise RuntimeError("patient DOE-1")
-        return self._inputs(samples)
+        scales = [self._slides[sample.slide].mpp for sample in samples]
+        visuals = self._inputs(samples)
+        return [replace(v, tokens=v.tokens * mpp) for v, mpp in zip(visuals, scales, strict=True)]
+
+
+def slides_of(names: str, mpp: float = 0.5) -> dict[str, Slide]:
+    return {name: Slide(name, Path(name), mpp, 64, 64, (1.0,)) for name in names}
+
+
+SLIDES = slides_of("abcde")
 
 
 def _worker(base: Path, meeting: Path) -> None:
@@ -53,7 +65,7 @@ def _worker(base: Path, meeting: Path) -> None:
         return experts
 
     with joined(meeting, 1, SIZE) as team:
-        team.follow(load, Failing(experts.base))
+        team.follow(load, partial(Failing, experts.base))
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +86,10 @@ def asked(experts: Experts, stage: str, mechanism: Mechanism) -> Plan:
     return plan(experts.base.hash, stage, mechanism, SFT if stage == "sft" else GRPO, **extra)
 
 
+def flat(tensors: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    return torch.cat([tensors[key].flatten() for key in sorted(tensors)])
+
+
 @pytest.mark.parametrize(
     ("who", "max_rank"), [("abcde", None), ("abcde", 2), ("ab", None), ("a", 1), ("", None)]
 )
@@ -87,18 +103,40 @@ def test_the_clipped_sum_is_that_of_one_process(
     experts = fresh(Base.load(tiny_base))
     told = asked(experts, stage, Mechanism(0.05, 1.0, 0.5, 1, 5))
     drawn, seeds = [samples_of(name) for name in who], [ord(name) for name in who]
-    inputs, slowly = Failing(experts.base), Performance(patients=2)
+    inputs, slowly = Failing(experts.base, SLIDES), Performance(patients=2)
     given = draw_of(
         experts, told.experts, drawn, seeds, inputs, told, slowly, max_rank, tasks=("vqa", "detection")
     )
-    team.begin(told, {})
+    team.begin(told, {}, SLIDES)
     ours, theirs = team.clipped_sum(given), clipped_sum(given)
     assert ours.sensitivity == theirs.sensitivity
-    flat = [
-        torch.cat([total[key].flatten() for key in sorted(total)]) for total in (ours.total, theirs.total)
-    ]
-    assert float((flat[0] - flat[1]).norm()) <= 1e-5 * float(flat[1].norm())
-    assert bool(who) == bool(flat[1].any())
+    assert float((flat(ours.total) - flat(theirs.total)).norm()) <= 1e-5 * float(flat(theirs.total).norm())
+    assert bool(who) == bool(flat(theirs.total).any())
+
+
+@pytest.mark.parametrize(
+    ("first", "later"),
+    [(slides_of("ab"), SLIDES), (SLIDES, slides_of("abcde", 1.0))],
+    ids=["further slides", "another scale"],
+)
+def test_every_process_reads_the_slides_that_the_leader_has(
+    tiny_base: Path, team: Team, first: dict[str, Slide], later: dict[str, Slide]
+) -> None:
+    """Catches a process that goes by the slides of its start: patients whose slide came later would void every round that
+    they are drawn in, and others be read at a scale that hangs on whose process has them.
+    """
+    experts = fresh(Base.load(tiny_base))
+    told = asked(experts, "sft", Mechanism(0.05, 1.0, 0.5, 1, 5))
+    sums = []
+    assert rank_of("d", SIZE) == 1
+    for slides in (first, later):
+        drawn = [samples_of(name) for name in slides]
+        given = draw_of(experts, told.experts, drawn, range(len(drawn)), Failing(experts.base, slides), told)
+        team.begin(told, {}, slides)
+        ours, theirs = (flat(clipped.total) for clipped in (team.clipped_sum(given), clipped_sum(given)))
+        assert float((ours - theirs).norm()) <= 1e-5 * float(theirs.norm())
+        sums.append(ours)
+    assert float((sums[0] - sums[1]).norm()) > 1e-2 * float(sums[0].norm()), "both would have done"
 
 
 def one_round(
@@ -106,12 +144,12 @@ def one_round(
 ) -> np.ndarray:
     """A round of this plan; its deltas as one vector."""
     if team is not None:
-        team.begin(told, {})
+        team.begin(told, {}, SLIDES)
     deltas = train_round(
         experts,
         told.experts,
         [sample for name in "abcde" for sample in samples_of(name)],
-        Failing(experts.base),
+        Failing(experts.base, SLIDES),
         told,
         5,
         random,
@@ -167,8 +205,8 @@ def test_a_failure_in_any_process_reaches_the_leader_and_the_team_goes_on(
     """Catches a leader that waits for ever on a process that failed, a sum without a share, and a name in an error."""
     experts = fresh(Base.load(tiny_base))
     told = asked(experts, "sft", Mechanism(1.0, 1.0, 0.5, 1, 5))
-    inputs = Failing(experts.base)
-    team.begin(told, {})
+    inputs = Failing(experts.base, SLIDES)
+    team.begin(told, {}, SLIDES)
     for bad, error in (("unreadable", UnreadableSlideError), ("broken", (WorkerError, RuntimeError))):
         drawn = [samples_of("a"), samples_of("b")]
         drawn[place] = samples_of(bad)
