@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from client.cli_errors import told_plainly
-from client.cli_evaluate import ExpertsOption, HomeArgument, JsonOption, ModeArgument
+from client.cli_evaluate import ExpertsOption, ModeArgument
+from client.cli_home import HomeArgument, JsonOption
 from privacy.command_line import refuse_existing
 
 if TYPE_CHECKING:

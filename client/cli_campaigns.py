@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from client.cli_errors import told_plainly
+from client.cli_home import HomeArgument, JsonOption
 from client.completion import campaigns as completed
 from privacy.command_line import answer
-
-HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
 def campaigns(home: HomeArgument, as_json: JsonOption = False) -> None:
     """List the campaigns that were trained for, approved or ask to be: what a round costs by this hospital's accountant."""
     from client.asked_campaigns import AskedCampaigns
-    from client.home import Home
+    from client.home import home_at
     from privacy import accounting, keys
     from privacy.ledger.store import Ledger
 
     with told_plainly():
-        place = Home(home.absolute())
+        place = home_at(home)
         policy, ledger = place.policy, Ledger(place.ledger, keys.load(place.release_key))
         approved, paid = ledger.approved(), ledger.campaigns()
         asked = {one.campaign: one for one in AskedCampaigns(place.asked_campaigns).all()}
@@ -84,13 +81,13 @@ def approve(
 ) -> None:
     """Approve a campaign by name, or withdraw that: a signed entry of the ledger, from the next plan on."""
     from client.errors import HomeError
-    from client.home import Home
+    from client.home import home_at
     from privacy import keys
     from privacy.ledger.store import Ledger
     from privacy.plan import is_campaign
 
     with told_plainly():
-        place = Home(home.absolute())
+        place = home_at(home)
         if not is_campaign(campaign):
             raise HomeError(
                 f"{campaign!r} is no campaign's name: lower-case letters, digits, '.', '_' and '-'"

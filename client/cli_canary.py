@@ -25,7 +25,9 @@ class CanaryKind(StrEnum):
 
 
 def canary(
-    home: Annotated[Path, typer.Argument(help="the hospital's home folder; nothing in it is changed")],
+    home: Annotated[
+        Path, typer.Argument(help="the hospital's home folder; nothing in it is changed", readable=False)
+    ],
     kind: Annotated[CanaryKind, typer.Option(help="gradient: the worst patient; patient: a wrong answer")] = (
         CanaryKind.GRADIENT
     ),
@@ -42,14 +44,12 @@ def canary(
     lies above the claim.
     """
     from client.canary_run import Training, run
-    from client.home import Home
+    from client.home import home_at
 
     training = Training(kind.value, canaries, rounds, steps, noise_multiplier, sampling_rate)
     with told_plainly(), progress() as tell:
         tell("canary training")
-        report = run(
-            Home(home.absolute()), training, lambda done, of: tell("rounds of canary training", done, of)
-        )
+        report = run(home_at(home), training, lambda done, of: tell("rounds of canary training", done, of))
     if as_json:
         typer.echo(json.dumps({**asdict(report), "refuted": report.refuted}))
     else:

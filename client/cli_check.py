@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from client.cli_errors import told_plainly
+from client.cli_home import HomeArgument
 from privacy.command_line import Exit, plain, progress
 
 
 def check(
-    home: Annotated[Path, typer.Argument(help="the hospital's home folder")],
+    home: HomeArgument,
     as_json: Annotated[bool, typer.Option("--json", help="print one JSON object, with all of it")] = False,
 ) -> None:
     """Look at policy, keys, kit, clock, ledger, SuperLink, disk, GPU, memory, base, slides and manifest: a verdict on each.
@@ -22,11 +22,11 @@ def check(
     """
     from client.check import findings
     from client.findings import in_short
-    from client.home import Home
+    from client.home import home_at
     from client.slides.index import Looking
 
     with told_plainly(), progress() as tell:
-        found = findings(Home(home.absolute()), Looking(tell=tell))
+        found = findings(home_at(home), Looking(tell=tell))
     if as_json:
         kinds = {"problems": found.problems, "notes": found.notes}
         said = {kind: [finding.to_dict() for finding in each] for kind, each in kinds.items()}

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from client.cli_errors import told_plainly
-from client.cli_evaluate import HomeArgument, JsonOption
+from client.cli_home import HomeArgument, JsonOption
 from privacy.command_line import refuse_existing
 
 
@@ -28,13 +28,13 @@ def curve(
     from rich.table import Table
 
     from client.evaluation.chart import lines, running_mean
-    from client.home import Home
+    from client.home import home_at
     from client.reward_curve import curves, read_marks
     from privacy import durable
 
     refuse_existing(out)
     with told_plainly():
-        marks = read_marks(Home(home.absolute()).rewards, campaign)
+        marks = read_marks(home_at(home).rewards, campaign)
         found = curves(marks)
         if out is not None:
             durable.replace(out, lines(found, "step", "mean reward").encode())

@@ -7,14 +7,13 @@ import os
 import signal
 import threading
 from dataclasses import replace
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from client.cli_errors import told_plainly
+from client.cli_home import HomeArgument
 
-HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
 _LAST_FIGURES_S = 5.0
 # For the step under way when the agent is ended, and for each door's last answers: less than units and compose files give.
 _STEP_S, _ANSWER_S = 40.0, 5.0
@@ -33,15 +32,14 @@ def agent(
 
     from client.errors import ClientError
     from client.events import AgentEnding, AgentReady, AgentStarting, StepOutlasted
-    from client.home import Home
+    from client.home import home_at
     from privacy.details import keep_details, start_told
     from privacy.errors import PrivacyError
     from privacy.events import Ordinal, tell
     from privacy.supervisor import tell_ready
 
-    place = Home(home.absolute())
     with told_plainly():
-        place.settings  # noqa: B018 - says what to do where there is no home
+        place = home_at(home)
         keep_details(place.details())
     tell(AgentStarting(network.cut, Ordinal(gpus)))
 
@@ -100,11 +98,11 @@ def courier(
     """Run the courier: Flower's SuperNode in a file system of its own."""
     from client import courier as couriers
     from client.events import CourierStarting
-    from client.home import Home
+    from client.home import couriers_home_at
     from privacy.events import tell
 
     with told_plainly():
-        place = Home(home.absolute())
+        place = couriers_home_at(home)
         place.kit  # noqa: B018 - says what to do where there is none
         tell(CourierStarting(contained))
         if contained:

@@ -11,10 +11,9 @@ from typing import Annotated
 import typer
 
 from client.cli_errors import told_plainly
+from client.cli_home import HomeArgument, JsonOption
 from privacy.command_line import answer
 
-HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 _INVITATION = "the coordinator's invitation"
 
 
@@ -48,11 +47,11 @@ def request(
 ) -> None:
     """Answer a new invitation from this home: after one expired, or to come back. Makes new keys; the agent must be stopped."""
     from client.enrolment import answer
-    from client.home import Home
+    from client.home import home_at
     from privacy.enrolment.invitation import Invitation
 
     os.umask(0o077)
-    with told_plainly(), (place := Home(home.absolute())).only_agent():
+    with told_plainly(), (place := home_at(home)).only_agent():
         invited = Invitation.load(invitation)
         answer(place, invited, datetime.now(UTC))
     _tell(place.folder, invited.coordinator.fingerprint, as_json)
@@ -77,11 +76,11 @@ def join(
 ) -> None:
     """Take in the coordinator's kit, and pin the coordinator's key; again for each renewed kit."""
     from client.enrolment import join as join_with
-    from client.home import Home
+    from client.home import home_at
 
     os.umask(0o077)
     with told_plainly():
-        place, now = Home(home.absolute()), datetime.now(UTC)
+        place, now = home_at(home), datetime.now(UTC)
         taken = join_with(place, kit, now)
         ends = taken.expiries(now)
     if as_json:
@@ -98,10 +97,10 @@ def join(
 
 def rotate_key(home: HomeArgument, as_json: JsonOption = False) -> None:
     """Make a new release key, signed in by the old one; then send request.json to the coordinator again."""
-    from client.home import Home
+    from client.home import home_at
     from client.key_rotation import rotate_key as rotate
 
-    with told_plainly(), (place := Home(home.absolute())).only_agent():
+    with told_plainly(), (place := home_at(home)).only_agent():
         new = rotate(place)
     words = (
         f"the release key is {new.fingerprint}: send {place.request} to the coordinator, then join with the kit that "

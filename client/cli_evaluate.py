@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from client.cli_errors import told_plainly
+from client.cli_home import HomeArgument, JsonOption
 from privacy.command_line import progress, refuse_existing
 
 if TYPE_CHECKING:
     from client.evaluation.run import Report
 
-HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
 ExpertsOption = Annotated[
     Path | None, typer.Option(help="a folder of experts; without it, those that the hospital received last")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
 class ModeOption(StrEnum):
@@ -59,7 +58,7 @@ def evaluate(
     from client.evaluation.page import CHART, PAGE, VALUES, write_report
     from client.evaluation.page import as_json as values
     from client.evaluation.run import run
-    from client.home import Home
+    from client.home import home_at
     from client.model.inputs import InputLoader
     from client.model.slide_features import SlideFeatures
     from client.tasks.segmenter import use_segmenter
@@ -68,7 +67,7 @@ def evaluate(
         refuse_existing(*(out / name for name in (PAGE, VALUES, CHART)))
     with told_plainly(), progress() as tell:
         tell("reading slides")
-        place = Home(home.absolute())
+        place = home_at(home)
         questions = open_questions(place)
         model = open_model(place, experts)
         base = model.experts.base

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from client.cli_errors import told_plainly
+from client.cli_home import HomeArgument, JsonOption
 from privacy.command_line import progress
 
 if TYPE_CHECKING:
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 def features(
-    home: Annotated[Path, typer.Argument(help="the hospital's home folder")],
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    home: HomeArgument,
+    as_json: JsonOption = False,
 ) -> None:
     """Encode all slides and regions that the manifest asks about, ahead of a campaign, into the home's cache.
 
@@ -26,14 +26,14 @@ def features(
     import torch
 
     from client.evaluation.house import open_questions
-    from client.home import Home
+    from client.home import home_at
     from client.model.base import Base
     from client.model.feature_pass import encode_all, work_of
     from client.model.slide_features import SlideFeatures
 
     with told_plainly(), progress() as show:
         show("reading slides")
-        place = Home(home.absolute())
+        place = home_at(home)
         questions = open_questions(place)
         base = Base.load(place.settings.base, "cuda" if torch.cuda.is_available() else "cpu")
 

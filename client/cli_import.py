@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from client.imports.slides import SlideNames
     from privacy.progress import Tell
 
-Slides = Annotated[Path, typer.Option(help="a home, or a folder of slides, that the labels are about")]
+Slides = Annotated[
+    Path, typer.Option(help="a home, or a folder of slides, that the labels are about", readable=False)
+]
 Out = Annotated[Path, typer.Option(help="the manifest to write, .csv; it must not be there yet")]
 Table = Annotated[Path | None, typer.Option("--patients", help="CSV with columns slide and patient")]
 Pattern = Annotated[

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 
 def index(
-    place: Annotated[Path, typer.Argument(help="a home, or a folder of slides")] = Path(),
+    place: Annotated[Path, typer.Argument(help="a home, or a folder of slides", readable=False)] = Path(),
     manifest: Annotated[
         Path | None, typer.Option(help="the labels, which say whose each slide is; by default the home's")
     ] = None,
     home: Annotated[
         Path | None,
-        typer.Option(help="the home that keeps the catalogue of a folder; by default the folder you are in"),
+        typer.Option(
+            help="the home that keeps the catalogue of a folder; by default the folder you are in",
+            readable=False,
+        ),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="how many processes look at slides; by default one a core")

@@ -9,20 +9,18 @@ from typing import Annotated
 import typer
 
 from client.cli_errors import told_plainly
+from client.cli_home import HomeArgument, JsonOption
 from privacy.command_line import answer, lines
-
-HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
 def budget(home: HomeArgument, as_json: JsonOption = False) -> None:
     """Say what epsilon is spent, and how many rounds like the last one are left."""
-    from client.home import Home
+    from client.home import home_at
     from privacy import accounting, keys
     from privacy.ledger.store import Ledger
 
     with told_plainly():
-        place = Home(home.absolute())
+        place = home_at(home)
         policy, ledger = place.policy, Ledger(place.ledger, keys.load(place.release_key))
         left = ledger.rounds_left_like_the_last(policy)
         limits = {
@@ -45,12 +43,12 @@ def egress(home: HomeArgument, as_json: JsonOption = False) -> None:
     """List everything that ever left: time, name, SHA-256, bytes, total epsilon then, to whose key."""
     from dataclasses import asdict
 
-    from client.home import Home
+    from client.home import home_at
     from privacy import keys
     from privacy.ledger.store import Ledger
 
     with told_plainly():
-        place = Home(home.absolute())
+        place = home_at(home)
         left = Ledger(place.ledger, keys.load(place.release_key)).egress()
     if as_json:
         typer.echo(json.dumps({"egress": [{"at": at, **asdict(record)} for at, record in left]}))
@@ -70,13 +68,13 @@ def export(
     """Write the whole ledger to a file that can be verified offline with the hospital's public key."""
     from datetime import UTC, datetime
 
-    from client.home import Home
+    from client.home import home_at
     from privacy import keys
     from privacy.ledger.export import write_export
     from privacy.ledger.store import Ledger
 
     with told_plainly():
-        place = Home(home.absolute())
+        place = home_at(home)
         key = keys.load(place.release_key)
         entries = Ledger(place.ledger, key).entries()
         write_export(file, entries, key, datetime.now(UTC).isoformat(timespec="seconds"))

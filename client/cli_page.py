@@ -10,8 +10,7 @@ from typing import Annotated
 import typer
 
 from client.cli_errors import told_plainly
-
-HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
+from client.cli_home import HomeArgument
 
 
 def serve(
@@ -32,7 +31,7 @@ def serve(
     Who may read the home's file `page/address` may open it: it holds the address with a secret, another one after each use.
     """
     from client.errors import HomeError
-    from client.home import Home
+    from client.home import home_at
     from client.page.app import page
     from client.page.entry import Entry
     from pages.serving import LOOPBACK, Tls, listen
@@ -42,8 +41,7 @@ def serve(
 
     os.umask(0o077)
     with told_plainly():
-        place = Home(home.absolute())
-        place.settings  # noqa: B018 - says what to do where there is no home
+        place = home_at(home)
         if (tls_certificate is None) != (tls_key is None):
             raise HomeError("give both --tls-certificate and --tls-key, or neither")
         tls = None if tls_certificate is None or tls_key is None else Tls(tls_certificate, tls_key)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from client.cli_errors import told_plainly
+from client.cli_home import HomeArgument, JsonOption
 from privacy.command_line import answer
-
-HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
 
 
 def start(
@@ -24,14 +22,14 @@ def start(
     Containers and systemd units do this already: docs/howto/deploy.md.
     """
     from client import pair
-    from client.home import Home
+    from client.home import home_at
 
     os.umask(0o077)
     told: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, frame: told.append(number))
     with told_plainly():
-        place = Home(home.absolute())
+        place = home_at(home)
         place.kit  # noqa: B018 - says what to do where there is none
         with pair.held(place.pair_lock):
             pair.keep_running(pair.commands_of(place.folder, gpus), lambda: bool(told), typer.echo)
@@ -39,15 +37,14 @@ def start(
 
 def stop(
     home: HomeArgument,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """End the pair that `start` runs: the agent finishes its step, within a minute, and goes on from there when started."""
     from client import pair
-    from client.home import Home
+    from client.home import home_at
 
     with told_plainly():
-        place = Home(home.absolute())
-        place.settings  # noqa: B018 - says what to do where there is no home
+        place = home_at(home)
         ran = pair.stop(place.pair_lock, sum(pair.GRACE.values()) + 10)
     words = "agent and courier are stopped" if ran else "nothing ran that `start` started"
     answer({"ran": ran}, words, as_json)

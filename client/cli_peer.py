@@ -8,10 +8,8 @@ from typing import Annotated
 import typer
 
 from client.cli_errors import told_plainly
+from client.cli_home import HomeArgument, JsonOption
 from privacy.command_line import answer
-
-HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
 def add(
@@ -22,10 +20,10 @@ def add(
 ) -> None:
     """Put another hospital's key on record; then compare the fingerprint with that hospital by telephone."""
     from client import peers
-    from client.home import Home
+    from client.home import home_at
 
     with told_plainly():
-        place = Home(home.absolute())
+        place = home_at(home)
         key = peers.add(place.peers, place.settings.name, name, keyfile)
     facts = {"peer": name, "fingerprint": key.fingerprint}
     answer(facts, f"{name}: {key.fingerprint}: compare it with {name} by telephone", as_json)
@@ -34,11 +32,11 @@ def add(
 def list_(home: HomeArgument, as_json: JsonOption = False) -> None:
     """List the hospitals on record with their fingerprints, this one's own first."""
     from client import peers
-    from client.home import Home
+    from client.home import home_at
     from privacy import keys
 
     with told_plainly():
-        place = Home(home.absolute())
+        place = home_at(home)
         own = keys.load(place.release_key).public
         others = peers.known(place.peers)
         me = place.settings.name

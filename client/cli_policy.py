@@ -11,25 +11,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from client.cli_errors import told_plainly
+from client.cli_home import HomeArgument, JsonOption
 from privacy.command_line import Exit, failed
 
 if TYPE_CHECKING:
     from privacy.policy import Policy
 
-HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 _LEFT_OUT = "left out"
 
 
 def show(home: HomeArgument, as_json: JsonOption = False) -> None:
     """Say which policy is in force, as the ledger last recorded it, and where the file differs."""
-    from client.home import Home
+    from client.home import home_at
     from privacy import keys
     from privacy.ledger.store import Ledger
     from privacy.policy import Policy
 
     with told_plainly():
-        place = Home(home.absolute())
+        place = home_at(home)
         recorded = Ledger(place.ledger, keys.load(place.release_key)).policy()
         on_file = place.policy
         in_force = on_file if recorded is None else Policy.from_dict(recorded)
@@ -69,7 +68,7 @@ def set_values(
     A running agent goes by it from the next plan on; a round under way ends as it began.
     """
     from client import policy_file
-    from client.home import Home
+    from client.home import home_at
     from privacy import keys
     from privacy.errors import PolicyError
     from privacy.ledger.store import Ledger
@@ -77,7 +76,7 @@ def set_values(
 
     os.umask(0o077)
     with told_plainly():
-        place = Home(home.absolute())
+        place = home_at(home)
         if (file is None) == (not pairs and not unset):
             raise PolicyError("give KEY VALUE and --unset, or --file, and not both")
         ledger = Ledger(place.ledger, keys.load(place.release_key))

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from client.cli_errors import told_plainly
+from client.cli_home import HomeArgument, JsonOption
 from privacy.command_line import Exit, progress
 
 
 def selftest(
-    home: Annotated[Path, typer.Argument(help="the hospital's home folder")],
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    home: HomeArgument,
+    as_json: JsonOption = False,
 ) -> None:
     """Test the installed release path with made-up patients, and record the verdict in the ledger.
 
     Run it at installation, after each upgrade and before each campaign. Exit status 1 where anything was found.
     """
-    from client.home import Home
+    from client.home import home_at
     from client.selftest import run
 
     with told_plainly(), progress() as tell:
-        place = Home(home.absolute())
+        place = home_at(home)
         tell("self-test")
         settings = place.settings
         verdict = run.selftest(settings.base, lambda step: tell(f"self-test: {step}"), settings.vllm)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from client.cli_errors import told_plainly
-from client.cli_evaluate import HomeArgument, JsonOption
+from client.cli_home import HomeArgument, JsonOption
 from privacy.command_line import progress, refuse_existing
 
 
@@ -34,13 +34,13 @@ def show(
     """
     from client.evaluation.ask import find_asked, open_asked
     from client.evaluation.slide_look import asked_about, look, write_picture
-    from client.home import Home
+    from client.home import home_at
     from client.model.base import Scales
 
     refuse_existing(out)
     with told_plainly(), progress() as tell:
         tell("looking at the slide")
-        place = Home(home.absolute())
+        place = home_at(home)
         path, scale = find_asked(place, name)
         found = open_asked(path, scale if mpp is None else mpp)
         samples, note = asked_about(place, found)

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from client.cli_errors import told_plainly
+from client.cli_home import HomeArgument, JsonOption
 from privacy.command_line import Exit, plain, progress
 
 
 def upgrade(
-    home: Annotated[Path, typer.Argument(help="the hospital's home folder")],
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    home: HomeArgument,
+    as_json: JsonOption = False,
 ) -> None:
     """Record the code that is installed now, once it passed `check` and the self-test: until then nothing trains.
 
     Exit status 1, and nothing recorded but the self-test's verdict, where something was found.
     """
     from client.check import findings
-    from client.home import Home
+    from client.home import home_at
     from client.installation import installed
     from client.model.errors import ModelError
     from client.selftest import run
@@ -29,7 +28,7 @@ def upgrade(
     from privacy.ledger.store import Ledger
 
     with told_plainly():
-        place = Home(home.absolute())
+        place = home_at(home)
         ledger = Ledger(place.ledger, keys.load(place.release_key))
         before, after = ledger.installed(), installed()
         if not as_json:

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from client.cli_errors import told_plainly
+from client.cli_home import HomeArgument, JsonOption
 from privacy.command_line import Exit, answer, lines, plain
-
-HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
 def metrics(home: HomeArgument, as_json: JsonOption = False) -> None:
     """Print the agent's figures for monitoring, in Prometheus' text form: those that it writes to metrics/ in the home."""
-    from client.home import Home
+    from client.home import home_at
     from client.rpc import call
     from privacy.exposition import as_values
 
     with told_plainly():
-        text = call(Home(home.absolute()).status_socket, "metrics", b"", timeout=10).decode()
+        text = call(home_at(home).status_socket, "metrics", b"", timeout=10).decode()
     typer.echo(json.dumps({"metrics": as_values(text)}) if as_json else text, nl=as_json)
 
 
@@ -36,10 +33,10 @@ def health(
     Nothing that it is asked is an entry of its ledger.
     """
     from client.health import health as look
-    from client.home import Home
+    from client.home import home_at
 
     with told_plainly():
-        found = look(Home(home.absolute()))
+        found = look(home_at(home))
     good = found.live if live else found.ready
     if as_json:
         typer.echo(json.dumps({"live": found.live, "ready": found.ready}))
@@ -52,11 +49,11 @@ def status(home: HomeArgument, as_json: JsonOption = False) -> None:
     """Say what agent and courier do now, and how long the kit is good."""
     from datetime import UTC, datetime
 
-    from client.home import Home
+    from client.home import home_at
     from client.rpc import call
 
     with told_plainly():
-        place = Home(home.absolute())
+        place = home_at(home)
         now = json.loads(call(place.status_socket, "status", b"", timeout=10))
         ends = place.kit.expiries(datetime.now(UTC))
     report = place.courier_report
@@ -72,11 +69,11 @@ def reach(home: HomeArgument, as_json: JsonOption = False) -> None:
 
     Exit status 1 where one can't. Nothing is asked of either.
     """
-    from client.home import Home
+    from client.home import couriers_home_at
     from client.reach import unreached
 
     with told_plainly():
-        place = Home(home.absolute())
+        place = couriers_home_at(home)
         missing = unreached(place)
         superlink = place.kit.superlink
     if as_json:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
 import typer
 
 from client.cli_errors import told_plainly
+from client.cli_home import HomeArgument, JsonOption
 from privacy.command_line import answer
-
-HomeArgument = Annotated[Path, typer.Argument(help="the hospital's home folder")]
-JsonOption = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 
 
 def withdraw(home: HomeArgument, as_json: JsonOption = False) -> None:
@@ -19,14 +14,14 @@ def withdraw(home: HomeArgument, as_json: JsonOption = False) -> None:
     import sys
 
     from client.data import open_data
-    from client.home import Home
+    from client.home import home_at
     from client.tasks.patient import identity
     from client.withdrawn import add_withdrawn, staying
     from privacy import keys
     from privacy.ledger.store import Ledger
 
     with told_plainly():
-        place = Home(home.absolute())
+        place = home_at(home)
         asked = {line.strip() for line in sys.stdin if line.strip()}
         manifest = open_data(place).manifest
         out = add_withdrawn(place.withdrawn, asked)

@@ -62,7 +62,7 @@ def join(home: Home, path: Path, now: datetime) -> Kit:
     except EnrolmentFileError as error:
         raise EnrolmentFileError(f"{path}: {error}") from error
     kit.check_for(home.settings.name, keys.load(home.release_key).public, now)
-    joined = home.trust / "kit.json"
+    joined = home.kit_file
     if joined.exists():
         try:
             before = Kit.load(joined, anchor(home))

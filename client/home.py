@@ -100,7 +100,7 @@ class Home:
         try:
             values = tomllib.loads(path.read_text("utf-8"))
         except OSError as error:
-            raise HomeError(f"{path}: {error.strerror}: make the home with `fedpath-hospital init`") from None
+            raise HomeError(_why_none(self.folder, error)) from None
         except ValueError as error:
             raise HomeError(f"{path}: not TOML: {error}") from None
         needed = {"name", "slides", "manifest", "base"}
@@ -164,12 +164,16 @@ class Home:
         return self.trust / "successors.json"
 
     @property
+    def kit_file(self) -> Path:
+        """The kit as the coordinator signed it: all that a contained courier sees of settings."""
+        return self.trust / "kit.json"
+
+    @property
     def kit(self) -> Kit:
         """The kit that the hospital joined with (`HomeError` before `join`, `EnrolmentFileError` where it was changed)."""
-        path = self.trust / "kit.json"
-        if not path.exists():
-            raise HomeError(f"{path}: there is none: take in the kit with `fedpath-hospital join`")
-        return Kit.load(path, self.pinned)
+        if not self.kit_file.exists():
+            raise HomeError(f"{self.kit_file}: there is none: take in the kit with `fedpath-hospital join`")
+        return Kit.load(self.kit_file, self.pinned)
 
     @property
     def request(self) -> Path:
@@ -329,6 +333,49 @@ class Home:
         self.socket.chmod(0o660)
         if self.courier_user is not None:
             os.chown(self.socket, 0, self.courier_user)
+
+
+def home_at(folder: Path) -> Home:
+    """The home in a folder that somebody named, where all commands begin but those that make one.
+
+    Raises `HomeError` for a folder that is no hospital's home, one that this user may not read, and damaged settings.
+    """
+    home = Home(folder.absolute())
+    home.settings  # noqa: B018 - says what is wrong
+    return home
+
+
+def couriers_home_at(folder: Path) -> Home:
+    """As `home_at`, for what a courier runs: contained, it sees of its home the kit, and no settings."""
+    home = Home(folder.absolute())
+    return home if os.access(home.kit_file, os.R_OK, effective_ids=True) else home_at(folder)
+
+
+def _why_none(folder: Path, error: OSError) -> str:
+    """Why a folder's settings can't be read, with what to do."""
+    if isinstance(error, PermissionError):
+        return _whose(folder)
+    if not folder.exists():
+        what = "there is no such folder"
+    else:
+        what = "it has no hospital.toml" if folder.is_dir() else "it is no folder"
+    return f"{folder}: is no hospital's home: {what}: name the folder that `fedpath-hospital init` made, or make one with it"
+
+
+def _whose(folder: Path) -> str:
+    """Whose a home is that this user may not read; where it can't be seen either, whose the folder is that hides it."""
+    seen = next(path for path in (folder, *folder.parents) if os.access(path, os.F_OK, effective_ids=True))
+    user = seen.stat().st_uid
+    if user == os.geteuid():
+        return f"{seen}: is this user's, who may not read what is in it: give them the right to"
+    try:
+        owner = pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"{seen}: belongs to the user {user}, who has no name here, and this one may not read it: run this as that user"
+    return (
+        f"{seen}: belongs to the user {owner}, and this one may not read it: run this as that user, "
+        f"`runuser -u {owner} -- fedpath-hospital ...`"
+    )
 
 
 def create(folder: Path, settings: Settings) -> Home:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import stat
 import subprocess
@@ -18,7 +19,7 @@ from client import peers
 from client.check import findings
 from client.errors import HomeError
 from client.findings import Finding
-from client.home import Home, Settings, create
+from client.home import Home, Settings, couriers_home_at, create, home_at
 from privacy import keys
 from tests.enrolment_cases import enrol_alone
 from tests.unit.client.conftest import House
@@ -89,6 +90,36 @@ def test_root_makes_a_home_for_an_agent_and_a_courier_that_are_not_root(
             looked = findings(home)
         assert "node-key" in {note.code for note in looked.notes}
         assert {"node-key", "superlink"}.isdisjoint(problem.code for problem in looked.problems)
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.skipif(not ROOT, reason="only root can be another user")
+def test_another_user_is_told_whose_the_home_is() -> None:
+    """Catches a bare "Permission denied", and one that hides whose folder is in the way; and a courier that needs settings
+    which are not its own.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="home-"))
+    try:
+        home = create(folder / "north", Settings("north", Path("/slides"), Path("/m.csv"), Path("/base")))
+        nobody = pwd.getpwnam("nobody")
+        for path in (folder, home.folder, home.folder / "hospital.toml"):
+            os.chown(path, nobody.pw_uid, nobody.pw_gid)
+        for mode, named in ((0o711, home.folder), (0o700, folder)):
+            folder.chmod(mode)
+            with (
+                _as(10003),
+                pytest.raises(HomeError, match=f"^{named}: belongs to the user nobody") as caught,
+            ):
+                home_at(home.folder)
+            assert "`runuser -u nobody -- fedpath-hospital ...`" in str(caught.value)
+        with _as(nobody.pw_uid):
+            assert home_at(home.folder).settings.name == "north"
+        folder.chmod(0o711)
+        home.trust.chmod(0o711)
+        home.kit_file.touch(0o644)
+        with _as(10003):
+            assert couriers_home_at(home.folder).folder == home.folder
     finally:
         shutil.rmtree(folder)
 
