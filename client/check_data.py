@@ -12,6 +12,7 @@ from client.inventory import Inventory, Place, slide_findings, take_inventory
 from client.slides.index import Looking
 from client.tasks.manifest import Manifest, read_manifest
 from client.tasks.manifest_table import BEYOND
+from client.withdrawn import read_withdrawn, staying
 from privacy.errors import PolicyError
 from privacy.policy import Policy
 
@@ -40,9 +41,9 @@ def data_findings(home: Home, looking: Looking) -> Iterator[Finding]:
         yield from (_row(problem, grave=True) for problem in problems)
     else:
         yield from (_row(problem, grave=False) for problem in manifest.problems)
-        yield from _questions(manifest, inventory)
         yield from _patients(manifest, policy)
         yield from _unlabelled(manifest, policy)
+        yield from _questions(manifest, inventory, read_withdrawn(home.withdrawn))
 
 
 def _row(problem: Problem, grave: bool) -> Finding:
@@ -51,13 +52,18 @@ def _row(problem: Problem, grave: bool) -> Finding:
     return Finding(code, problem.what, where, problem.advice, grave)
 
 
-def _questions(manifest: Manifest, inventory: Inventory) -> Iterator[Finding]:
-    """How much is asked, and about which slides nothing is."""
-    left_out = manifest.skipped_rows
+def _questions(manifest: Manifest, inventory: Inventory, withdrawn: frozenset[str]) -> Iterator[Finding]:
+    """How much is asked, and about which slides nothing is. A home with no question left has nothing to do in a round."""
+    left = len(staying(manifest.samples, withdrawn))
+    gone = len(manifest.samples) - left
     yield Finding(
         "questions",
-        f"{len(manifest.samples)} questions; {sum(left_out.values())} more went with skipped slides, {manifest.left_out} "
-        "with bad rows",
+        f"{left} questions; {sum(manifest.skipped_rows.values())} more went with skipped slides, {manifest.left_out} with "
+        f"bad rows{f', {gone} with patients who withdrew' if gone else ''}",
+        advice=""
+        if left
+        else "nothing can be trained on or evaluated here: mend the slides and rows that are named",
+        grave=not left,
     )
     asked = {sample.slide for sample in manifest.samples}
     silent = [name for name in inventory.index.slides if name not in asked]

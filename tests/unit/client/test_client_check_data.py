@@ -100,6 +100,25 @@ def test_every_trouble_of_slides_is_a_note_with_code_place_and_advice(home: Home
     assert "3 patients with 1 to 1 questions each; 0 have more than the 8" in told["patients"].what
 
 
+@pytest.mark.parametrize("public", [False, True])
+def test_a_home_with_nothing_to_ask_is_not_ready(home: Home, public: bool) -> None:
+    """Catches "ready" of a home that draws from nobody: each slide is skipped, or each patient has withdrawn."""
+    home.policy_file.write_text(home.policy_file.read_text() + f"public_data = {str(public).lower()}\n")
+    write(home, row("p", "good.svs"), row("q", "bare.svs"))
+    assert not any(finding.grave for finding in found(home))
+    home.withdrawn.write_text("P\n")
+    (none,) = [finding for finding in found(home) if finding.grave]
+    assert none.what.startswith(
+        "0 questions; 1 more went with skipped slides, 0 with bad rows, 1 with patients who"
+    )
+    home.withdrawn.unlink()
+    write(home, row("p", "empty.svs"), row("q", "bare.svs"))
+    (none,) = [finding for finding in found(home) if finding.grave]
+    assert none.code == "questions"
+    assert none.what.startswith("0 questions; 2 more went with skipped slides")
+    assert "nothing can be trained on" in none.advice
+
+
 def test_what_is_wrong_with_the_manifest_is_grave_row_by_row(home: Home) -> None:
     """Catches a campaign that begins with a manifest that no agent reads, and a fault that is told without its place."""
     write(
