@@ -88,13 +88,15 @@ def _said(what: object) -> Iterable[Finding]:
 
 
 def _node_key(home: Home) -> Iterator[Finding]:
-    """The courier's folder is shut to an agent's user of its own. Raises `KeyFileError`."""
-    if os.access(home.courier, os.X_OK, effective_ids=True):
+    """The courier's folder is shut to an agent's user of its own, who can tell that it is there. Raises `KeyFileError`."""
+    if not home.courier.is_dir():
+        advice = "bring it back with its owner, from where it went or from the backup: its key is the one that is enrolled"
+        yield Finding("node-key", "there is no such folder", str(home.courier), advice, grave=True)
+    elif os.access(home.courier, os.X_OK, effective_ids=True):
         node_key.load(home.node_key)
-        return
-    yield Finding(
-        "node-key", "the courier's alone, as it should be: `fedpath-hospital reach`, where it runs, reads it"
-    )
+    else:
+        said = "the courier's alone, as it should be: `fedpath-hospital reach`, where it runs, reads it"
+        yield Finding("node-key", said)
 
 
 def _kit(home: Home) -> Iterator[Finding]:

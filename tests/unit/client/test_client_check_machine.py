@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,14 @@ def test_a_ledger_is_verified_and_its_budget_told(house: MakeHouse) -> None:
     database.close()
     problems = {problem.code for problem in findings(place.home).problems}
     assert problems & {"ledger", "selftest"}
+
+
+def test_a_couriers_folder_that_is_gone_is_a_problem(house: MakeHouse, tmp_path: Path) -> None:
+    """Catches a courier's folder that was moved away, and is taken for one that is shut to the agent."""
+    home = house().home
+    home.courier.rename(tmp_path / "elsewhere")
+    problems = {problem.code: problem.where for problem in findings(home).problems}
+    assert problems.get("node-key") == str(home.courier)
 
 
 def test_every_look_has_its_verdict(house: MakeHouse) -> None:
