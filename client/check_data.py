@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from client.errors import ClientError, ManifestError, Problem
+from client.errors import ClientError, ManifestError, ManifestFileError, Problem
 from client.findings import Finding
 from client.home import Home
 from client.inventory import Inventory, Place, slide_findings, take_inventory
@@ -29,16 +29,18 @@ def data_findings(home: Home, looking: Looking) -> Iterator[Finding]:
     inventory = take_inventory(Place.of(home), looking, measure=False)
     yield Finding("slides", f"{len(inventory.index.slides)} slides can serve")
     manifest: Manifest | None = None
-    problems: tuple[Problem, ...] = ()
+    wrong: list[Finding] = []
     try:
         manifest = read_manifest(
             home.settings.manifest, inventory.index, policy is not None and policy.skip_bad_rows
         )
+    except ManifestFileError as error:
+        wrong = [Finding("manifest-file", error.what, str(error.path), error.advice, grave=True)]
     except ManifestError as error:
-        problems = error.problems
+        wrong = [_row(problem, grave=True) for problem in error.problems]
     yield from slide_findings(inventory, manifest.skipped_rows if manifest else None)
     if manifest is None:
-        yield from (_row(problem, grave=True) for problem in problems)
+        yield from wrong
     else:
         yield from (_row(problem, grave=False) for problem in manifest.problems)
         yield from _patients(manifest, policy)

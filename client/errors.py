@@ -17,6 +17,7 @@ code (`privacy.codes`), never one of these messages.
     +-- AnswerError           an answer that no task could have
     +-- SampleError           a question that the method does not know
     +-- ManifestError         every problem of a manifest file, by row and column
+    |   +-- ManifestFileError     the file itself: it is missing, a folder, or no table
     +-- DeviceMemoryError     a round that the device's memory does not hold (client/training/memory.py)
 """
 
@@ -274,6 +275,29 @@ class ManifestError(ClientError):
         lines.append("`fedpath-hospital check` shows them one by one, and with --json all of them")
         super().__init__("\n".join(lines))
         self.problems = tuple(problems)
+
+
+class ManifestFileError(ManifestError):
+    """A manifest, or the `patients.csv` beside it, of which no row can be read: no `.problems` name a row."""
+
+    def __init__(self, path: Path, what: str, advice: str) -> None:
+        ClientError.__init__(self, f"{path}: {what}; {advice}")
+        self.path, self.what, self.advice = path, what, advice
+        self.problems = ()
+
+    @classmethod
+    def of(cls, path: Path, error: Exception) -> ManifestFileError:
+        """What a reader's error says of the file."""
+        if isinstance(error, FileNotFoundError):
+            return cls(path, "there is no such file", "put it there, or give the path where it is")
+        if path.is_dir():
+            return cls(path, "it is a folder", "give the path of the file in it")
+        if isinstance(error, PermissionError):
+            return cls(path, "this user may not read it", "give this user the right to")
+        if isinstance(error, UnicodeError):
+            return cls(path, "it is not UTF-8", "save it as UTF-8")
+        what = "it is no Parquet file, or a damaged one" if path.suffix == ".parquet" else "it can't be read"
+        return cls(path, what, "give a .csv in UTF-8 or a .parquet file")
 
 
 def summed_up(problems: Sequence[Problem], rows: int) -> list[str]:

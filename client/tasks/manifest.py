@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from client.errors import ManifestError, Problem
+from client.errors import ManifestError, ManifestFileError, Problem
 from client.slides.index import SlideIndex
 from client.slides.names import FileNames
 from client.tasks.cells import CellError
@@ -137,8 +137,7 @@ def _patients(path: Path) -> frozenset[str] | None:
     try:
         return frozenset(_listed(path))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        what = f"the file can't be read ({type(error).__name__})"
-        raise ManifestError(path.name, [Problem(HEADER, "patient", what, "give a UTF-8 CSV file")]) from None
+        raise ManifestFileError.of(path, error) from None
 
 
 def _listed(path: Path) -> Iterator[str]:

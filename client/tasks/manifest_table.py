@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from client.errors import ManifestError, Problem
+from client.errors import ManifestError, ManifestFileError, Problem
 from client.tasks.manifest_row import COLUMNS, OPTIONAL
 
 HEADER = 1  # rows count as in a spreadsheet: the header is row 1
@@ -106,7 +106,7 @@ def _read_csv(path: Path) -> tuple[list[str], Iterator[_Raw]]:
     rows = _csv_records(path)
     header = [str(column).strip() for column in next(rows, (HEADER, HEADER, []))[2] or []]
     if not all(map(_is_utf8, header)):
-        raise _unreadable(path, "UnicodeDecodeError")
+        raise ManifestFileError.of(path, UnicodeError())
     return header, rows
 
 
@@ -130,14 +130,14 @@ def _csv_records(path: Path) -> Iterator[_Raw]:
                 yield number, line, cells
                 number, line = number + 1, reader.line_num + 1
     except OSError as error:
-        raise _unreadable(path, type(error).__name__) from None
+        raise ManifestFileError.of(path, error) from None
 
 
 def _read_parquet(path: Path) -> tuple[list[str], Iterator[_Raw]]:
     try:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
-        raise _unreadable(path, type(error).__name__) from None
+        raise ManifestFileError.of(path, error) from None
     return list(file.schema_arrow.names), _parquet_records(path, file)
 
 
@@ -150,13 +150,7 @@ def _parquet_records(path: Path, file: pq.ParquetFile) -> Iterator[_Raw]:
                 number += 1
                 yield number, None, cells
     except (OSError, pa.ArrowException) as error:
-        raise _unreadable(path, type(error).__name__) from None
-
-
-def _unreadable(path: Path, why: str) -> ManifestError:
-    advice = f"{why}: give a UTF-8 .csv or a .parquet file"  # advice stands in every message
-    problem = Problem(HEADER, _KNOWN[0], "the file can't be read", advice)
-    return ManifestError(path.name, [problem])
+        raise ManifestFileError.of(path, error) from None
 
 
 def _text(value: object) -> str:

@@ -145,6 +145,15 @@ def test_what_is_wrong_with_the_manifest_is_grave_row_by_row(home: Home) -> None
     assert any("1 questions; 0 more went with skipped slides, 2 with bad rows" in f.what for f in noted)
 
 
+def test_a_manifest_that_is_not_there_is_told_by_its_path(home: Home) -> None:
+    """Catches a fault of "row 1" in a file that does not exist."""
+    path = home.settings.manifest
+    path.unlink()
+    (grave,) = [finding for finding in found(home) if finding.grave]
+    assert (grave.code, grave.where, grave.what) == ("manifest-file", str(path), "there is no such file")
+    assert "row" not in str(grave)
+
+
 def test_one_slide_of_two_patients_is_grave(home: Home) -> None:
     """Catches a copy under another name that makes two patients of one person."""
     write(home, row("p", "good.svs"), row("q", "copy.svs"))

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from client.errors import EmptySlideError, ManifestError
+from client.errors import EmptySlideError, ManifestError, ManifestFileError
 from client.slides.index import SlideIndex
 from client.slides.slide import Slide
 from client.tasks.manifest import Manifest, read_manifest, slide_patients
@@ -255,8 +255,27 @@ def test_a_file_without_a_header_or_without_a_file_is_told_and_not_quoted(tmp_pa
     with pytest.raises(ManifestError, match="begin with patient,slide") as caught:
         read_manifest(path, INDEX)
     assert "DOE" not in str(caught.value) + str(caught.value.problems)
-    with pytest.raises(ManifestError, match="FileNotFoundError"):
-        read_manifest(tmp_path / "none.csv", INDEX)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_a_file_that_can_not_be_read_is_told_by_its_path(tmp_path: Path, suffix: str) -> None:
+    """Catches a missing file that is told as a fault of row 1, and an exception's name given as advice."""
+    path = (tmp_path / "labels").with_suffix(suffix)
+    beside = write(tmp_path, row("p", "c.svs"))
+    with pytest.raises(ManifestFileError, match=f"^{path}: there is no such file; ") as caught:
+        read_manifest(path, INDEX)
+    assert not caught.value.problems
+    path.mkdir()
+    with pytest.raises(ManifestFileError, match=f"^{path}: it is a folder; "):
+        read_manifest(path, INDEX)
+    path.rmdir()
+    path.write_bytes("patient,slide".encode("utf-16"))
+    what = {".csv": "it is not UTF-8", ".parquet": "it is no Parquet file, or a damaged one"}[suffix]
+    with pytest.raises(ManifestFileError, match=f"^{path}: {what}; "):
+        read_manifest(path, INDEX)
+    (tmp_path / "patients.csv").write_bytes("patient\nä\n".encode("latin-1"))
+    with pytest.raises(ManifestFileError, match=r"patients\.csv: it is not UTF-8; save it as UTF-8"):
+        read_manifest(beside, INDEX)
 
 
 def test_an_outline_of_many_points_is_read(tmp_path: Path) -> None:
