@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -109,6 +110,24 @@ def test_withdraw_reads_patients_from_standard_input(house: MakeHouse) -> None:
     assert place.home.withdrawn.stat().st_mode & 0o777 == 0o600
     told = [entry for entry in place.ledger().entries() if entry.kind == "withdrawal"]
     assert [entry.body["withdrawn"] for entry in told] == [2]
+
+
+def test_a_withdrawal_waits_for_no_manifest(house: MakeHouse) -> None:
+    """Catches a consent that is still taken for given because a file of labels, or the policy, wants a mend."""
+    home = house().home
+    toml = home.folder / "hospital.toml"
+    toml.write_text(toml.read_text().replace(str(home.settings.manifest), "/none/labels.csv"))
+    done = run("withdraw", home.folder, "--json", text="DOE-17\n")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout) == {"questions_left_out": None, "withdrawn": 1, "unknown": None}
+    assert "could not be compared with the manifest's: /none/labels.csv: there is no such file" in done.stderr
+    home.policy_file.write_text("nothing")
+    done = run("withdraw", home.folder, text="DOE-18\n")
+    assert (done.exit_code, done.stdout) == (0, "2 withdrawn in all, from the next round on\n")
+    assert "policy.toml" in done.stderr
+    assert read_withdrawn(home.withdrawn) == {"DOE-17", "DOE-18"}
+    entries = Ledger(home.ledger, keys.load(home.release_key)).entries()
+    assert [entry.body["withdrawn"] for entry in entries if entry.kind == "withdrawal"] == [1, 2]
 
 
 def _samples(place: House) -> tuple[object, ...]:
