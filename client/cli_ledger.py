@@ -36,6 +36,8 @@ def budget(home: HomeArgument, as_json: JsonOption = False) -> None:
         }
     table = {scope: {"epsilon": spent, "limit": limit} for scope, (spent, limit) in limits.items()}
     words = {f"epsilon {scope}": f"{spent:.3f} of {limit:g}" for scope, (spent, limit) in limits.items()}
+    if left is None:
+        words["rounds_left_like_the_last"] = "no round was paid for yet"
     answer({**figures, "limits": table}, lines({**figures, **words}), as_json)
 
 

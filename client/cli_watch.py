@@ -9,17 +9,17 @@ import typer
 
 from client.cli_errors import told_plainly
 from client.cli_home import HomeArgument, JsonOption
-from privacy.command_line import Exit, answer, lines, plain
+from privacy.command_line import Exit, answer, plain
 
 
 def metrics(home: HomeArgument, as_json: JsonOption = False) -> None:
     """Print the agent's figures for monitoring, in Prometheus' text form: those that it writes to metrics/ in the home."""
+    from client.health import ask_agent
     from client.home import home_at
-    from client.rpc import call
     from privacy.exposition import as_values
 
     with told_plainly():
-        text = call(home_at(home).status_socket, "metrics", b"", timeout=10).decode()
+        text = ask_agent(home_at(home), "metrics").decode()
     typer.echo(json.dumps({"metrics": as_values(text)}) if as_json else text, nl=as_json)
 
 
@@ -46,22 +46,38 @@ def health(
 
 
 def status(home: HomeArgument, as_json: JsonOption = False) -> None:
-    """Say what agent and courier do now, and how long the kit is good."""
+    """Say what agent and courier do now, and how long the kit is good.
+
+    Exit status 1 where no agent answers: then it says that, and what is known without one.
+    """
     from datetime import UTC, datetime
 
+    from client import paused
+    from client.health import ask_agent
     from client.home import home_at
-    from client.rpc import call
+    from client.rpc import AgentUnreachableError
+    from client.status_words import status_words
+    from privacy.enrolment.expiry import Level
+    from privacy.ledger.entries import written
 
     with told_plainly():
         place = home_at(home)
-        now = json.loads(call(place.status_socket, "status", b"", timeout=10))
         ends = place.kit.expiries(datetime.now(UTC))
-    report = place.courier_report
-    now["courier"] = (
-        report.read_text().strip() if report.exists() else "not started, or contained: see `reach`"
-    )
-    words = {**now, **{f"{end.level} of {end.what}": f"{end.days} days left" for end in ends}}
-    answer({**now, "expiries": [end.to_dict() for end in ends]}, lines(words), as_json)
+        try:
+            now = json.loads(ask_agent(place, "status"))
+        except AgentUnreachableError as error:
+            since = paused.since(place.paused)
+            now = {"agent": str(error), "paused_since": None if since is None else written(since)}
+        report = place.courier_report
+        now["courier"] = (
+            report.read_text().strip() if report.exists() else "not started, or contained: see `reach`"
+        )
+    words = [
+        *status_words(now),
+        *(str(end) if end.level is Level.FINE else f"{end.level.upper()}: {end}" for end in ends),
+    ]
+    answer({**now, "expiries": [end.to_dict() for end in ends]}, plain("\n".join(words)), as_json)
+    raise typer.Exit(Exit.FOUND if "agent" in now else 0)
 
 
 def reach(home: HomeArgument, as_json: JsonOption = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from client.cli import app
+from client.events import Phase
+from client.rpc import serve
 from privacy import canonical, durable, keys
 from privacy.egress_record import EgressRecord
 from privacy.enrolment.request import Request
@@ -78,8 +81,51 @@ def test_budget_and_egress_read_the_ledger(house: MakeHouse) -> None:
     assert (left["name"], left["bytes"], left["epsilon"]) == ("release/scale/roi", 5, 1.5)
 
 
-def test_status_without_an_agent_is_a_plain_error(house: MakeHouse) -> None:
-    """Catches a traceback where a sentence will do."""
-    done = run("status", house().home.folder)
-    assert done.exit_code == 2
-    assert done.output.startswith("error: ")
+def test_a_budget_that_nothing_was_paid_of_is_told_in_words(house: MakeHouse) -> None:
+    """Catches "None" where a person reads."""
+    home = house().home
+    assert "rounds left like the last: no round was paid for yet\n" in run("budget", home.folder).stdout
+    assert json.loads(run("budget", home.folder, "--json").stdout)["rounds_left_like_the_last"] is None
+
+
+def test_without_an_agent_status_says_so_and_what_it_knows(house: MakeHouse) -> None:
+    """Catches a socket's name where a sentence will do, and an expiry that nobody is told while the agent is down."""
+    home = house().home
+    run("pause", home.folder)
+    done = run("status", home.folder)
+    assert done.exit_code == 1
+    assert done.stdout.startswith(f"{home.folder}: no agent runs on this home: start it (")
+    assert re.search(r"^paused since 2\d\d\d-", done.stdout, re.MULTILINE)
+    assert re.search(r"^the kit expires in \d+ days", done.stdout, re.MULTILINE)
+    assert "None" not in done.stdout
+    told = run("status", home.folder, "--json")
+    assert told.exit_code == 1
+    assert {end["what"] for end in json.loads(told.stdout)["expiries"]} >= {"kit"}
+    figures = run("metrics", home.folder)
+    assert (figures.exit_code, figures.stdout) == (2, "")
+    assert figures.stderr.startswith(f"error: {home.folder}: no agent runs on this home: start it (")
+
+
+def test_status_reads_as_a_person_does(house: MakeHouse) -> None:
+    """Catches a dump of the agent's fields, in the order of their names, with what is nothing."""
+    place = house()
+    agent = place.agent()
+    server = serve(place.home.status_socket, agent.local_methods)
+    try:
+        done = run("status", place.home.folder)
+        assert done.exit_code == 0, done.output
+        agent.progress.begin(Phase.TRAINING, campaign="spring", round=3)
+        agent.progress.step(4, 10)
+        agent.progress.skip("a.svs", "damaged")
+        busy = run("status", place.home.folder).stdout
+        told = json.loads(run("status", place.home.folder, "--json").stdout)
+    finally:
+        server.stop(None).wait()
+    assert re.match(
+        r"north: idle, since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC\nupgrade: none pending\n", done.stdout
+    )
+    assert "epsilon: 0.000 of 50 is spent, at delta 1e-05\n" in done.stdout
+    assert not re.search("None|opens|paused|^of|{", done.stdout, re.MULTILINE)
+    assert busy.startswith("north: training, round 3 of spring, step 4 of 10, since ")
+    assert "left out: slide a.svs (damaged)\n" in busy
+    assert (told["opens"], told["of"], told["skipped"]["a.svs"]) == (None, 10, "damaged")

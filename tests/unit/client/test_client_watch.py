@@ -173,7 +173,8 @@ def test_the_agent_tells_when_it_lives_and_when_it_is_ready(place: House, tmp_pa
     home, log = place.home, tmp_path / "log"
     assert invoke("health", home) == (
         1,
-        "no agent runs on this home: start it, and see details.log in the home where it ends\n",
+        "no agent runs on this home: start it (`fedpath-hospital start`, its unit or its container), and see details.log in "
+        "the home where it ends\n",
     )
     with home.only_agent():
         assert invoke("health", home)[0] == 1
