@@ -33,7 +33,7 @@ def show(
     Of the file it shows the tissue's pixels alone: no name, no label, no date. Private: it is a patient's tissue.
     """
     from client.evaluation.ask import find_asked, open_asked
-    from client.evaluation.slide_look import asked_about, look, write_picture
+    from client.evaluation.slide_look import asked_about, check_there, look, write_picture
     from client.home import home_at
     from client.model.base import Scales
 
@@ -42,6 +42,7 @@ def show(
         tell("looking at the slide")
         place = home_at(home)
         path, scale = find_asked(place, name)
+        check_there(place, name, path)
         found = open_asked(path, scale if mpp is None else mpp)
         samples, note = asked_about(place, found)
         shown = look(found, Scales.read(place.settings.base / "fedpath.json"), samples)

@@ -11,11 +11,22 @@ from client.evaluation.house import EvaluationError, open_questions
 from client.evaluation.slide_picture import SIDE, Shown, marks_of, slide_picture
 from client.home import Home
 from client.model.base import Scales
+from client.slides.files import list_slides
+from client.slides.names import FileNames
 from client.slides.slide import Slide, open_slide
 from client.slides.tiles import grid_over, tissue_cells
 from client.slides.tissue_map import tissue_map, whole_slide
 from client.tasks.sample import Sample
 from privacy import durable
+
+
+def check_there(home: Home, written: Path, path: Path) -> None:
+    """Raise `EvaluationError`, with slides that are spelled nearly so, where what was `written` is no file."""
+    if path.exists():
+        return
+    near = FileNames(file.name for file in list_slides(home.settings.slides).files).near(written.as_posix())
+    advice = f"is {' or '.join(near)} meant?" if near else "give its name in the slide folder, or a path"
+    raise EvaluationError(f"unknown slide {str(written)!r}: {advice}")
 
 
 def asked_about(home: Home, slide: Slide) -> tuple[tuple[Sample, ...], str | None]:

@@ -6,6 +6,7 @@ Windows (NFC), two to a Mac (NFD). Names that differ in nothing else mean the sa
 
 from __future__ import annotations
 
+import difflib
 import unicodedata
 from collections.abc import Iterable
 
@@ -31,6 +32,11 @@ class FileNames:
             return (written,)
         name = _composed(written)
         return tuple(self._paths.get(name, ()) or self._files.get(name, ()))
+
+    def near(self, written: str) -> tuple[str, ...]:
+        """Up to three slides whose file names are spelled nearly so, the nearest first."""
+        alike = difflib.get_close_matches(_composed(written).rpartition("/")[2], self._files, n=3)
+        return tuple(name for file in alike for name in self._files[file])[:3]
 
 
 def _composed(name: str) -> str:

@@ -159,7 +159,13 @@ def test_any_shape_of_slide_has_a_picture_of_bounded_size(
 
 def test_what_can_not_be_done_is_said(home: Home, tmp_path: Path) -> None:
     """Catches a traceback for a wrong name, a slide without a scale, and a folder that is not there."""
-    assert "can't read it" in command(home.folder, "none.svs", "--out", tmp_path / "a.png").output
+    none = command(home.folder, "xyz.tif", "--out", tmp_path / "a.png")
+    assert (none.exit_code, none.stderr) == (
+        2,
+        "error: unknown slide 'xyz.tif': give its name in the slide folder, or a path\n",
+    )
+    near = command(home.folder, "onee.svs", "--out", tmp_path / "a.png")
+    assert near.stderr == "error: unknown slide 'onee.svs': is one.svs or two.svs meant?\n"
     path = write_slide(tmp_path / "bare.svs", np.full((64, 64, 3), EOSIN, np.uint8), mpp=None)
     assert "--mpp" in command(home.folder, path, "--out", tmp_path / "a.png").output
     assert command(home.folder, path, "--out", tmp_path / "a.png", "--mpp", 0.5).exit_code == 0

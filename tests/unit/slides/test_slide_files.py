@@ -176,6 +176,20 @@ def test_a_written_name_means_the_slide_that_bears_it(
     assert list(FileNames(there).find(written)) == sorted(meant)
 
 
+@pytest.mark.parametrize(
+    ("written", "near"),
+    [
+        ("case-7", ["a/case-7.svs", "b/case-9.svs"]),
+        ("b/overveiw.ndpi", ["overview.ndpi"]),
+        ("zzz.tif", []),
+    ],
+)
+def test_a_name_that_no_slide_bears_has_others_near_it(written: str, near: list[str]) -> None:
+    """Catches a misspelt name that is told as a damaged file, and one that is answered by any other name."""
+    names = FileNames(["a/case-7.svs", "b/case-9.svs", "overview.ndpi"])
+    assert list(names.near(written)) == near
+
+
 def test_a_slide_of_several_files_is_another_once_any_of_them_is(tmp_path: Path) -> None:
     """Catches a MIRAX slide that is known by its small first file, while its pixels were copied anew."""
     make(tmp_path / "m.mrxs")
