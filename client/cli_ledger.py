@@ -55,6 +55,8 @@ def egress(home: HomeArgument, as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps({"egress": [{"at": at, **asdict(record)} for at, record in left]}))
         return
+    if not left:
+        typer.echo("nothing has left this hospital")
     for at, record in left:
         typer.echo(
             f"{at}  {record.name:26} {record.sha256}  {record.bytes:>9} B  epsilon {record.epsilon:.3f}"

@@ -85,13 +85,13 @@ def parse(data: bytes, limit: int, what: str, fields: Mapping[str, Form]) -> dic
         values = canonical.decode(data.removesuffix(b"\n"), limit)
     except WireError as error:
         raise EnrolmentFileError(
-            f"not a {what}, or changed on the way: {error}: ask for it again, as a file"
+            f"is no {what}, or changed on the way: {error}: ask for it again, as a file"
         ) from error
     if not isinstance(values, dict):
-        raise EnrolmentFileError(f"not a {what}: no table: ask for it again, as a file")
+        raise EnrolmentFileError(f"is no {what}: no table: ask for it again, as a file")
     if wrong := odd(values, fields):
         raise EnrolmentFileError(
-            f"not a {what} of this version, or changed on the way, at {', '.join(wrong)[:200]}: ask for it again"
+            f"is no {what} of this version, or changed on the way, at {', '.join(wrong)[:200]}: ask for it again"
         )
     return values
 

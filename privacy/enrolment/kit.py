@@ -123,8 +123,9 @@ class Kit:
     @classmethod
     def load(cls, path: Path, trusted: PublicKey) -> Kit:
         """Read a file.  Raises `EnrolmentFileError` that names it."""
+        data = fields.read(path, LIMIT, "kit")
         try:
-            return cls.open(fields.read(path, LIMIT, "kit"), trusted)
+            return cls.open(data, trusted)
         except EnrolmentFileError as error:
             raise EnrolmentFileError(f"{path}: {error}") from error
 

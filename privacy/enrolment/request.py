@@ -117,8 +117,9 @@ class Request:
     @classmethod
     def load(cls, path: Path) -> Request:
         """Read a file.  Raises `EnrolmentFileError` that names it."""
+        data = fields.read(path, LIMIT, "request")
         try:
-            return cls.from_bytes(fields.read(path, LIMIT, "request"))
+            return cls.from_bytes(data)
         except EnrolmentFileError as error:
             raise EnrolmentFileError(f"{path}: {error}") from error
 

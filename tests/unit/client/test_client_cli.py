@@ -81,6 +81,13 @@ def test_budget_and_egress_read_the_ledger(house: MakeHouse) -> None:
     assert (left["name"], left["bytes"], left["epsilon"]) == ("release/scale/roi", 5, 1.5)
 
 
+def test_an_egress_log_without_entries_says_so(house: MakeHouse) -> None:
+    """Catches silence, which may as well be a command that failed."""
+    home = house().home
+    assert run("egress", home.folder).stdout == "nothing has left this hospital\n"
+    assert json.loads(run("egress", home.folder, "--json").stdout) == {"egress": []}
+
+
 def test_a_budget_that_nothing_was_paid_of_is_told_in_words(house: MakeHouse) -> None:
     """Catches "None" where a person reads."""
     home = house().home

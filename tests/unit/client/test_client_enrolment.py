@@ -22,6 +22,8 @@ from client.home import Home, Settings, create
 from client.request_file import invitation_file
 from privacy import canonical, durable, keys
 from privacy.enrolment.certificates import read_root
+from privacy.enrolment.invitation import Invitation
+from privacy.enrolment.kit import Kit
 from privacy.enrolment.request import Request
 from privacy.errors import EnrolmentFileError, KeyFileError
 from privacy.keys import PrivateKey
@@ -173,7 +175,7 @@ TAMPERED: list[tuple[str, Callable[[Invited], Path], str]] = [
     ("with two addresses", lambda i: i.kit(superlink="a:1 --insecure:2"), "at kit"),
     ("with an unknown field", _resigned(lambda k: k.update(run="sh")), "at kit"),
     ("too long", lambda i: i.written(b" " * (1 << 20)), "so it is no kit"),
-    ("not JSON", lambda i: i.written(b"{"), "not a kit"),
+    ("not JSON", lambda i: i.written(b"{"), "is no kit"),
     ("a list", lambda i: i.written(b"[]"), "no table"),
     ("an invitation", lambda i: i.written(invitation("north", i.coordinator.public).to_bytes()), "at "),
     ("not there", lambda i: i.folder / "none.json", "No such file"),
@@ -191,6 +193,19 @@ def test_a_kit_that_was_tampered_with_is_refused_by_name(
     with pytest.raises(EnrolmentFileError, match=says):
         invited.join(path)
     assert _state(invited.home) == before
+
+
+def test_what_is_no_file_of_its_kind_is_named_once(tmp_path: Path) -> None:
+    """Catches a path that is told twice, and "a invitation"."""
+    trusted = keys.generate(tmp_path / "coordinator.key").public
+    for what, load in (("request", Request.load), ("kit", lambda path: Kit.load(path, trusted))):
+        with pytest.raises(
+            EnrolmentFileError, match=f"^{tmp_path}: Is a directory: name the file of the {what}$"
+        ):
+            load(tmp_path)
+    durable.replace(file := tmp_path / "invitation.json", b"{}")
+    with pytest.raises(EnrolmentFileError, match=f"^{file}: is no invitation of this version, or changed"):
+        Invitation.load(file)
 
 
 def test_an_older_kit_is_refused(joined: Invited) -> None:
