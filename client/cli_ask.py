@@ -114,7 +114,8 @@ def _tell(reply: Reply, thoughts: bool) -> None:
         typer.echo(
             f"{what} {', '.join(f'{value:.0f}' for value in shape.box)} (level-0 pixels: x1, y1, x2, y2)"
         )
-    typer.echo("experts: " + ", ".join(f"{name} {gate:.2f}" for name, gate in reply.gates.items()))
+    served = ", ".join(f"{name} {gate:.2f}" for name, gate in reply.gates.items())
+    typer.echo(f"experts: {served or 'none: the base alone'}")
 
 
 def _is_box(points: tuple[tuple[float, float], ...]) -> bool:

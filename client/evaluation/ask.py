@@ -57,7 +57,8 @@ class Shape:
 class Reply:
     """What came of a question. `answer` is None where the model broke the form; `said` is all that it said.
 
-    `gates` gives the weight of each expert that served; `frame` holds the shapes' outlines in the region's frame.
+    `gates` gives the weight of each expert that served (none: the base alone); `frame` holds the shapes' outlines in the
+    region's frame.
     """
 
     asked: Asked
@@ -139,8 +140,8 @@ def region_of(slide: Slide, text: str | None) -> Region | None:
 def ask(experts: Experts, slide: Slide, asked: Asked, features: Path, mode: Mode, most_tokens: int) -> Reply:
     """The model's greedy answer, of at most `most_tokens`, and where its shapes lie on the slide.
 
-    Slide features are cached in `features`. Raises `EvaluationError` for a task that
-    can't be asked at this scale, `SlideError` where the slide can't be read.
+    Slide features are cached in `features`. Raises `EvaluationError` for a task that can't be asked at this scale, and for
+    an open question where no router was trained; `SlideError` where the slide can't be read.
     """
     if not asked.question.strip():
         raise EvaluationError("the question is empty: ask something, as a manifest would")
@@ -153,30 +154,36 @@ def ask(experts: Experts, slide: Slide, asked: Asked, features: Path, mode: Mode
     if mode == "thinking":
         words = asked_to_think(words)
     query = Query(experts.prompts.prompt(words, visual), visual)
-    with serving(experts, query, asked) as gates:
+    with serving(experts, query, asked) as task:
+        gates = dict(experts.serves(0))
         (ids,) = rollout.greedy(experts, [query], most_tokens, ends(experts, mode))
     said = experts.prompts.text(ids)
     answer = answer_in(said, mode)
-    task = max((name for name in gates if name.startswith("task/")), key=lambda name: gates[name])
-    frame = () if answer is None else outlines(TASKS[task.removeprefix("task/")].parse(answer))
+    frame = () if answer is None else outlines(TASKS[task].parse(answer))
     shapes = () if asked.region is None else tuple(_shape(at_level_0(line, asked.region)) for line in frame)
-    return Reply(asked, said, answer, dict(gates), frame, shapes)
+    return Reply(asked, said, answer, gates, frame, shapes)
 
 
 @contextmanager
-def serving(experts: Experts, query: Query, asked: Asked) -> Iterator[Mapping[str, float]]:
-    """The experts that serve a question, active for the block; yields each one's gate.
+def serving(experts: Experts, query: Query, asked: Asked) -> Iterator[str]:
+    """The experts that serve a question, those of them that are attached, active for the block; yields the task as which
+    its answer is read, whether it has an expert here or not.
 
-    A declared task has its own expert, at gate 1; for an open question the router chooses.
+    A declared task has its own expert, at gate 1; for an open question the router chooses. Raises `EvaluationError` where
+    it can't, for want of training.
     """
     if asked.task is not None:
         with experts.only(asked.scale, asked.task):
-            yield {f"scale/{asked.scale}": 1.0, f"task/{asked.task}": 1.0}
+            yield asked.task
         return
+    if not experts.router.weight.any():  # as at its public start: whether it was received so, or not at all
+        possible = ", ".join(tasks_at(asked.scale))
+        raise EvaluationError(
+            f"no trained router is among these experts, so none can be chosen by the question: name a --task: {possible}"
+        )
     gates = router.gates_for(experts, [query], router.TOP_K)
     with experts.gated(asked.scale, gates):
-        shares = zip(gates.tasks, gates.weights[0].tolist(), strict=True)
-        yield {f"scale/{asked.scale}": 1.0} | {f"task/{task}": share for task, share in shares if share > 0}
+        yield gates.tasks[int(gates.weights[0].argmax())]
 
 
 def _shape(points: Outline) -> Shape:

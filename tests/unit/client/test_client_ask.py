@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner, Result
 
@@ -19,12 +20,13 @@ from client.evaluation.house import EvaluationError, open_model
 from client.home import Home
 from client.model import router
 from client.model.experts import Experts
+from client.model.gates import Gates
 from client.slides.slide import open_slide
 from client.tasks.sample import Region
 from privacy import tensors
 from privacy.evaluation import Evaluation
 from privacy.expert_folder import write_experts
-from privacy.experts import EXPERTS, same_form
+from privacy.experts import EXPERTS, ROUTER, TASKS, same_form
 from tests.aperio import picture, write_slide
 from tests.unit.client.conftest import House
 
@@ -33,16 +35,30 @@ def command(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["ask", *map(str, arguments)])
 
 
+def receive(place: House, folder: Path, names: Sequence[str], *, routed: bool = True) -> None:
+    """Let these experts have come, at their public start but for a router that is `routed`."""
+    ((name, start),) = tensors.decode(place.states[ROUTER], 1 << 28).items()
+    trained = np.random.default_rng(0).normal(size=start.shape).astype(np.float32)
+    states = place.states | ({ROUTER: tensors.encode({name: trained})} if routed else {})
+    hashes = {name: tensors.digest(states[name]) for name in names}
+    write_experts(folder, Evaluation("sft", place.base_hash, hashes, same_form(names, 2, 4.0), 3), states)
+
+
+def chooses(monkeypatch: pytest.MonkeyPatch, **gates: float) -> None:
+    """Let the router give each question these gates."""
+    weights = torch.tensor([[gates.get(task, 0.0) for task in TASKS]])
+    monkeypatch.setattr(asks.router, "gates_for", lambda experts, queries, most: Gates(tuple(TASKS), weights))
+
+
 @pytest.fixture(scope="module")
-def home(shared_house: Callable[..., House]) -> Home:
-    """A home that has received all experts."""
-    place = shared_house()
-    hashes = {name: tensors.digest(place.states[name]) for name in EXPERTS}
-    write_experts(
-        place.home.experts,
-        Evaluation("sft", place.base_hash, hashes, same_form(EXPERTS, 2, 4.0), 3),
-        place.states,
-    )
+def place(shared_house: Callable[..., House]) -> House:
+    return shared_house()
+
+
+@pytest.fixture(scope="module")
+def home(place: House) -> Home:
+    """A home that has received all experts, the router trained."""
+    receive(place, place.home.experts, EXPERTS)
     return place.home
 
 
@@ -127,6 +143,44 @@ def test_an_open_question_is_served_by_the_experts_that_the_router_chooses(
     assert len(gates) == router.TOP_K
     assert sum(gates.values()) == pytest.approx(1.0)
     assert set(gates) < set(active[0])
+
+
+def test_the_gates_told_are_those_of_experts_that_are_there(
+    place: House, home: Home, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches experts that are told of though they never came, a declared task that is refused for want of its own, and
+    an answer that is not read as that task's for it."""
+    active = answers_with(monkeypatch, "<bbox>[100,250,500,750]</bbox>")
+    chooses(monkeypatch, detection=0.7, vqa=0.3)
+    receive(place, tmp_path / "sft", ("scale/roi", ROUTER))
+    receive(place, tmp_path / "one", ("task/vqa", ROUTER))
+    receive(place, tmp_path / "none", ())
+    for folder, task, served in (
+        ("sft", ("--task", "detection"), {"scale/roi": 1.0}),
+        ("sft", (), {"scale/roi": 1.0}),
+        ("one", ("--task", "detection"), {}),
+        ("one", (), {"task/vqa": pytest.approx(0.3)}),
+        ("none", ("--task", "detection"), {}),
+    ):
+        arguments = (home.folder, image, "Where?", *task, "--mpp", 0.5, "--experts", tmp_path / folder)
+        done = command(*arguments, "--json")
+        assert done.exit_code == 0, done.output
+        told = json.loads(done.stdout)
+        assert told["experts"] == served
+        assert set(active[-1]) >= set(served)
+        assert [shape["box"] for shape in told["shapes"]] == [[20.0, 25.0, 100.0, 75.0]]
+    assert "experts: none: the base alone" in command(*arguments).output
+
+
+@pytest.mark.parametrize("names", [("scale/roi", "task/vqa"), ("scale/roi", "task/vqa", ROUTER)], ids=len)
+def test_an_open_question_needs_a_router_that_was_trained(
+    place: House, home: Home, image: Path, tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    """Catches two experts that are taken because they come first: a router at its public start has no preference."""
+    receive(place, tmp_path / "experts", names, routed=False)
+    done = command(home.folder, image, "Where?", "--mpp", 0.5, "--experts", tmp_path / "experts")
+    assert done.exit_code == 2
+    assert "name a --task: classification, detection, segmentation, vqa" in done.output
 
 
 @pytest.mark.parametrize(
