@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,27 +154,27 @@ def ask(experts: Experts, slide: Slide, asked: Asked, features: Path, mode: Mode
     if mode == "thinking":
         words = asked_to_think(words)
     query = Query(experts.prompts.prompt(words, visual), visual)
-    with serving(experts, query, asked) as task:
+    with serving(experts, query, asked) as tasks:
         gates = dict(experts.serves(0))
         (ids,) = rollout.greedy(experts, [query], most_tokens, ends(experts, mode))
     said = experts.prompts.text(ids)
     answer = answer_in(said, mode)
-    frame = () if answer is None else outlines(TASKS[task].parse(answer))
+    frame = () if answer is None else _shapes(answer, tasks)
     shapes = () if asked.region is None else tuple(_shape(at_level_0(line, asked.region)) for line in frame)
     return Reply(asked, said, answer, gates, frame, shapes)
 
 
 @contextmanager
-def serving(experts: Experts, query: Query, asked: Asked) -> Iterator[str]:
-    """The experts that serve a question, those of them that are attached, active for the block; yields the task as which
-    its answer is read, whether it has an expert here or not.
+def serving(experts: Experts, query: Query, asked: Asked) -> Iterator[Sequence[str]]:
+    """The experts that serve a question, those of them that are attached, active for the block; yields the tasks that it may
+    be of, the likeliest first, whether they have experts here or not.
 
     A declared task has its own expert, at gate 1; for an open question the router chooses. Raises `EvaluationError` where
     it can't, for want of training.
     """
     if asked.task is not None:
         with experts.only(asked.scale, asked.task):
-            yield asked.task
+            yield (asked.task,)
         return
     if not experts.router.weight.any():  # as at its public start: whether it was received so, or not at all
         possible = ", ".join(tasks_at(asked.scale))
@@ -183,7 +183,14 @@ def serving(experts: Experts, query: Query, asked: Asked) -> Iterator[str]:
         )
     gates = router.gates_for(experts, [query], router.TOP_K)
     with experts.gated(asked.scale, gates):
-        yield gates.tasks[int(gates.weights[0].argmax())]
+        shares = sorted(zip(gates.weights[0].tolist(), gates.tasks, strict=True), reverse=True)
+        yield [task for share, task in shares if share > 0]
+
+
+def _shapes(answer: str, tasks: Sequence[str]) -> tuple[Outline, ...]:
+    """The shapes of the first task as whose answer it has any: as words any text can be read."""
+    read = (outlines(TASKS[task].parse(answer)) for task in tasks)
+    return next(filter(None, read), ())
 
 
 def _shape(points: Outline) -> Shape:

@@ -172,6 +172,23 @@ def test_the_gates_told_are_those_of_experts_that_are_there(
     assert "experts: none: the base alone" in command(*arguments).output
 
 
+@pytest.mark.parametrize(
+    "said", ["<bbox>[100,250,500,750]</bbox>", "<poly>[100,250,500,250,500,750]</poly>", "two"]
+)
+def test_an_answer_that_gives_shapes_is_read_for_them(
+    home: Home, image: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    """Catches shapes that are lost where the router gives most to a task that answers in words."""
+    answers_with(monkeypatch, said)
+    chooses(monkeypatch, vqa=0.6, segmentation=0.4)
+    arguments = (home.folder, image, "Where are they, and how many?", "--mpp", 0.5)
+    told = json.loads(command(*arguments, "--json", "--region", "0,0,200,100").stdout)
+    assert [shape["box"] for shape in told["shapes"]] == [[20.0, 25.0, 100.0, 75.0]] * (said != "two")
+    assert told["answer"] == said
+    chooses(monkeypatch, vqa=0.6, classification=0.4)
+    assert json.loads(command(*arguments, "--json").stdout)["shapes"] == []
+
+
 @pytest.mark.parametrize("names", [("scale/roi", "task/vqa"), ("scale/roi", "task/vqa", ROUTER)], ids=len)
 def test_an_open_question_needs_a_router_that_was_trained(
     place: House, home: Home, image: Path, tmp_path: Path, names: tuple[str, ...]
