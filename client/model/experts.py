@@ -48,6 +48,7 @@ class Experts:
         self._projector: Projector = copy.deepcopy(base.projector)
         self._projector.out.layer_key = f"{WSI}::projector.out"
         self._active, self._switch = Active(), Switch()
+        self._held: Active | None = None
         self.layers: list[ExpertLinear] = []
         for name, module in base.language_model.named_modules():
             if isinstance(module, ExpertLinear):
@@ -154,21 +155,21 @@ class Experts:
         """The active experts, as they are now, held ready for the block: many forward passes, no gradients.
 
         On a float32 base, those whose gate is the same for all requests are held as one matrix a layer with the base's;
-        in bfloat16 that sum would round small experts away. The base's own weights are not touched. A block within the
-        block, of the same experts, holds what is held.
+        in bfloat16 that sum would round small experts away. The base's own weights are not touched. In the block other
+        experts, or another gate of one whose gate was the same for all, are refused (ExpertError); a block within it holds
+        what is held.
         """
-        if any(layer.held is not None or layer.whole is not None for layer in self.layers):
+        if self._held is not None:
             yield
             return
-        gates = self._active.gates
-        if gates is None:
-            gates = torch.ones(1, len(self.active), device=self.base.device)
-        alike = (gates == gates[:1]).all(0)
+        gates = self._gates(self._active)
         try:
             for layer in self.layers:
-                layer.hold(gates[0], alike & (layer.base_layer.weight.dtype == torch.float32))
+                layer.hold(gates[0], _alike(gates) & (layer.base_layer.weight.dtype == torch.float32))
+            self._held = self._active
             yield
         finally:
+            self._held = None
             for layer in self.layers:
                 layer.release()
 
@@ -287,8 +288,24 @@ class Experts:
         return {key.split("::")[1]: tuple(p.shape) for key, p in self.trainable([name]).items()}
 
     def _set(self, active: Active) -> None:
+        if self._held is not None and not self._serve(self._held, active):
+            held, asked = (", ".join(each.experts) or "none" for each in (self._held, active))
+            raise ExpertError(f"experts {held} are held, and {asked} were asked for, or other gates of them")
         self._active = active
         self._switch.experts = active.experts
+
+    def _gates(self, active: Active) -> Tensor:
+        """Gates [requests, experts]; one row where all are 1."""
+        if active.gates is None:
+            return torch.ones(1, len(active.experts), device=self.base.device)
+        return active.gates
+
+    def _serve(self, held: Active, asked: Active) -> bool:
+        """Whether the held ones are those asked for: the gates of experts that were held apart may be others."""
+        if held.experts != asked.experts:
+            return False
+        gates = self._gates(held)
+        return bool((self._gates(asked) == gates[:1])[:, _alike(gates)].all())
 
     def _attached(self, names: Iterable[str]) -> tuple[str, ...]:
         """Those of the names that are attached; ExpertError for one that no expert has."""
@@ -301,6 +318,11 @@ class Experts:
     def _known(self, name: str) -> None:
         if name not in self.names:
             raise ExpertError(f"no expert {name!r} is attached; attached are {', '.join(self.names)}")
+
+
+def _alike(gates: Tensor) -> Tensor:
+    """Which experts, bool [experts], have one gate for all requests, [requests, experts]."""
+    return (gates == gates[:1]).all(0)
 
 
 def attach(base: Base, forms: Mapping[str, ExpertForm], seed: int) -> Experts:

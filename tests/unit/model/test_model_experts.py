@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from client.model.adapters import remove
 from client.model.base import Base
 from client.model.errors import BaseModelError, ExpertError
 from client.model.experts import attach
+from client.model.gates import Gates
 from privacy.base_folder import folder_hash
 from privacy.experts import EXPERTS, ROUTER, ExpertForm, same_form
 from tests.model_cases import fresh
@@ -40,6 +42,31 @@ def test_merging_changes_nothing_but_speed(tiny_base: Path) -> None:
     torch.testing.assert_close(inside, layer(x), atol=1e-6, rtol=1e-5)
     assert torch.equal(layer.base_layer.weight, before)
     assert layer.whole is None
+
+
+def test_what_is_held_serves_nobody_else(tiny_base: Path) -> None:
+    """Would catch other experts, or other gates, answered for by those that are held; and gates of experts that are held
+    apart, which a batch may have of its own, refused."""
+    experts = fresh(Base.load(tiny_base))
+
+    def gates(*rows: tuple[float, float]) -> AbstractContextManager[None]:
+        return experts.gated("roi", Gates(("detection", "vqa"), torch.tensor(rows)))
+
+    with experts.only("roi", None), experts.merged():
+        for other in (experts.only("roi", "detection"), experts.only(None, None), gates((1.0, 0.0))):
+            with pytest.raises(ExpertError, match="experts scale/roi are held"), other:
+                pass
+        assert experts.active == ("scale/roi",)
+        with experts.only("roi", None), experts.merged():
+            pass
+    with experts.only("wsi", "vqa"), experts.merged():
+        pass
+    with gates((0.25, 1.0), (0.25, 0.5)), experts.merged():
+        with gates((0.25, 0.75)):
+            pass
+        with pytest.raises(ExpertError, match="other gates"), gates((0.3, 1.0)):
+            pass
+    assert experts.active == ()
 
 
 def test_attaching_leaves_the_base_byte_for_byte(tiny_base: Path) -> None:
