@@ -15,12 +15,11 @@ from client.evaluation.answers import Asking, answer
 from client.model.experts import Experts
 from client.tasks.registry import TASKS
 from client.tasks.sample import Sample
-from client.tasks.task import Task
+from client.tasks.task import Figure
 from client.training.batch import LoadInputs, by_kind
 from privacy.evaluation import Kind
 
 RESAMPLES = 2000
-FIGURE_RESAMPLES = 300  # a figure is no mean: it is computed anew from each resample's answers
 _SEED = 0
 
 Answered = tuple[str | None, Sample]  # what was answered (None: nothing that has the form), to what
@@ -57,31 +56,19 @@ def evaluate(
 
 def scores(answers: Sequence[Answered]) -> list[Score]:
     """The metric of each (scale, task) among the answers: one row each, sorted."""
-    return [_score(*kind, TASKS[kind[1]].metric, pairs) for kind, pairs in of_kinds(answers)]
+    return [
+        _score(kind, Figure(TASKS[kind[1]].metric, TASKS[kind[1]].score(pairs)), pairs)
+        for kind, pairs in of_kinds(answers)
+    ]
 
 
 def further_scores(answers: Sequence[Answered]) -> list[Score]:
     """What a report tells beside `scores`: each task's own further figures, such as balanced accuracy."""
-    rows = []
-    for (scale, task), pairs in of_kinds(answers):
-        for name, value in TASKS[task].figures(pairs).items():
-            interval = _interval(TASKS[task], name, pairs)
-            rows.append(Score(scale, task, name, value, interval, len(pairs), further=True))
-    return rows
-
-
-def _interval(task: Task, figure: str, pairs: Sequence[Answered]) -> tuple[float, float]:
-    """The 95 % percentile interval of a figure over resampled patients; resamples that lack it do not count."""
-    patients = list(by_kind(pairs, lambda pair: pair[1].patient).values())
-    random = np.random.default_rng(_SEED)
-    found = [
-        task.figures(
-            [pair for i in random.integers(len(patients), size=len(patients)) for pair in patients[i]]
-        )
-        for _ in range(FIGURE_RESAMPLES)
+    return [
+        _score(kind, figure, pairs, further=True)
+        for kind, pairs in of_kinds(answers)
+        for figure in TASKS[kind[1]].figures(pairs)
     ]
-    low, high = np.quantile([figures[figure] for figures in found if figure in figures], [0.025, 0.975])
-    return float(low), float(high)
 
 
 def of_kinds(answers: Sequence[Answered]) -> list[tuple[Kind, list[Answered]]]:
@@ -113,6 +100,12 @@ def mean_and_interval(
     return float((sums.sum(0) / counts.sum(0)).mean()), (float(low), float(high))
 
 
-def _score(scale: str, task: str, metric: str, pairs: Sequence[Answered]) -> Score:
-    mean, interval = mean_and_interval(TASKS[task].score(pairs), [sample.patient for _, sample in pairs])
-    return Score(scale, task, metric, mean, interval, len(pairs))
+def _score(kind: Kind, figure: Figure, pairs: Sequence[Answered], *, further: bool = False) -> Score:
+    """The figure over those of the answers that it is about."""
+    about = [i for i, value in enumerate(figure.values) if value is not None]
+    mean, interval = mean_and_interval(
+        [value for value in figure.values if value is not None],
+        [pairs[i][1].patient for i in about],
+        None if figure.classes is None else [figure.classes[i] for i in about],
+    )
+    return Score(*kind, figure.name, mean, interval, len(about), further)

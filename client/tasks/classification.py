@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from client.tasks.cells import Cells, words
-from client.tasks.metrics import balanced_accuracy
 from client.tasks.sample import Answer, Label, Sample
-from client.tasks.task import Given, expect
+from client.tasks.task import Figure, Given, expect
 from client.tasks.wording import normalise, same
 
 
@@ -41,10 +40,10 @@ class Classification:
         """1 or 0 each; the mean is the accuracy."""
         return [self.reward(text or "", sample) for text, sample in answers]
 
-    def figures(self, answers: Sequence[Given]) -> Mapping[str, float]:
+    def figures(self, answers: Sequence[Given]) -> Sequence[Figure]:
         """The balanced accuracy: each true class counts alike, however rare. Synonyms are one class."""
         classes = [normalise(self.render(sample.answer)) for _, sample in answers]
-        return {"balanced accuracy": balanced_accuracy(self.score(answers), classes)}
+        return (Figure("balanced accuracy", self.score(answers), classes),)
 
 
 TASK = Classification()

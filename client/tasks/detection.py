@@ -3,14 +3,14 @@ it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from client.tasks.cells import Cells, boxes
 from client.tasks.grammar import parse_boxes, render_boxes
 from client.tasks.metrics import average_precision_50
 from client.tasks.overlap import matched_share
 from client.tasks.sample import Answer, Box, Boxes, Sample
-from client.tasks.task import Given, expect
+from client.tasks.task import Figure, Given, expect
 
 
 class Detection:
@@ -43,9 +43,9 @@ class Detection:
         """Average precision at IoU 0.5 of each image, in the answer's order; an unreadable answer has 0."""
         return [self._average_precision(text or "", sample) for text, sample in answers]
 
-    def figures(self, answers: Sequence[Given]) -> Mapping[str, float]:
+    def figures(self, answers: Sequence[Given]) -> Sequence[Figure]:
         """None."""
-        return {}
+        return ()
 
     def _average_precision(self, text: str, sample: Sample) -> float:
         predicted = self.parse(text)

@@ -30,10 +30,3 @@ def average_precision_50(predicted: Sequence[Box], true: Sequence[Box]) -> float
     precision = hits.cumsum() / np.arange(1, len(hits) + 1)
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float((envelope * hits).sum() / len(true))
-
-
-def balanced_accuracy(scores: Sequence[float], classes: Sequence[str]) -> float:
-    """The mean over true classes of each one's mean score, so that frequent classes do not drown rare
-    ones."""
-    values, names = np.asarray(scores, dtype=np.float64), np.asarray(classes)
-    return float(np.mean([values[names == name].mean() for name in np.unique(names)]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from client.tasks.cells import Cells, polygons
 from client.tasks.grammar import parse_polygons, render_polygons
 from client.tasks.overlap import dice, mask, matched_share
 from client.tasks.sample import Answer, Box, Polygon, Polygons, Sample
-from client.tasks.task import Given, expect
+from client.tasks.task import Figure, Given, expect
 
 BoxMasks = Callable[[Sample, Sequence[Box]], NDArray[np.bool_]]  # -> [MASK_SIDE, MASK_SIDE]
 
@@ -55,9 +55,9 @@ class Segmentation:
         """Dice of each image; an unreadable answer has 0."""
         return [self._dice(text or "", sample) for text, sample in answers]
 
-    def figures(self, answers: Sequence[Given]) -> Mapping[str, float]:
+    def figures(self, answers: Sequence[Given]) -> Sequence[Figure]:
         """None."""
-        return {}
+        return ()
 
     def found_in_boxes(self, predicted: Sequence[Polygon | Box], sample: Sample) -> NDArray[np.bool_] | None:
         """What a segmenter finds in the boxes of an answer, [MASK_SIDE, MASK_SIDE]; None without a segmenter or boxes."""

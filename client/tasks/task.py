@@ -6,7 +6,8 @@ them all; docs/howto/add-a-task.md adds another.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from client.errors import AnswerError
@@ -16,6 +17,17 @@ from client.tasks.sample import Answer, Sample
 Given = tuple[str | None, Sample]  # what was answered (None: nothing was), and the question
 
 _Kind = TypeVar("_Kind", bound=Answer)
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A mean over a set of answers: what each of them adds to it, in order, and None for those that it is not about; it is
+    about one at least. With `classes`, one an answer, it is the mean over classes of each one's mean, however rare.
+    """
+
+    name: str
+    values: Sequence[float | None]
+    classes: Sequence[str] | None = None
 
 
 class Task(Protocol):
@@ -51,8 +63,8 @@ class Task(Protocol):
         """The metric of each text, in [0, 1], in order; their mean is the task's figure."""
         ...
 
-    def figures(self, answers: Sequence[Given]) -> Mapping[str, float]:
-        """Further figures of the whole set by name, such as no mean of scores could give; often none."""
+    def figures(self, answers: Sequence[Given]) -> Sequence[Figure]:
+        """What is told beside the metric; often nothing."""
         ...
 
 

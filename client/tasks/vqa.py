@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from client.tasks.cells import Cells, words
 from client.tasks.sample import Answer, Sample, Text
-from client.tasks.task import Given, expect
+from client.tasks.task import Figure, Given, expect
 from client.tasks.wording import normalise, same, token_f1
 
 
@@ -42,13 +42,15 @@ class Vqa:
         """As the reward."""
         return [self.reward(text or "", sample) for text, sample in answers]
 
-    def figures(self, answers: Sequence[Given]) -> Mapping[str, float]:
+    def figures(self, answers: Sequence[Given]) -> Sequence[Figure]:
         """The two parts that the mean is made of, where there are both: closed questions and open ones."""
-        parts: dict[str, list[float]] = {"accuracy of closed": [], "token F1 of open": []}
-        for (_, sample), score in zip(answers, self.score(answers), strict=True):
-            parts["accuracy of closed" if self._is_closed(sample) else "token F1 of open"].append(score)
+        closed = [self._is_closed(sample) for _, sample in answers]
+        if all(closed) or not any(closed):
+            return ()
+        scored = list(zip(closed, self.score(answers), strict=True))
         return (
-            {name: sum(scores) / len(scores) for name, scores in parts.items()} if all(parts.values()) else {}
+            Figure("accuracy of closed", [score if is_closed else None for is_closed, score in scored]),
+            Figure("token F1 of open", [None if is_closed else score for is_closed, score in scored]),
         )
 
     def _is_closed(self, sample: Sample) -> bool:
