@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from itertools import groupby
 
-from client.tasks.sample import FRAME, Answer, Box, Boxes, Polygon, Polygons, Region
+from client.tasks.sample import FRAME, Answer, Box, Boxes, Polygon, Polygons, Region, collinear
 
 _Point = tuple[float, float]
 
@@ -23,7 +23,7 @@ def boxes_to_frame(boxes: Iterable[Sequence[float]], region: Region) -> Boxes:
 
 def polygons_to_frame(polygons: Iterable[Sequence[Sequence[float]]], region: Region) -> Polygons:
     """Outlines in level-0 pixels, clipped to the region. Those without an area inside it are left out;
-    one too thin for the frame becomes a rectangle."""
+    one too thin for the frame, all points on one line, becomes a rectangle."""
     converted = (_polygon_to_frame(points, region) for points in polygons)
     return Polygons(tuple(polygon for polygon in converted if polygon))
 
@@ -31,8 +31,8 @@ def polygons_to_frame(polygons: Iterable[Sequence[Sequence[float]]], region: Reg
 def on_grid(answer: Answer, step: int) -> Answer:
     """The same answer with its coordinates in multiples of `step` (of the frame's units); words are as they are.
 
-    No object vanishes: a box's side is at least one step long, an outline without repeated points that would have no area
-    becomes a rectangle.
+    No object vanishes: a box's side is at least one step long, an outline that would lie on one line becomes a
+    rectangle.
     """
     if isinstance(answer, Boxes):
         return Boxes(tuple(_snap_box(box, step) for box in answer.boxes))
@@ -93,13 +93,11 @@ def _polygon_to_frame(points: Sequence[Sequence[float]], region: Region) -> Poly
 
 
 def _outline(points: Iterable[tuple[int, int]]) -> Polygon | None:
-    """A polygon without repeated points; None where no area is left."""
+    """A polygon without points that repeat the one before; None where all lie on one line."""
     distinct = [point for point, _ in groupby(points)]
     if len(distinct) > 1 and distinct[0] == distinct[-1]:
         distinct.pop()
-    edges = zip(distinct, distinct[1:] + distinct[:1], strict=True)
-    twice_area = sum(x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in edges)
-    return Polygon(tuple(distinct)) if twice_area else None
+    return None if collinear(distinct) else Polygon(tuple(distinct))
 
 
 def _snap(value: int, step: int) -> int:

@@ -55,8 +55,8 @@ class Box:
 
 @dataclass(frozen=True)
 class Polygon:
-    """A closed outline in the frame: at least three points that span an area; the last point joins the
-    first."""
+    """A closed outline in the frame: at least three points, not all on one line; the last point joins the first. It may
+    cross itself: what is inside is by the even-odd rule."""
 
     points: tuple[tuple[int, int], ...]
 
@@ -64,9 +64,7 @@ class Polygon:
         if len(self.points) < 3:
             raise AnswerError(f"a polygon needs at least three points, not {len(self.points)}")
         self.bounds()
-        (x, y), *others = self.points
-        arms = [(a - x, b - y) for a, b in others]
-        if all(a * d == b * c for a, b in arms for c, d in arms):
+        if collinear(self.points):
             raise AnswerError("the points of a polygon must not all lie on one line")
 
     def bounds(self) -> Box:
@@ -74,6 +72,16 @@ class Polygon:
         xs = [x for x, _ in self.points]
         ys = [y for _, y in self.points]
         return Box(min(xs), min(ys), max(xs), max(ys))
+
+
+def collinear(points: Sequence[tuple[int, int]]) -> bool:
+    """Whether the points, at least one, all lie on one line. An outline that crosses itself may have an area that is 0 by
+    its sign, and yet spans one.
+    """
+    (x, y), *others = points
+    arms = [(a - x, b - y) for a, b in others]
+    c, d = next(filter(any, arms), (0, 0))
+    return all(a * d == b * c for a, b in arms)
 
 
 class Answer:

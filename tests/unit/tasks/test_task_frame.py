@@ -7,7 +7,7 @@ import pytest
 from client.tasks.frame import boxes_to_frame, on_grid, polygons_to_frame
 from client.tasks.overlap import mask
 from client.tasks.registry import TASKS
-from client.tasks.sample import Box, Boxes, Polygon, Polygons, Region
+from client.tasks.sample import Box, Boxes, Polygon, Polygons, Region, collinear
 
 WIDE = Region(1000, 2000, 800, 200)
 TALL = Region(1000, 2000, 200, 800)
@@ -53,6 +53,30 @@ def test_clipping_keeps_the_area_that_is_inside() -> None:
     arrow = [[-400, 0], [400, 0], [400, 400], [-400, 400], [0, 200]]
     (clipped,) = polygons_to_frame([arrow], region).polygons
     assert mask([clipped]).sum() == 250 * 250
+
+
+@pytest.mark.parametrize("end", [90, 100, 110], ids="{} to the right".format)
+def test_an_outline_that_crosses_itself_stays_what_it_is(end: int) -> None:
+    """Would catch a bow-tie whose two halves cancel each other by sign, and which becomes its whole rectangle for it: twice
+    the tissue as the truth; as read, and as written in steps that make it symmetric."""
+    region = Region(0, 0, 1000, 1000)
+    bow_tie = [[0, 0], [100, 100], [end, 0], [0, 100]]
+    (found,) = polygons_to_frame([bow_tie], region).polygons
+    assert found.points == tuple(map(tuple, bow_tie))
+    crossed = Polygon(((0, 0), (101, 100), (104, 0), (2, 100)))
+    (snapped,) = on_grid(Polygons((crossed,)), 10).polygons  # type: ignore[attr-defined]
+    assert snapped.points == ((0, 0), (100, 100), (100, 0), (0, 100))
+    assert mask([snapped]).sum() == pytest.approx(mask([snapped.bounds()]).sum() / 2, rel=0.05)
+
+
+def test_points_on_one_line_are_no_outline() -> None:
+    """Would catch a line that doubles back, or begins twice at one point, taken for an outline."""
+    for line in ([(0, 0), (10, 10), (5, 5)], [(3, 3), (3, 3), (3, 9), (3, 5)], [(0, 7)] * 4):
+        assert collinear(line)
+    assert not collinear([(3, 3), (3, 3), (3, 9), (4, 5)])
+    region = Region(0, 0, 1000, 1000)
+    (found,) = polygons_to_frame([[[100, 200], [100.2, 300], [100, 400], [99.8, 300]]], region).polygons
+    assert found.points == Box(100, 200, 101, 400).points
 
 
 def test_order_and_points_are_kept() -> None:
