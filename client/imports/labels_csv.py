@@ -14,6 +14,7 @@ from client.imports.slides import SlideNames
 from client.imports.table import TableRow
 from client.imports.toml_file import ADVICE, read_toml
 from client.slides.slide import Slide
+from client.tasks.cells import alike
 from client.tasks.manifest_row import COLUMNS, OPTIONAL
 from privacy.experts import TASKS
 
@@ -81,16 +82,24 @@ def label_rows(
     rows: Sequence[TableRow], mapping: ColumnMapping, slides: SlideNames
 ) -> tuple[list[Draft], list[ImportProblem]]:
     """The questions that the table's rows answer; an empty cell answers none. Rows that say the same of a slide are one;
-    of a slide about which rows say different things nothing is asked."""
+    of a slide about which rows say different things nothing is asked, nor by a column of which two choices are one answer."""
     drafts: list[Draft] = []
     problems: list[ImportProblem] = []
-    asked_for = [(asked, _choices(asked, rows)) for asked in mapping.asked]
+    asked_for: list[tuple[Asked, str]] = []
+    for asked in mapping.asked:
+        choices = _choices(asked, rows) if asked.closed else []
+        if pair := alike(choices):
+            what = f"{pair[0]!r} and {pair[1]!r} are one answer, and would be two choices"
+            advice = "spell them alike, or give both one word in values"
+            problems.append(ImportProblem(f"column {asked.column!r}", what, advice))
+        else:
+            asked_for.append((asked, json.dumps(choices) if choices else ""))
     for slide, (first, *others) in _by_slide(rows, mapping, slides, problems).items():
         where, row = first
         odd = [other for other, cells in others if any(cells[c] != row[c] for c in mapping.columns[1:])]
         what = f"slide {slide!r} stands in {where} too, with other cells"
         problems += [ImportProblem(other, what, "keep one row a slide") for other in odd]
-        for asked, choices in asked_for if not odd else ():
+        for asked, cell in asked_for if not odd else ():
             answer = row[asked.column]
             if answer and asked.values is not None and answer not in asked.values:
                 known = ", ".join(asked.values)
@@ -98,7 +107,7 @@ def label_rows(
                 problems.append(ImportProblem(where, what, "add it to values or mend the cell"))
             elif answer:
                 words = answer if asked.values is None else asked.values[answer]
-                drafts.append((where, _row(row[mapping.patient], slide, asked, words, choices)))
+                drafts.append((where, _row(row[mapping.patient], slide, asked, words, cell)))
     return drafts, problems
 
 
@@ -136,14 +145,12 @@ def _faults(table: Mapping[str, Any]) -> list[str]:
     return faults
 
 
-def _choices(asked: Asked, rows: Sequence[TableRow]) -> str:
-    """The manifest's cell of choices: the mapping's words, or the column's distinct cells, sorted."""
-    if not asked.closed:
-        return ""
+def _choices(asked: Asked, rows: Sequence[TableRow]) -> list[str]:
+    """The mapping's words, or the column's distinct cells, sorted."""
     words = (
         asked.values.values() if asked.values is not None else sorted({row[asked.column] for _, row in rows})
     )
-    return json.dumps([" ".join(word.split()) for word in dict.fromkeys(words) if word])
+    return list(dict.fromkeys(" ".join(word.split()) for word in words if word))
 
 
 def _row(patient: str, slide: str, asked: Asked, words: str, choices: str) -> Mapping[str, str]:

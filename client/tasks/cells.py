@@ -44,6 +44,18 @@ def words(cells: Cells, column: str) -> str:
     return " ".join(cell.split())
 
 
+def alike(choices: Iterable[str]) -> tuple[str, str] | None:
+    """The first two choices that are one answer after normalisation, if any are: the wrong one would be worth as much as the
+    true one.
+    """
+    seen: dict[str, str] = {}
+    for choice in choices:
+        if (answer := normalise(choice)) in seen:
+            return seen[answer], choice
+        seen[answer] = choice
+    return None
+
+
 def boxes(cells: Cells, column: str) -> Boxes:
     """A JSON list of boxes in level-0 pixels, all of them at least partly in the region."""
     region, found = _region(cells), json_list(cells.text[column], column, "[[x1, y1, x2, y2], ...]")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from client.errors import SampleError
 from client.slides.slide import Slide
-from client.tasks.cells import CellError, Cells, json_list
+from client.tasks.cells import CellError, Cells, alike, json_list
 from client.tasks.registry import TASKS
 from client.tasks.sample import Answer, Region, Sample
 from privacy import experts
@@ -113,4 +113,7 @@ def _choices(row: Mapping[str, str]) -> tuple[str, ...]:
     choices = json_list(row["choices"], "choices", '["yes", "no"]')
     if not all(isinstance(choice, str) and choice.strip() for choice in choices):
         raise CellError("choices", "a choice is not text", 'write ["yes", "no"]')
+    if pair := alike(choices):
+        what = f"{pair[0]!r} and {pair[1]!r} are one answer, and whoever gives the wrong one would be right"
+        raise CellError("choices", what, "leave one of two choices out, or word them so that they differ")
     return tuple(" ".join(choice.split()) for choice in choices)

@@ -276,6 +276,25 @@ def test_a_table_of_slide_labels(tmp_path: Path, slides: Path) -> None:
     )
 
 
+def test_two_words_for_one_answer_are_no_two_choices(tmp_path: Path, slides: Path) -> None:
+    """Catches cells in mixed case, or codes, that become choices of which a wrong one is right; a problem for every row;
+    and, skipped, other columns that go with it."""
+    table, mapping, out = tmp_path / "labels.csv", tmp_path / "mapping.toml", tmp_path / "manifest.csv"
+    table.write_text("File,Case,Diagnosis,Grade,Note\np1-a,anna,CA,High,\np2-a.tif,bert,AD,high,\n")
+    words = ("csv", table, "--mapping", mapping, "--slides", slides, "--out", out, "--json")
+    mapping.write_text(MAPPING)
+    code, told, _ = call(*words)
+    (problem,) = json.loads(told)["problems"]
+    assert (code, problem["where"]) == (2, "column 'Grade'")
+    assert "'High' and 'high' are one answer" in problem["what"]
+    mapping.write_text(MAPPING.replace('AD = "adenoma"', 'AD = "Carcinoma."'))
+    problem, *_ = json.loads(call(*words)[1])["problems"]
+    assert problem["where"] == "column 'Diagnosis'"
+    mapping.write_text(MAPPING.replace('AD = "adenoma"', 'AD = " carcinoma "'))
+    assert call(*words, "--skip")[0] == 0
+    assert [s.choices for s in read_manifest(out, index_slides(slides)).samples] == [("carcinoma",)] * 2
+
+
 @pytest.mark.parametrize(
     ("old", "new", "where"),
     [

@@ -122,6 +122,9 @@ BAD: dict[str, tuple[dict[str, str], str]] = {
     "answer not among choices": ({"choices": '["stroma"]'}, "choices"),
     "choices not JSON": ({"choices": "fat, stroma"}, "choices"),
     "choices not text": ({"choices": "[1, 2]"}, "choices"),
+    "a choice twice": ({"choices": '["fat", "stroma", "stroma"]'}, "choices"),
+    "a choice in two spellings": ({"choices": '["fat", "tumor", "Tumour"]'}, "choices"),
+    "a choice in other words": ({"choices": '["fat", "lymphocytes", "lymphoid tissue"]'}, "choices"),
 }
 BAD_BOXES: dict[str, tuple[dict[str, str], str]] = {
     "no boxes": ({"boxes": ""}, "boxes"),
