@@ -14,6 +14,7 @@ from client.tasks.task import Figure
 A, B, C = Box(0, 0, 100, 100), Box(200, 0, 300, 100), Box(400, 0, 500, 100)
 MISS = Box(800, 800, 900, 900)
 NEAR_A = Box(0, 0, 100, 60)  # IoU 0.6 with A
+HALF_A = Box(0, 0, 100, 50)  # IoU 0.5 with A
 FAR_A = Box(0, 0, 100, 49)  # IoU 0.49 with A
 
 
@@ -25,6 +26,7 @@ FAR_A = Box(0, 0, 100, 49)  # IoU 0.49 with A
         ([], [A], 0.0),
         ([A], [A], 1.0),
         ([NEAR_A], [A], 1.0),
+        ([HALF_A], [A], 1.0),
         ([FAR_A], [A], 0.0),
         ([A, B], [A, B], 1.0),
         ([A], [A, B], 1 / 2),

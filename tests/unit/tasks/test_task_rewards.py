@@ -121,6 +121,13 @@ def test_hand_worked_detection() -> None:
     assert worth(sample, text) == pytest.approx(0.8 / 3)
 
 
+def test_an_overlap_of_a_half_is_a_match() -> None:
+    """Would catch a match from above 0.5 on only: half of the true box has IoU 0.5 exactly."""
+    sample = boxes((0, 0, 100, 100))
+    assert worth(sample, written((0, 0, 100, 50))) == 0.5
+    assert worth(sample, written((0, 0, 100, 49))) == 0
+
+
 def test_the_best_matching_counts_not_the_first() -> None:
     """Would catch greedy matching: the first box fits both true ones, the second only one of them."""
     sample = boxes((0, 0, 100, 100), (0, 0, 100, 60))
