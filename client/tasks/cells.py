@@ -13,6 +13,7 @@ from typing import Any
 
 from client.slides.slide import Slide
 from client.tasks.frame import boxes_to_frame, polygons_to_frame
+from client.tasks.grammar import parse_words
 from client.tasks.sample import Boxes, Polygons, Region
 from client.tasks.wording import normalise
 
@@ -37,11 +38,11 @@ class Cells:
 
 
 def words(cells: Cells, column: str) -> str:
-    """The cell's words on one line; they say something after normalisation."""
+    """The cell's words on one line, as the task reads them back."""
     cell = cells.text[column]
-    if not normalise(cell):
+    if (line := parse_words(cell)) is None:
         raise CellError(column, f"{cell!r} holds no words", "write the true answer")
-    return " ".join(cell.split())
+    return line
 
 
 def alike(choices: Iterable[str]) -> tuple[str, str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from client.tasks.cells import Cells, words
+from client.tasks.grammar import parse_words
 from client.tasks.sample import Answer, Label, Sample
 from client.tasks.task import Figure, Given, expect
 from client.tasks.wording import normalise, same
@@ -29,8 +30,8 @@ class Classification:
 
     def parse(self, text: str) -> Label | None:
         """Any words are a label; no words are none."""
-        line = " ".join(text.split())
-        return Label(line) if line else None
+        line = parse_words(text)
+        return None if line is None else Label(line)
 
     def reward(self, text: str, sample: Sample) -> float:
         """1 for the true label, 0 for any other text."""

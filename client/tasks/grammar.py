@@ -13,11 +13,15 @@ Reading is strict, because a reward hangs on it: a model's text either is such a
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from client.errors import AnswerError
 from client.tasks.sample import Box, Boxes, Polygon, Polygons
+from client.tasks.wording import normalise
 
 NONE = "none"
+# Letters and symbols that are drawn as nothing: fillers of Hangul, the braille pattern of no dots, a null notehead, blanks.
+BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\U00013441\U00013442\U0001d159")
 _NUMBER = r"(?:0|[1-9][0-9]{0,3})"
 _BOX = re.compile(rf"<(bbox)>\[({_NUMBER}(?:, ?{_NUMBER}){{3}})\]</bbox>")
 _REGION = re.compile(rf"{_BOX.pattern}|<(poly)>\[({_NUMBER}(?:, ?{_NUMBER}){{5,}})\]</poly>")
@@ -35,6 +39,12 @@ def render_boxes(answer: Boxes) -> str:
 def render_polygons(answer: Polygons) -> str:
     """Write outlined regions; `parse_polygons` reads the same answer back."""
     return "".join(_render_region(region) for region in answer.polygons) or NONE
+
+
+def parse_words(text: str) -> str | None:
+    """The text's words on one line, or None where they say nothing: where no sign is left after normalisation."""
+    line = " ".join(text.split())
+    return line if _seen(normalise(line)) else None
 
 
 def parse_boxes(text: str) -> Boxes | None:
@@ -76,8 +86,8 @@ def own_thought(said: str) -> str:
 
 
 def _seen(text: str) -> bool:
-    """Whether anything of it would be seen: zero-width letters are no thought."""
-    return any(letter.isprintable() and not letter.isspace() for letter in text)
+    """Whether anything of it would be seen: neither zero-width letters nor marks on no letter are a thought."""
+    return any(unicodedata.category(letter)[0] in "LNPS" and letter not in BLANK for letter in text)
 
 
 def _render_region(region: Polygon | Box) -> str:

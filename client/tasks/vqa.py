@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from client.tasks.cells import Cells, words
+from client.tasks.grammar import parse_words
 from client.tasks.sample import Answer, Sample, Text
 from client.tasks.task import Figure, Given, expect
 from client.tasks.wording import normalise, same, token_f1
@@ -30,8 +31,8 @@ class Vqa:
 
     def parse(self, text: str) -> Text | None:
         """Any words are an answer; no words are none."""
-        line = " ".join(text.split())
-        return Text(line) if line else None
+        line = parse_words(text)
+        return None if line is None else Text(line)
 
     def reward(self, text: str, sample: Sample) -> float:
         """Closed: 1 for the true answer and 0 for any other. Open: token F1, length-capped."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from random import Random
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from client.tasks.frame import boxes_to_frame, on_grid, polygons_to_frame
 from client.tasks.grammar import (
+    BLANK,
     own_thought,
     parse_boxes,
     parse_polygons,
@@ -21,7 +23,7 @@ from client.tasks.grammar import (
 from client.tasks.metrics import average_precision_50
 from client.tasks.overlap import MATCH_IOU, dice, iou, mask
 from client.tasks.registry import TASKS
-from client.tasks.reward import reward
+from client.tasks.reward import format_reward, reward
 from client.tasks.sample import Answer, Box, Boxes, Label, Polygon, Polygons, Region, Sample, Text
 from client.tasks.wording import token_f1
 
@@ -49,9 +51,8 @@ def a_polygon(draw: st.DrawFn) -> Polygon:
     )
 
 
-words = st.lists(
-    st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8), min_size=1, max_size=6
-).map(" ".join)
+letters = st.characters(categories=["L", "N"], exclude_characters="".join(BLANK))
+words = st.lists(st.text(letters, min_size=1, max_size=8), min_size=1, max_size=6).map(" ".join)
 some_boxes = st.lists(a_box(), max_size=6).map(lambda found: Boxes(tuple(found)))
 some_polygons = st.lists(a_polygon(), max_size=3).map(lambda found: Polygons(tuple(found)))
 some_regions = st.lists(st.one_of(a_polygon(), a_box()), max_size=4).map(lambda found: Polygons(tuple(found)))
@@ -236,7 +237,7 @@ untagged = st.text(st.characters(exclude_characters="<"), max_size=40)
 def test_thinking_reads_back_or_refuses(thought: str, answer: str) -> None:
     """Would catch an answer that picks up part of the thought, whatever stands in it."""
     parsed = parse_thinking(f"<think>{thought}</think><answer>{answer}</answer>")
-    seen = any(letter.isprintable() and not letter.isspace() for letter in thought)
+    seen = any(unicodedata.category(letter)[0] in "LNPS" and letter not in BLANK for letter in thought)
     assert parsed == (answer.strip() if seen else None)
 
 
@@ -262,11 +263,33 @@ def test_a_known_answer_stands_in_the_form_after_whatever_the_model_said(said: s
         assert parse_thinking(f"<think>{thought}</think><answer>tumour</answer>") == "tumour"
 
 
-@pytest.mark.parametrize("thought", ["", " \n", "\u200b", "\ufeff\u2060", "\u00a0\u00ad", "\x00\x1b"])
+UNSEEN = [
+    "",
+    " \n",
+    "\u200b",
+    "\ufeff\u2060",
+    "\u00a0\u00ad",
+    "\x00\x1b",
+    "\u2800",
+    "\u3164 \uffa0",
+    "\ufe0f\u034f\u17b4",
+]
+
+
+@pytest.mark.parametrize("thought", UNSEEN)
 def test_a_thought_that_nobody_sees_is_none(thought: str) -> None:
     """Would catch the format's reward for a block that only looks empty."""
     assert parse_thinking(f"<think>{thought}</think><answer>fat</answer>") is None
     assert parse_thinking(f"<think>{thought}x{thought}</think><answer>fat</answer>") == "fat"
+
+
+@pytest.mark.parametrize("answer", [*UNSEEN, "?", "...", " \u200b! "])
+def test_an_answer_that_says_nothing_is_none(answer: str) -> None:
+    """Would catch the format's reward for an answer without a word, of which there is no true one."""
+    for task in ("classification", "vqa"):
+        assert TASKS[task].parse(answer) is None
+        assert format_reward(TASKS[task], f"<think>glands</think><answer>{answer}</answer>") == 0
+        assert TASKS[task].parse(f"fat{answer}") is not None
 
 
 @pytest.mark.parametrize(
