@@ -11,7 +11,7 @@ import typer
 from client.cli_errors import told_plainly
 from client.cli_evaluate import ExpertsOption, ModeArgument
 from client.cli_home import HomeArgument, JsonOption
-from privacy.command_line import refuse_existing
+from privacy.command_line import plain, refuse_existing
 
 if TYPE_CHECKING:
     from client.evaluation.ask import Reply
@@ -104,11 +104,11 @@ def _values(reply: Reply) -> dict[str, Any]:
 
 def _tell(reply: Reply, thoughts: bool) -> None:
     if thoughts and reply.thought is not None:
-        typer.echo(f"thought: {reply.thought}")
+        typer.echo(f"thought: {plain(reply.thought)}")
     if reply.answer is None:
-        typer.echo(f"no answer in the asked form; it said: {reply.said}")
+        typer.echo(f"no answer in the asked form; it said: {plain(reply.said)}")
     elif not reply.shapes:
-        typer.echo(f"answer: {reply.answer or 'nothing'}")
+        typer.echo(f"answer: {plain(reply.answer) or 'nothing'}")
     for shape in reply.shapes:
         what = "box" if _is_box(shape.points) else f"outline of {len(shape.points)} points in"
         typer.echo(

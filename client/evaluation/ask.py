@@ -145,6 +145,10 @@ def ask(experts: Experts, slide: Slide, asked: Asked, features: Path, mode: Mode
     """
     if not asked.question.strip():
         raise EvaluationError("the question is empty: ask something, as a manifest would")
+    try:
+        asked.question.encode()
+    except UnicodeEncodeError:
+        raise EvaluationError("the question is not UTF-8: type it in a terminal that is") from None
     if asked.task is not None and asked.task not in tasks_at(asked.scale):
         possible = ", ".join(tasks_at(asked.scale))
         raise EvaluationError(f"--task {asked.task}: can't be asked at scale {asked.scale}; {possible} can")

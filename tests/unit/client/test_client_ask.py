@@ -225,6 +225,43 @@ def test_what_can_not_be_asked_is_refused_in_words(
     assert "the question is empty" in command(home.folder, slide, " ").output
 
 
+@pytest.mark.parametrize("what", ["slide", "question", "task", "region"])
+def test_what_is_not_utf8_is_refused_in_words(home: Home, image: Path, what: str) -> None:
+    """Catches a traceback where a terminal, or another program, handed on bytes that are no text."""
+    odd = "a\x1b[2J\udcff"
+    about: dict[str, object] = {"slide": image, "question": "Is it?"} | {what: odd}
+    options = [f"--{what}", odd] if what not in ("slide", "question") else []
+    done = command(home.folder, about["slide"], about["question"], "--mpp", 0.5, *options)
+    assert done.exit_code == 2, done.exception
+    assert "error: " in done.output
+    assert "\x1b" not in done.output
+
+
+def test_what_the_model_says_moves_nothing_in_a_terminal(
+    home: Home, image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches text of a model, which may be anyone's, that clears the screen or turns the line's direction round."""
+    arguments = (
+        home.folder,
+        image,
+        "Is it?",
+        "--task",
+        "vqa",
+        "--mpp",
+        0.5,
+        "--mode",
+        "thinking",
+        "--thoughts",
+    )
+    for said in ("<think>a\nb\x1b[2J</think><answer>no\u202e</answer>", "no\x1b[2J\u202e"):
+        answers_with(monkeypatch, said)
+        done = command(*arguments)
+        assert done.exit_code == 0, done.output
+        assert not {"\x1b", "\u202e"} & set(done.output)
+        assert "\\x1b[2J" in done.output
+        assert ("thought: a\nb" in done.output) == ("think" in said)
+
+
 def test_the_scale_is_given_or_refused_and_never_guessed(tmp_path: Path, image: Path) -> None:
     """Catches an image that is taken at some default resolution, and an override that is not used."""
     bare = write_slide(tmp_path / "bare.svs", picture(256, 128), mpp=None)
