@@ -11,7 +11,6 @@ from client.errors import SlideError
 from client.home import Home
 from client.model.base import Base
 from client.model.inputs import InputLoader
-from client.model.prompt_tokens import require_askable
 from client.model.slide_features import SlideFeatures
 from client.opening import told
 from client.slides.index import Looking
@@ -45,11 +44,10 @@ class AgentData:
             self._open(skip_bad_rows)
 
     def _open(self, skip_bad_rows: bool) -> None:
-        data = open_data(self._home, Looking(tell=told()))
+        data = open_data(self._home, Looking(tell=told()), self._base.architecture.image_token)
         self.index, self.manifest = data.index, data.manifest
         self.samples = data.manifest.samples
         self.empty = not self.samples
-        require_askable(self._base, self.samples)
         self.set_aside = use_segmenter(
             self._home.settings.segmenter, self.index.slides, self._base.device.type
         )

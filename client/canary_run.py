@@ -65,11 +65,11 @@ def run(home: Home, training: Training, tell: Callable[[int, int], None]) -> Rep
         training.steps,
         policy.maximum_samples_per_patient,
     )
-    data = open_data(home)
+    base = Base.load(settings.base, "cuda" if torch.cuda.is_available() else "cpu")
+    data = open_data(home, image_token=base.architecture.image_token)
     samples = staying(data.manifest.samples, read_withdrawn(home.withdrawn))
     if not samples:
         raise CanaryError(f"{settings.manifest}: no patient is left to train on: give a home with data")
-    base = Base.load(settings.base, "cuda" if torch.cuda.is_available() else "cpu")
     experts = attach(base, same_form(EXPERTS, RANK, ALPHA), SEED)
     trained = trained_experts(samples)
     learning_rate, nominal_patients = STEP, policy.nominal_patients

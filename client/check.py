@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 
 import torch
 
@@ -47,6 +48,7 @@ class Findings:
 
 def findings(home: Home, looking: Looking | None = None) -> Findings:
     """Look at everything that a round needs; what one look stumbles over keeps no other from being taken."""
+    base = cache(lambda: Base.load(home.settings.base, "cuda" if torch.cuda.is_available() else "cpu"))
     looks: tuple[tuple[str, Callable[[], Iterable[Finding]]], ...] = (
         ("policy", lambda: _said(home.policy)),
         ("release-key", lambda: _said(keys.load(home.release_key))),
@@ -60,10 +62,10 @@ def findings(home: Home, looking: Looking | None = None) -> Findings:
         ("selftest", lambda: _selftest(home)),
         ("withdrawn", lambda: _withdrawn(home)),
         ("peers", lambda: _peers(home)),
-        ("memory", lambda: _memory(home)),
+        ("memory", lambda: _memory(home, base())),
         ("segmenter", lambda: _segmenter(home)),
         ("vllm", lambda: check_machine.vllm(home)),
-        ("data", lambda: data_findings(home, looking or Looking())),
+        ("data", lambda: data_findings(home, looking or Looking(), _image_token(base))),
     )
     found: list[Finding] = []
     fine: list[str] = []
@@ -150,9 +152,16 @@ def _segmenter(home: Home) -> Iterable[Finding]:
     return ()
 
 
-def _memory(home: Home) -> Iterator[Finding]:
+def _image_token(base: Callable[[], Base]) -> str | None:
+    """The base's; None where it can't be loaded, which the look at memory says."""
+    try:
+        return base().architecture.image_token
+    except ModelError:
+        return None
+
+
+def _memory(home: Home, base: Base) -> Iterator[Finding]:
     """What a usual round of all the policy's experts needs of the device. Raises `DeviceMemoryError`."""
-    base = Base.load(home.settings.base, "cuda" if torch.cuda.is_available() else "cpu")
     free = memory.free_bytes(base.device, own_share(home, home.policy.gpu_memory_share, sampling=True))
     _, need = memory.fitting(
         memory.Decoder.of(base),

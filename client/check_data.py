@@ -17,10 +17,10 @@ from privacy.errors import PolicyError
 from privacy.policy import Policy
 
 
-def data_findings(home: Home, looking: Looking) -> Iterator[Finding]:
-    """Everything to be said of the home's slides and manifest. Raises `ClientError`.
+def data_findings(home: Home, looking: Looking, image_token: str | None) -> Iterator[Finding]:
+    """Everything to be said of the home's slides and manifest, for a base of this token. Raises `ClientError`.
 
-    Of a policy that can't be read others speak; then the manifest is read as without one.
+    Of a policy or a base (None) that can't be read others speak; then the manifest is read as without one.
     """
     try:
         policy = home.policy
@@ -32,7 +32,10 @@ def data_findings(home: Home, looking: Looking) -> Iterator[Finding]:
     wrong: list[Finding] = []
     try:
         manifest = read_manifest(
-            home.settings.manifest, inventory.index, policy is not None and policy.skip_bad_rows
+            home.settings.manifest,
+            inventory.index,
+            policy is not None and policy.skip_bad_rows,
+            image_token,
         )
     except ManifestFileError as error:
         wrong = [Finding("manifest-file", error.what, str(error.path), error.advice, grave=True)]

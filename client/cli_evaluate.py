@@ -68,9 +68,9 @@ def evaluate(
     with told_plainly(), progress() as tell:
         tell("reading slides")
         place = home_at(home)
-        questions = open_questions(place)
         model = open_model(place, experts)
         base = model.experts.base
+        questions = open_questions(place, base.architecture.image_token)
         use_segmenter(place.settings.segmenter, questions.slides, str(base.device))
         folder = (out or place.evaluation).absolute()
         report = run(

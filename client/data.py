@@ -23,11 +23,13 @@ def open_slides(home: Home, looking: Looking | None = None) -> SlideIndex:
     return index_slides(home.settings.slides, home.catalogue, home.pseudonyms, open_scales(home), looking)
 
 
-def open_data(home: Home, looking: Looking | None = None) -> Data:
-    """The home's slides, and its manifest as the policy has it read. Raises `ClientError`, `PolicyError`."""
+def open_data(home: Home, looking: Looking | None = None, image_token: str | None = None) -> Data:
+    """The home's slides, and its manifest as the policy has it read, for a base of this token. Raises `ClientError`,
+    `PolicyError`.
+    """
     skip_bad_rows = home.policy.skip_bad_rows
     index = open_slides(home, looking)
-    return Data(index, read_manifest(home.settings.manifest, index, skip_bad_rows))
+    return Data(index, read_manifest(home.settings.manifest, index, skip_bad_rows, image_token))
 
 
 def open_scales(home: Home) -> Scales:

@@ -75,9 +75,11 @@ def open_model(home: Home, folder: Path | None) -> Model:
     return Model(experts, which)
 
 
-def open_questions(home: Home) -> Questions:
-    """What the manifest asks, without patients who withdrew. Raises `EvaluationError` where nothing is left."""
-    data = open_data(home)
+def open_questions(home: Home, image_token: str | None = None) -> Questions:
+    """What the manifest asks, for a base of this token if one is asked, without patients who withdrew. Raises
+    `EvaluationError` where nothing is left.
+    """
+    data = open_data(home, image_token=image_token)
     samples = staying(data.manifest.samples, read_withdrawn(home.withdrawn))
     if not samples:
         raise EvaluationError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
@@ -38,17 +37,6 @@ class Prompt:
 
     def __len__(self) -> int:
         return len(self.ids)
-
-
-def require_askable(base: Base, samples: Iterable[Sample]) -> None:
-    """Raise `PromptError` where a question holds the base's own image token: it could not be told from the image's."""
-    token = base.architecture.image_token
-    odd = sorted({sample.question for sample in samples if token in sample.question})
-    if odd:
-        raise PromptError(
-            f"{len(odd)} questions of the manifest hold {token!r}, which stands for the image: reword them, "
-            f"beginning with {odd[0][:80]!r}"
-        )
 
 
 class PromptBuilder:

@@ -37,12 +37,15 @@ class Manifest:
     left_out: int = 0
 
 
-def read_manifest(path: Path, index: SlideIndex, skip_bad_rows: bool = False) -> Manifest:
+def read_manifest(
+    path: Path, index: SlideIndex, skip_bad_rows: bool = False, image_token: str | None = None
+) -> Manifest:
     """Read a CSV (.csv) or Parquet (.parquet) manifest against the slides of a folder.
 
     Rows about a slide that was skipped (a bad slide, listed elsewhere) are left out and counted. Where a
     `patients.csv` with a column `patient` lies beside the manifest, each patient must stand in it. Slides of the same
-    content are one slide, and have one patient.
+    content are one slide, and have one patient. A question that holds the base's `image_token` is a problem: it could not be
+    told from the image's.
 
     Raises ManifestError with every problem of the file, each by row and column; then nothing was read. With
     `skip_bad_rows` bad rows are left out instead, and with them all rows of each patient and slide that a contradiction
@@ -64,6 +67,9 @@ def read_manifest(path: Path, index: SlideIndex, skip_bad_rows: bool = False) ->
             problems.append(slide)
         elif slide in index.skipped:
             skipped[slide] += 1
+        elif image_token is not None and image_token in row.cells["question"]:
+            what = f"it holds {image_token!r}, which stands for the image"
+            problems.append(row.problem("question", what, "ask it without the base's own token of an image"))
         else:
             try:
                 samples.append(read_row(row.cells, index.slides[slide]))

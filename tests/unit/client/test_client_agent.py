@@ -12,10 +12,11 @@ import pytest
 
 from client import paid_work
 from client.agent import Agent
+from client.check import findings
+from client.errors import ManifestError
 from client.events import Phase
 from client.key_rotation import rotate_key
 from client.model import adapters
-from client.model.errors import PromptError
 from client.tasks.sample import Sample
 from client.withdrawn import add_withdrawn
 from privacy import canonical, envelope, keys, tensors
@@ -238,7 +239,8 @@ def test_a_patient_who_withdrew_in_another_spelling_is_left_out(house: MakeHouse
 def test_a_question_that_holds_the_images_token_is_named_at_the_start(
     house: MakeHouse, data: Path, tmp_path: Path
 ) -> None:
-    """Catches a question that fails only when its patient is drawn, and so tells that it was."""
+    """Catches a question that fails only when its patient is drawn, and so tells that it was; one that `check` passes;
+    and a message for a log that quotes it."""
     place = house()
     manifest = tmp_path / "manifest.csv"
     text = place.home.settings.manifest.read_text()
@@ -246,8 +248,18 @@ def test_a_question_that_holds_the_images_token_is_named_at_the_start(
     manifest.write_text(text.replace(question, f"{question} <|image_pad|>"))
     settings = place.home.folder / "hospital.toml"
     settings.write_text(settings.read_text().replace(str(place.home.settings.manifest), str(manifest)))
-    with pytest.raises(PromptError, match="image_pad"):
+    told = r"column question: \d+ \(row \d[^)]*\): ask it without the base's own token of an image"
+    with pytest.raises(ManifestError, match=told) as caught:
         place.agent()
+    assert question not in str(caught.value)
+    problems = findings(place.home).problems
+    assert {problem.code for problem in problems} == {"manifest-question"}
+    assert len(problems) == len(caught.value.problems)
+    assert "'<|image_pad|>'" in problems[0].what
+    policy = place.home.folder / "policy.toml"
+    policy.write_text(policy.read_text() + "skip_bad_rows = true\n")
+    assert question not in {sample.question for sample in place.agent()._data.samples}
+    assert findings(place.home).problems == ()
 
 
 def test_experts_that_could_not_be_attached_are_attached_anew(

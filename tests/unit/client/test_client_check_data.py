@@ -63,7 +63,7 @@ def write(home: Home, *rows: str) -> None:
 
 
 def found(home: Home) -> list[Finding]:
-    return list(data_findings(home, Looking()))
+    return list(data_findings(home, Looking(), None))
 
 
 def by_code(findings: list[Finding]) -> dict[str, list[str]]:
