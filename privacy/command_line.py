@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +16,9 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
+import click
 import typer
+from typer.core import TyperGroup
 
 from privacy.printable import printable
 from privacy.progress import Tell
@@ -55,6 +59,48 @@ def group(name: str, about: str, *commands: Command) -> Group:
     return Group(name, about, commands)
 
 
+class _Program(TyperGroup):
+    """A tree of commands whose wrong use is told in one line, as every other error is."""
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """As click's: it ends the process, unless `standalone_mode` is off."""
+        try:
+            ended = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
+        except (click.ClickException, click.Abort) as error:
+            if not standalone_mode:
+                raise
+            ended = _unanswered(error) if isinstance(error, click.Abort) else _misused(error)
+        if not standalone_mode:
+            return ended
+        sys.exit(ended if isinstance(ended, int) else 0)
+
+
+def _unanswered(error: click.Abort) -> int:
+    """How a question without an answer ends the command: by Ctrl-C, or where nobody is there to give one."""
+    if isinstance(error.__context__, KeyboardInterrupt):
+        return 128 + signal.SIGINT
+    return failed("a question stayed without an answer: nothing was changed").exit_code
+
+
+def _misused(error: click.ClickException) -> int:
+    """Say what is wrong with a command line, and where help is; a program or group without a command has shown its help."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return Exit.NOT_DONE
+    said = " ".join(error.format_message().split())
+    said = said[:1].lower() + said[1:] + ("" if said.endswith((".", "?", "?)")) else ".")
+    context = getattr(error, "ctx", None)
+    help_ = f" `{context.command_path} --help` says how it is used" if context is not None else ""
+    return failed(said + help_).exit_code
+
+
 def program(name: str, about: str, panels: Mapping[str, Sequence[Command | Group]]) -> typer.Typer:
     """A program of these commands; `--help` shows them by panel, each panel in the order of a person's work."""
 
@@ -63,7 +109,15 @@ def program(name: str, about: str, panels: Mapping[str, Sequence[Command | Group
         app.command(command.name or None, epilog=lines, rich_help_panel=panel)(command.run)
 
     # A traceback of typer's would show what every variable held: patients, keys.
-    app = typer.Typer(help=about, no_args_is_help=True, pretty_exceptions_enable=False)
+    # Click has its own hint at what a mistyped command may mean; typer's would be a second.
+    app = typer.Typer(
+        name=name,
+        cls=_Program,
+        help=about,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        suggest_commands=False,
+    )
     for panel, entries in panels.items():
         for entry in entries:
             if isinstance(entry, Command):
