@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import click
 import typer
@@ -118,6 +118,7 @@ def program(name: str, about: str, panels: Mapping[str, Sequence[Command | Group
         pretty_exceptions_enable=False,
         suggest_commands=False,
     )
+    app.callback()(_whole)
     for panel, entries in panels.items():
         for entry in entries:
             if isinstance(entry, Command):
@@ -129,6 +130,34 @@ def program(name: str, about: str, panels: Mapping[str, Sequence[Command | Group
                 add(inner, each)
             app.add_typer(inner, name=entry.name, help=entry.about, rich_help_panel=panel)
     return app
+
+
+def _version(asked: bool) -> None:
+    """What runs here: the version, and the hash that ledgers and `trusted_code` know this code by."""
+    if not asked:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    from privacy.code_hash import code_hash
+    from privacy.errors import PrivacyError
+
+    with told_plainly(PrivacyError, PackageNotFoundError):
+        typer.echo(f"FedPath {version('fedpath')}, code {code_hash()}")
+    raise typer.Exit
+
+
+def _whole(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            is_eager=True,
+            callback=_version,
+            help="Show the version and the code's hash, and exit.",
+        ),
+    ] = False,
+) -> None:
+    """The program's own options."""
 
 
 def _several() -> None:

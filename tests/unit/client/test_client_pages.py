@@ -21,7 +21,7 @@ from tests.unit.client.conftest import House
 MakeHouse = Callable[..., House]
 LEDGER = claim("docs/ledger.md")
 PEERS = claim("docs/secagg.md")
-ANSWERS = claim("docs/cli.md", "fedpath-hospital", without=("fedpath-hospital --install",))
+ANSWERS = claim("docs/cli.md", "fedpath-hospital", without=("fedpath-hospital --",))
 IMPORTS = claim("docs/howto/import-labels.md")
 
 
