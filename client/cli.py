@@ -112,6 +112,6 @@ app = program(
             command(ask, 'ask HOME case-7.svs "Which tissue is this?" --region 4000,2000,512,512'),
             command(curve, "curve HOME --out curve.svg"),
         ),
-        "Before a campaign": (command(initial, "initial /data/base summer.toml"),),
+        "Before a campaign": (command(initial, "initial /data/base", "initial /data/base summer.toml"),),
     },
 )

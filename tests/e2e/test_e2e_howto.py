@@ -26,10 +26,12 @@ STARTED = "fedpath-consortium start consortium"  # by the fixture, with agents a
 def test_every_command_of_the_page_does_what_it_says(running: Running) -> None:
     """Catches a page that tells of a command, option, file or order that is not so."""
     campaign = running.federation.campaign("summer", evaluate="stages", sft_rounds=2)
-    campaign.write_text("keep_releases = true\n" + campaign.read_text())
-    assert COMMANDS[0].text == STARTED
-    for command in COMMANDS[1:]:
-        do(command, running.federation.folder)
+    text = campaign.read_text().replace('initial = "initial"', 'initial = "first-states"')
+    campaign.write_text("keep_releases = true\n" + text)
+    assert [command.text for command in COMMANDS].count(STARTED) == 1
+    for command in COMMANDS:
+        if command.text != STARTED:
+            do(command, running.federation.folder)
     assert running.federation.status("summer")["state"] == "done"
     assert {row["point"] for row in running.federation.status("summer")["evaluations"]} == {
         "base",

@@ -19,7 +19,7 @@ from server.campaign import Campaign
 from server.campaign_file import load_campaign, load_initial
 from tests.documented import ROOT, claim
 
-(SHOWN,) = claim("docs/campaign.md", "fedpath-hospital")
+ASKED, SHOWN = claim("docs/campaign.md", "fedpath-hospital")
 
 
 def campaign_file(folder: Path, base_hash: str, **changes: str) -> Path:
@@ -56,6 +56,17 @@ def test_a_campaign_begins_with_what_is_written(tiny_base: Path, tmp_path: Path)
         experts.load(name, found)
         assert all(np.array_equal(found[key], wanted[key]) for key in found)
         assert name == "scale/wsi" or not any(value.any() for value in found.values())
+
+
+def test_the_base_is_asked_for_its_hash(tiny_base: Path, tmp_path: Path) -> None:
+    """Catches a hash that the same command then refuses, and one of a folder that holds no base."""
+    base = Base.load(tiny_base)
+    words = [{"/data/base": str(tiny_base)}.get(word, word) for word in ASKED.arguments]
+    assert CliRunner().invoke(app, words).stdout == f'base_hash = "{base.hash}"\n'
+    assert json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout) == {"base_hash": base.hash}
+    done = run(tmp_path)
+    assert (done.exit_code, done.stdout) == (Exit.NOT_DONE, "")
+    assert "has no config.json" in done.stderr
 
 
 def test_states_that_are_there_stay(tiny_base: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from client.cli import app as hospital
 from client.home import Home as Hospital
+from privacy.policy import Policy
 from server.cli import app as consortium
 from server.home import Home as Consortium
 from tests.documented import Command, claim
@@ -27,11 +28,13 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path: Path, monkeypatch
         _do(command)
     home = Consortium.open(tmp_path / "consortium")
     kinds = [entry.kind for entry in home.store().journal()]
-    assert kinds == ["enrolment", "handover", "revocation", "enrolment", "rotation"]
+    assert kinds == ["enrolment", "enrolment", "handover", "revocation", "enrolment", "rotation"]
     north = Hospital(tmp_path / "north")
     assert north.kit.release_key == home.store().hospitals()["north"].release_key
     assert len(north.kit.roots) == 1
     assert north.coordinator == home.coordinator().public
+    assert {name for name, one in home.store().hospitals().items() if one.evaluator} == {"judge"}
+    assert Policy.load(tmp_path / "judge" / "policy.toml").public_data
 
 
 def _do(command: Command) -> None:
@@ -59,5 +62,8 @@ def test_the_page_shows_every_command_of_an_enrolment() -> None:
             ("fedpath-consortium", name)
             for name in ("init", "enroll", "approve", "status", "renew", "revoke", "rotate")
         ),
-        *(("fedpath-hospital", name) for name in ("init", "request", "join", "check", "rotate-key")),
+        *(
+            ("fedpath-hospital", name)
+            for name in ("init", "request", "join", "check", "policy", "rotate-key")
+        ),
     }
