@@ -12,7 +12,7 @@ export OMP_WAIT_POLICY := PASSIVE
 export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 
-.PHONY: setup demo test nightly lint docs chromium screenshots study study-attacks study-trust study-real bench base lock audit sbom clean
+.PHONY: setup demo test nightly lint docs reference chromium screenshots study study-attacks study-trust study-real bench base lock audit sbom clean
 
 setup: $(READY)
 
@@ -49,6 +49,10 @@ lint: $(READY)
 # The documentation's site, at build/site/index.html; a warning is an error.
 docs: $(READY)
 	$(BIN)/python -m mkdocs build --strict --site-dir build/site
+
+# The pages of reference under docs/reference, from the code. A test fails where they are not what this writes.
+reference: $(READY)
+	$(BIN)/python -m docs_site
 
 study: $(READY)
 	$(BIN)/python -m demo.study

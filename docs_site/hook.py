@@ -1,4 +1,4 @@
-"""MkDocs' hooks: adds the pages that are made, lists the decisions, and leads links that leave `docs/` to their pages."""
+"""MkDocs' hooks: adds the pages that lie nowhere, lists the decisions, and leads links that leave `docs/` to their pages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _with_records(entry: Any, listed: list[str]) -> Any:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are made."""
+    """Add the pages that no file under `docs/` holds."""
     for place, text in made(ROOT).items():
         files.append(File.generated(config, place, content=text))
     return files

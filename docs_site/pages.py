@@ -1,4 +1,4 @@
-"""All pages that no file under `docs/` holds: made from the code, and from documents at the repository's root."""
+"""All pages that are made: those of reference, from the code, and those of documents at the repository's root."""
 
 from __future__ import annotations
 
@@ -23,10 +23,12 @@ PROGRAMS = {
 }
 
 
-def made(root: Path) -> dict[str, str]:
-    """The text of each page, by its place in the site; `root` is the repository's."""
-    records = [(path.name, path.read_text("utf-8")) for path in sorted((root / "docs" / "adr").glob("*.md"))]
-    return {
+_MADE = "<!-- Made from the code by `make reference`: what is changed here is lost. -->\n\n"
+
+
+def reference(root: Path) -> dict[str, str]:
+    """The text of each page of reference, by its place under `docs/`, where it is kept; `root` is the repository's."""
+    pages = {
         **{
             f"reference/{name}.md": commands.program(name, app, about)
             for name, (app, about) in PROGRAMS.items()
@@ -37,6 +39,14 @@ def made(root: Path) -> dict[str, str]:
         "reference/release-format.md": wire.release_format(),
         "reference/codes.md": codes.codes(),
         "reference/events.md": watching.events(),
+    }
+    return {place: _MADE + text for place, text in pages.items()}
+
+
+def made(root: Path) -> dict[str, str]:
+    """The text of each page that no file under `docs/` holds, by its place in the site."""
+    records = [(path.name, path.read_text("utf-8")) for path in sorted((root / "docs" / "adr").glob("*.md"))]
+    return {
         "adr/index.md": decisions(records),
         **{place: relinked((root / name).read_text("utf-8"), name) for name, place in ROOT_PAGES.items()},
     }

@@ -50,10 +50,17 @@ class Command:
 
 
 def pages() -> list[str]:
-    """Every document whose commands must be run: what people follow, without the records of decisions."""
+    """Every document whose commands must be run: what people follow, without the records of decisions and the pages that are
+    made from the code, whose examples are the programs' own.
+    """
     found = [path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")]
     return sorted(
-        ["README.md", "SECURITY.md", "CONTRIBUTING.md", *(p for p in found if not p.startswith("docs/adr/"))]
+        [
+            "README.md",
+            "SECURITY.md",
+            "CONTRIBUTING.md",
+            *(p for p in found if not p.startswith(("docs/adr/", "docs/reference/"))),
+        ]
     )
 
 

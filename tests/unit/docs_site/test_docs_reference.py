@@ -16,7 +16,7 @@ from client.cli import app as hospital
 from docs_site.codes import SETS, rows
 from docs_site.keys import CAMPAIGN_TABLES, comments
 from docs_site.markdown import cell, table
-from docs_site.pages import made
+from docs_site.pages import made, reference
 from docs_site.remarks import remarks
 from docs_site.repository import relinked
 from docs_site.watching import SIDES, of
@@ -32,8 +32,27 @@ from server.cli import app as consortium
 from server.journal import Kind as JournalKind
 from tests.documented import ROOT
 
-PAGES = made(ROOT)
+PAGES = reference(ROOT)
+DOCUMENTS = sorted(
+    path.relative_to(ROOT).as_posix() for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
+)
 PROGRAMS = {"fedpath-hospital": hospital, "fedpath-consortium": consortium, "fedpath-audit": audit}
+
+
+def test_the_pages_that_lie_there_are_those_of_this_code() -> None:
+    """Catches a command, key or code that was changed and whose page says what it was before."""
+    folder = ROOT / "docs" / "reference"
+    lying = {f"reference/{path.name}": path.read_text("utf-8") for path in folder.iterdir()}
+    assert lying == PAGES, "run `make reference`"
+    assert not made(ROOT).keys() & PAGES.keys()
+
+
+@pytest.mark.parametrize("page", DOCUMENTS)
+def test_links_lead_somewhere_in_a_checkout(page: str) -> None:
+    """Catches a link that only the built site can follow; MkDocs looks at the site's, and at their anchors."""
+    text = re.sub(r"```.*?```|`[^`\n]*`", "", (ROOT / page).read_text("utf-8"), flags=re.DOTALL)
+    targets = re.findall(r"\]\((?!\w+:|#)([^)\s#]+)", text)
+    assert [each for each in targets if not ((ROOT / page).parent / each).exists()] == []
 
 
 def options(app: typer.Typer) -> Iterator[tuple[str, set[str]]]:
