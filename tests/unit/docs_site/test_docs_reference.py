@@ -22,11 +22,13 @@ from docs_site.repository import relinked
 from docs_site.watching import SIDES, of
 from privacy.audit import journal_forms
 from privacy.codes import Refusal
+from privacy.egress_record import CODE, COUNTS, DESCRIPTION, RELEASE
 from privacy.events import Event
 from privacy.ledger import forms as ledger_forms
 from privacy.ledger import schema
 from privacy.policy import Policy
 from privacy.release import Header
+from privacy.secagg.outgoing import PARTS
 from server import tables
 from server.cli import app as consortium
 from server.journal import Kind as JournalKind
@@ -53,6 +55,22 @@ def test_links_lead_somewhere_in_a_checkout(page: str) -> None:
     text = re.sub(r"```.*?```|`[^`\n]*`", "", (ROOT / page).read_text("utf-8"), flags=re.DOTALL)
     targets = re.findall(r"\]\((?!\w+:|#)([^)\s#]+)", text)
     assert [each for each in targets if not ((ROOT / page).parent / each).exists()] == []
+
+
+def closed_list(text: str) -> list[str]:
+    """The rows of what leaves a hospital, links left out."""
+    rows = text.split("| record | what it is |\n|---|---|\n")[1].split("\n\n")[0]
+    return re.sub(r"\]\([^)]*\)", "]", rows).splitlines()
+
+
+def test_what_leaves_is_one_list() -> None:
+    """Catches a record that may leave and of which one of two pages says nothing, the board's being one of them."""
+    readme, board = ((ROOT / page).read_text("utf-8") for page in ("README.md", "docs/concepts/privacy.md"))
+    assert closed_list(readme) == closed_list(board)
+    named = set(
+        re.findall(r"`([a-z]+)(?:/<expert>)?`", " ".join(row.split("|")[1] for row in closed_list(board)))
+    )
+    assert named == {RELEASE.rstrip("/"), CODE, COUNTS, DESCRIPTION, *PARTS.values()}
 
 
 def options(app: typer.Typer) -> Iterator[tuple[str, set[str]]]:
