@@ -30,7 +30,8 @@ def engine(home: Home) -> Iterator[FlowerCli]:
     """A SuperLink in simulation mode, on loopback, for as long as the block lasts. Raises `SuperLinkError`."""
     if importlib.util.find_spec("ray") is None:
         raise SuperLinkError(
-            'Flower simulates with ray, which is not installed: pip install "fedpath[simulation]"'
+            "Flower simulates with ray, which is not installed: "
+            "run `pip install -e '.[simulation]'` in FedPath's checkout"
         )
     folder, port = home.folder / "flower" / "simulation", free_port()
     folder.mkdir(mode=0o700, exist_ok=True)

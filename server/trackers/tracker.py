@@ -16,7 +16,9 @@ class NeedsExtra(TrackerError):  # noqa: N818 - reads as what happened
     """The tracker's library is not installed."""
 
     def __init__(self, library: str) -> None:
-        super().__init__(f"{library} is not installed: install fedpath with its extra `trackers`")
+        super().__init__(
+            f"{library} is not installed: run `pip install -e '.[trackers]'` in FedPath's checkout (docs/trackers.md)"
+        )
 
 
 class Tracker(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from importlib.metadata import distribution
@@ -130,3 +131,17 @@ def test_a_wheel_that_is_not_the_locked_one_is_named(tmp_path: Path) -> None:
     assert set(found) == {"click-8.tar.gz", "torch-2+cpu-cp311.whl"}
     assert "another file" in found["click-8.tar.gz"]
     assert "not in the lock" in found["torch-2+cpu-cp311.whl"]
+
+
+def test_nobody_is_sent_to_an_index_for_fedpath() -> None:
+    """Catches advice to install it by name: it is on no index, and a stranger may take the name there."""
+    told = re.compile(r"pip install [^\n]{0,40}[\"'\s]fedpath\b(?!/)")
+    assert told.search("pip install 'fedpath[trackers]'")
+    sent = [
+        path.relative_to(ROOT).as_posix()
+        for folder in ("docs", "server", "client", "privacy", "demo", "auditor", "pages")
+        for path in (ROOT / folder).rglob("*.*")
+        if path.suffix in (".md", ".py")
+        and told.search(path.read_text("utf-8").replace("Never `pip install fedpath`", ""))
+    ]
+    assert sent == []
