@@ -38,10 +38,18 @@ def _page(path: str) -> str:
 
 
 def decisions(records: Iterable[tuple[str, str]]) -> str:
-    """The list of decision records, of each record's file name and text."""
+    """The list of decision records, of each record's file name and text; it says which numbers no record has."""
+    records = list(records)
+    taken = {int(name[:4]) for name, _ in records}
+    missing = [f"{number:04}" for number in range(1, max(taken, default=0)) if number not in taken]
+    left_out = (
+        f"No record ever had the number {' or '.join(missing)}: nothing is renumbered.\n\n" if missing else ""
+    )
     lines = [f"- [{name[:4]}]({name}): {_title(text)}" for name, text in records]
-    return "# Decisions\n\nWhat was decided, with what was considered, in the order of time.\n\n" + "\n".join(
-        lines
+    return (
+        "# Decisions\n\nWhat was decided, with what was considered, in the order of time.\n\n"
+        + left_out
+        + "\n".join(lines)
     )
 
 

@@ -18,7 +18,7 @@ from docs_site.keys import CAMPAIGN_TABLES, comments
 from docs_site.markdown import cell, table
 from docs_site.pages import made, reference
 from docs_site.remarks import remarks
-from docs_site.repository import relinked
+from docs_site.repository import decisions, relinked
 from docs_site.watching import SIDES, of
 from privacy.audit import journal_forms
 from privacy.codes import Refusal
@@ -196,6 +196,15 @@ def below(kind: type[Event]) -> Iterator[type[Event]]:
 def test_links_of_the_repository_become_links_of_the_site(text: str, path: str, page: str) -> None:
     """Catches a link that is right in the repository and leads nowhere on the site."""
     assert relinked(text, path) == page
+
+
+def test_the_list_of_decisions_says_which_numbers_it_lacks() -> None:
+    """Catches a gap that a reader takes for a record that was taken away."""
+    records = [("0001-a.md", "# 1. A\n"), ("0003-b.md", "# ADR 3: B\n")]
+    shown = decisions(iter(records))
+    assert "the number 0002: nothing" in shown
+    assert shown.endswith("- [0001](0001-a.md): A\n- [0003](0003-b.md): B")
+    assert "No record" not in decisions(records[:1])
 
 
 def test_a_wrong_link_stays_wrong() -> None:
