@@ -321,7 +321,7 @@ def test_a_library_that_is_not_installed_is_named(
     monkeypatch.setitem(sys.modules, library, None)
     result = CliRunner().invoke(app, ["track", str(spring.home.folder), "spring", flag, uri])
     assert result.exit_code == 2
-    assert "extra `trackers`" in result.stderr
+    assert "`pip install -e '.[trackers]'` in FedPath's checkout" in result.stderr
     other = ["--tensorboard", str(tmp_path / "b")] if library == "mlflow" else ["--mlflow", uri]
     assert CliRunner().invoke(app, ["track", str(spring.home.folder), "spring", *other]).exit_code == 0
 
