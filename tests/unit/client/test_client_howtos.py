@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from typer.testing import CliRunner
@@ -21,7 +22,7 @@ from client.reward_curve import RewardCurve
 from privacy import tensors
 from privacy.evaluation import Evaluation
 from privacy.expert_folder import write_experts
-from privacy.experts import EXPERTS, same_form
+from privacy.experts import EXPERTS, ROUTER, same_form
 from tests.aperio import picture
 from tests.documented import Command, claim
 from tests.unit.client.conftest import House
@@ -39,16 +40,19 @@ SHOWN = {"ask", "check", "curve", "evaluate", "features", "index", "slide"}
 
 @pytest.fixture(scope="module")
 def home(shared_house: Callable[..., House]) -> Home:
-    """A home that has received experts, and has a step's rewards."""
+    """A home that has received experts, the router trained, and has a step's rewards."""
     place = shared_house()
+    ((name, start),) = tensors.decode(place.states[ROUTER], 1 << 28).items()
+    trained = np.random.default_rng(0).normal(size=start.shape).astype(np.float32)
+    states = place.states | {ROUTER: tensors.encode({name: trained})}
     which = Evaluation(
         "sft",
         place.base_hash,
-        {name: tensors.digest(place.states[name]) for name in EXPERTS},
+        {name: tensors.digest(states[name]) for name in EXPERTS},
         same_form(EXPERTS, 2, 4.0),
         3,
     )
-    write_experts(place.home.experts, which, place.states)
+    write_experts(place.home.experts, which, states)
     curve = RewardCurve(place.home.rewards, "spring", 1)
     curve.rewarded("vqa", [0.5, 1.5])
     curve.step(1)

@@ -69,12 +69,12 @@ def carried_across_steps(patch: pytest.MonkeyPatch) -> None:
     real = rounds.clipped_sum
     held: list[Clipped] = []
 
-    def carried(*args: Any) -> Any:
-        now = real(*args)
+    def carried(*args: Any, **named: Any) -> Any:
+        now = real(*args, **named)
         held.append(now if not held else add(held[-1], now))
         return held[-1]
 
-    patch.setattr(rounds, "clipped_sum", carried)
+    patch.setattr(sampling, "clipped_sum", carried)
 
 
 def divided_by_those_there_are(patch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,8 @@ def test_a_service_that_is_told_to_end_has_done_well(number: signal.Signals, tmp
 def test_a_command_that_is_cut_short_ends_with_its_signal(number: signal.Signals) -> None:
     """Catches a half-done command that reports success; `-n` is how Popen tells of a signal that a shell calls 128 + n."""
     code = (
-        "import time\nfrom privacy.command_line import command, program\n"
+        "import signal, time\nfrom privacy.command_line import command, program\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a test run in the background ignores it
         "def work() -> None:\n    'w'\n    print('up', flush=True)\n    time.sleep(60)\n"
         "def rest() -> None:\n    'r'\n"
         "program('x', 'x', {'P': (command(work, 'work'), command(rest, 'rest'))})()"
