@@ -170,7 +170,7 @@ def test_no_input_is_larger_than_is_reckoned(tmp_path: Path, family: str) -> Non
     assert memory.Decoder.of(base).shown == max(region.nbytes, Visual(slide).nbytes)
 
 
-@pytest.mark.parametrize("rows", [4, 32])
+@pytest.mark.parametrize("rows", [4, pytest.param(32, marks=pytest.mark.nightly)])
 def test_answers_take_at_most_what_they_need_and_at_least_a_quarter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:

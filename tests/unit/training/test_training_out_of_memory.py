@@ -27,7 +27,9 @@ def too_much(draw: Draw) -> bool:
     return "z" in patients and (len(patients) > 1 or draw.performance.tokens > LADDER[-1].tokens)
 
 
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize(
+    "precision", [pytest.param(torch.float32, marks=pytest.mark.nightly), torch.bfloat16], ids=str
+)
 @pytest.mark.parametrize("stage", ["sft", "grpo"])
 def test_a_patient_who_is_too_much_moves_the_sum_by_the_clip_norm(
     tiny_base: Path, monkeypatch: pytest.MonkeyPatch, stage: str, precision: torch.dtype
