@@ -38,8 +38,7 @@ def initial(
 def _hash(base: Path) -> str:
     from privacy.base_folder import folder_hash
 
-    if not (
-        base / "config.json"
-    ).is_file():  # else there may be nothing to hash; all else is looked at with the file
+    # Else there may be nothing to hash; all else is looked at with the campaign file.
+    if not (base / "config.json").is_file():
         raise failed(f"{base}: has no config.json: give the folder that holds the whole base")
     return folder_hash(base)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from client.agent_data import AgentData
-from client.evaluation.answers import Asking
+from client.evaluation.answers import Asking, at_once
 from client.expert_states import ExpertStates
 from client.home import Home
 from client.incoming import Parts
@@ -17,7 +17,7 @@ from client.noised_evaluation import noised_evaluation
 from client.policy_in_force import PolicyInForce
 from client.progress import Progress
 from client.reward_curve import RewardCurve
-from client.sampler import own_share
+from client.sampler import settle
 from client.step_checkpoints import StepCheckpoints, StoppedAfterStep
 from client.training import memory, rollout
 from client.training.batch import Performance
@@ -74,10 +74,7 @@ class PaidWork:
         `PlanRefused` where what is asked does not fit at all.
         """
         sampling = isinstance(asked, Plan) and asked.stage == "grpo"
-        if self.vllm is not None and not sampling:
-            self.vllm.close()
-        share = own_share(self.home, self.in_force.now.gpu_memory_share, sampling)
-        memory.cap(self.base.device, share)
+        share = settle(self.home, self.base.device, self.vllm, self.in_force.now.gpu_memory_share, sampling)
         free = memory.free_bytes(self.base.device, share) - self.data.set_aside
         try:
             need = self._fit_round(asked, free) if isinstance(asked, Plan) else self._fit_answers(asked, free)
@@ -92,7 +89,7 @@ class PaidWork:
             memory.Decoder.of(self.base),
             memory.weights(self.base),
             {name: tuple(value.shape) for name, value in trained.items()},
-            _rank(plan),
+            max((form.rank for form in plan.forms.values()), default=1),
             free,
             memory.machine_free(self.base.device),
             plan.mechanism.samples_per_patient,
@@ -103,15 +100,7 @@ class PaidWork:
         return need
 
     def _fit_answers(self, asked: NoisedEvaluation, free: int) -> memory.Need:
-        self.rows, need = memory.answering(
-            memory.Decoder.of(self.base),
-            memory.weights(self.base),
-            _rank(asked),
-            sum(name.startswith("task/") for name in asked.experts_hash),
-            free,
-            memory.machine_free(self.base.device),
-            asked.max_answer_tokens,
-        )
+        self.rows, need = at_once(self.base, asked, asked.max_answer_tokens, free)
         _LOG.info("memory: at most %s; %d questions at once", need, self.rows)
         return need
 
@@ -204,7 +193,3 @@ class PaidWork:
         if self.team is not None:
             return partial(self.team.clipped_sum, rewarded=curve.rewarded)
         return partial(clipped_sum, gradients=partial(stage_gradients, rewarded=curve.rewarded))
-
-
-def _rank(asked: Plan | NoisedEvaluation) -> int:
-    return max((form.rank for form in asked.forms.values()), default=1)

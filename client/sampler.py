@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
+
 from client.errors import HomeError
 from client.home import Home
 from client.network import raise_loopback
+from client.training import memory
 from client.training.vllm import SHARE, VllmSampler
 
 
@@ -27,6 +30,19 @@ def vllm_of(home: Home, rank: int, share: Callable[[], float | None]) -> VllmSam
             "vllm out of hospital.toml"
         ) from None
     return VllmSampler(settings.vllm, settings.base, home.vllm(rank), share)
+
+
+def settle(
+    home: Home, device: torch.device, vllm: VllmSampler | None, share: float | None, sampling: bool
+) -> float | None:
+    """Give this process its own share of a GPU's memory for what comes now, and end a vLLM that has nothing to sample in it;
+    returns the share.
+    """
+    if vllm is not None and not sampling:
+        vllm.close()
+    own = own_share(home, share, sampling)
+    memory.cap(device, own)
+    return own
 
 
 def own_share(home: Home, share: float | None, sampling: bool) -> float | None:

@@ -19,12 +19,11 @@ from client.model.base import Base
 from client.model.experts import Experts
 from client.model.inputs import InputLoader
 from client.model.slide_features import SlideFeatures
-from client.sampler import own_share, vllm_of
+from client.sampler import settle, vllm_of
 from client.slides.slide import Slide
 from client.tasks.segmenter import use_segmenter
 from client.training import rollout
 from client.training.distributed import joined
-from client.training.memory import cap
 from privacy.details import keep_details
 from privacy.plan import Plan
 
@@ -38,10 +37,7 @@ def main(home: Home, rank: int, size: int) -> None:
         states = ExpertStates(base)
 
         def load(plan: Plan, parts: Mapping[str, bytes]) -> Experts:
-            sampling = plan.stage == "grpo"
-            if vllm is not None and not sampling:
-                vllm.close()
-            cap(base.device, own_share(home, home.policy.gpu_memory_share, sampling))
+            settle(home, base.device, vllm, home.policy.gpu_memory_share, plan.stage == "grpo")
             return states.load(plan, parts)
 
         features = SlideFeatures(base, home.features)

@@ -16,7 +16,11 @@ from typing import Any
 import numpy as np
 
 from privacy import accounting, canonical, keys, tensors
+from privacy.audit import summary
 from privacy.audit.findings import Code
+from privacy.audit.report import html
+from privacy.audit.report.pages import pages
+from privacy.audit.report.pdf import render
 from privacy.audit.sources import Side, Source
 from privacy.audit.verify import Audit, Trusted, audit
 from privacy.codes import Refusal
@@ -197,3 +201,12 @@ def resigned(entries: Sequence[Entry], key: PrivateKey, change: Change) -> list[
             made.append(follow(last, entry.kind, datetime.fromisoformat(entry.at), body, key))
             renamed[entry.hash] = made[-1].hash
     return made
+
+
+def shown(found: Audit) -> None:
+    """All that is made of an audit can be made of this one."""
+    list(summary.lines(found))
+    json.loads(json.dumps(summary.to_json(found)))
+    drawn = pages(found, datetime(2031, 1, 1, tzinfo=UTC))
+    html.render(drawn)
+    assert render(drawn).startswith(b"%PDF-")

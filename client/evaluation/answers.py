@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from client.model import router
+from client.model.base import Base
 from client.model.experts import Experts
 from client.model.stop import Stop
 from client.tasks.grammar import ANSWER_ENDS, parse_thinking
 from client.tasks.prompt import direct, thinking
 from client.tasks.sample import Sample
-from client.training import rollout
+from client.training import memory, rollout
 from client.training.batch import LoadInputs, by_kind, items, micro_batches
-from client.training.memory import ROWS
 from privacy.evaluation import Evaluation, NoisedEvaluation
 
 Mode = Literal["direct", "thinking"]
@@ -24,6 +24,23 @@ Mode = Literal["direct", "thinking"]
 def default_mode(stage: str) -> Mode:
     """As experts are asked that were trained up to this stage: thinking after GRPO, direct before."""
     return "thinking" if stage == "grpo" else "direct"
+
+
+def at_once(
+    base: Base, asked: Evaluation | NoisedEvaluation, most_tokens: int, free: int
+) -> tuple[int, memory.Need]:
+    """How many questions the experts that `asked` names can answer at once, in at most `most_tokens` each, where the device has
+    `free` bytes, and what that needs. Raises `DeviceMemoryError` where not even one.
+    """
+    return memory.answering(
+        memory.Decoder.of(base),
+        memory.weights(base),
+        max((form.rank for form in asked.forms.values()), default=1),
+        sum(name.startswith("task/") for name in asked.experts_hash),
+        free,
+        memory.machine_free(base.device),
+        most_tokens,
+    )
 
 
 @dataclass(frozen=True)
@@ -60,7 +77,7 @@ def said(
     load_inputs: LoadInputs,
     asking: Asking,
     *,
-    rows: int = ROWS[0],
+    rows: int = memory.ROWS[0],
     apart: bool = False,
 ) -> Iterator[list[tuple[int, str]]]:
     """All that the model says to each sample (its thoughts too, in thinking mode), batch by batch as they come, at most
@@ -105,7 +122,7 @@ def answer(
     asking: Asking,
     progress: Callable[[int, int], None] = lambda done, of: None,
     *,
-    rows: int = ROWS[0],
+    rows: int = memory.ROWS[0],
     apart: bool = False,
 ) -> list[str | None]:
     """The model's answer to each sample, in order; None where a thinking answer breaks the form. `rows`, `apart`: `said`."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.errors import SlideError
-from client.evaluation.answers import Asking, Mode, answer_in, said
+from client.evaluation.answers import Asking, Mode, answer_in, at_once, said
 from client.evaluation.house import EvaluationError, Model, Questions
 from client.evaluation.kept import KeptAnswers
 from client.evaluation.scores import Answered, Score, further_scores, scores
@@ -50,7 +50,8 @@ def run(
     A slide that can't be read any more is left out and named. `progress(done, of)` counts questions. Raises
     `EvaluationError` where nothing is left, `DeviceMemoryError` where not even one question fits.
     """
-    rows = _rows(model, asking, share)
+    base = model.experts.base
+    rows, _ = at_once(base, model.which, asking.most_tokens, memory.free_bytes(base.device, share))
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     skipped, samples = dict(questions.skipped), questions.samples
     named = {id(sample): sample_name(sample, questions.prints[sample.slide]) for sample in samples}
@@ -67,21 +68,6 @@ def run(
     if not answers:
         raise EvaluationError("no slide can be read any more: check the slide folder")
     return _report(model.which, asking.mode, answers, skipped)
-
-
-def _rows(model: Model, asking: Asking, share: float | None) -> int:
-    """How many questions are asked at once."""
-    base, which = model.experts.base, model.which
-    rows, _ = memory.answering(
-        memory.Decoder.of(base),
-        memory.weights(base),
-        max((form.rank for form in which.forms.values()), default=1),
-        sum(name.startswith("task/") for name in which.experts_hash),
-        memory.free_bytes(base.device, share),
-        memory.machine_free(base.device),
-        asking.most_tokens,
-    )
-    return rows
 
 
 def subject(which: Evaluation, asking: Asking) -> str:

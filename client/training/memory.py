@@ -187,7 +187,7 @@ def need(
     sizes = [math.prod(shape) for shape in trained.values()]
     answers = max(1, rollouts)
     answer = longest_answer if rollouts else longest_answer + THOUGHT_TOKENS + FORM_TOKENS
-    prompt = _prompt(decoder)
+    prompt = longest_prompt(decoder)
     tokens = max(performance.tokens, prompt + answer)  # the longest answer is a batch of its own
     patients = performance.patients
     return Need(
@@ -204,8 +204,8 @@ def need(
     )
 
 
-def _prompt(decoder: Decoder) -> int:
-    """Tokens of the longest."""
+def longest_prompt(decoder: Decoder) -> int:
+    """Tokens of the longest prompt of a round, its image's among them."""
     return decoder.visual + FRAME_TOKENS + PROMPT_TOKENS
 
 
@@ -293,7 +293,7 @@ def answering(
     there are. Raises `DeviceMemoryError` where not even one can.
     """
     for rows in ROWS:
-        prompts = rows * _prompt(decoder)
+        prompts = rows * longest_prompt(decoder)
         reading = prompts * 2 * (decoder.width + decoder.inner) * decoder.itemsize
         wanted = Need(
             weights=weights,

@@ -33,7 +33,6 @@ from client.model.forward import Query, embedded
 from client.model.stop import Stop
 from client.model.visual import encode_images
 from client.training import memory, rollout
-from client.training.cohort import PROMPT_TOKENS
 from privacy.experts import SCALES, tasks_at
 
 SERVED = "0.32"  # releases of vLLM: what is asked of it changes with others
@@ -126,7 +125,7 @@ class VllmSampler:
     def _wanted(self, experts: Experts, most: int) -> _Start:
         base, given = experts.base, self._share()
         if not self._prompt:
-            self._prompt = memory.Decoder.of(base).visual + memory.FRAME_TOKENS + PROMPT_TOKENS
+            self._prompt = memory.longest_prompt(memory.Decoder.of(base))
         return _Start(
             str(base.model.dtype).removeprefix("torch."),
             _rank(experts),

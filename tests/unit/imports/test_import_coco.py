@@ -64,6 +64,18 @@ def samples_of(rows: list[Row], slides: SlideNames = SLIDES) -> list[Sample]:
     return [read_row(row, slides.slides[row["slide"]]) for row in rows]
 
 
+def fields_of(*annotations: dict[str, Any]) -> list[Row]:
+    """The rows about the first image in fields of 100 pixels, of which it has two, where these are its glands."""
+    document = copy.deepcopy(DOCUMENT)
+    document["annotations"] = [{"image_id": 7, "category_id": 1, **annotation} for annotation in annotations]
+    return [row for row in rows_of(read_coco(document, SLIDES), side=100) if row["slide"] == "p1-a.svs"]
+
+
+def gland_boxes(rows: list[Row]) -> dict[str, Any]:
+    """By where a field begins, its glands' boxes."""
+    return {row["x"]: json.loads(row["boxes"]) for row in rows if row["question"] == "Box every gland."}
+
+
 def test_boxes_polygons_and_masks_become_questions() -> None:
     """Catches a box of x, y, x, y; a mask read along the rows; another order than from the top; a class that
     is not to be seen left unasked; slides and patients mixed up."""
@@ -105,18 +117,8 @@ def test_a_large_image_is_cut_into_fields() -> None:
 
     The image is cut at x = 100. The object from 90 to 130 is shown for three quarters by the right field.
     """
-    document = copy.deepcopy(DOCUMENT)
-    document["annotations"] = [
-        {
-            "image_id": 7,
-            "category_id": 1,
-            "bbox": [90, 50, 40, 10],
-            "segmentation": [[90, 50, 130, 50, 130, 60, 90, 60]],
-        }
-    ]
-    rows = [row for row in rows_of(read_coco(document, SLIDES), side=100) if row["slide"] == "p1-a.svs"]
-    boxes = {row["x"]: json.loads(row["boxes"]) for row in rows if row["question"] == "Box every gland."}
-    assert boxes == {"0": [], "100": [[100, 50, 130, 60]]}
+    rows = fields_of({"bbox": [90, 50, 40, 10], "segmentation": [[90, 50, 130, 50, 130, 60, 90, 60]]})
+    assert gland_boxes(rows) == {"0": [], "100": [[100, 50, 130, 60]]}
     assert {row["width"] for row in rows} == {"100"}
     (outlined,) = [row for row in rows if row["task"] == "segmentation" and row["x"] == "100"]
     assert sorted(json.loads(outlined["polygons"])[0]) == [[100, 50], [100, 60], [130, 50], [130, 60]]
@@ -132,22 +134,10 @@ def test_a_crowd_is_neither_boxed_nor_counted() -> None:
 
 def test_a_corner_of_a_crowd_is_enough_for_no_box_and_no_count() -> None:
     """Catches a field said to be boxed and counted in full, into which a little of a crowd reaches."""
-    document = copy.deepcopy(DOCUMENT)
-    document["annotations"] = [
-        {
-            "image_id": 7,
-            "category_id": 1,
-            "bbox": [10, 10, 20, 20],
-            "segmentation": [[10, 10, 30, 10, 30, 30, 10, 30]],
-        },
-        {
-            "image_id": 7,
-            "category_id": 1,
-            "iscrowd": 1,
-            "segmentation": [[97, 40, 190, 40, 190, 60, 97, 60]],
-        },
-    ]
-    rows = [row for row in rows_of(read_coco(document, SLIDES), side=100) if row["slide"] == "p1-a.svs"]
+    rows = fields_of(
+        {"bbox": [10, 10, 20, 20], "segmentation": [[10, 10, 30, 10, 30, 30, 10, 30]]},
+        {"iscrowd": 1, "segmentation": [[97, 40, 190, 40, 190, 60, 97, 60]]},
+    )
     asked = {row["x"]: row["question"] for row in rows if "gland" in row["question"]}
     assert asked == {"0": "Outline every gland.", "100": "Outline every gland."}
 
@@ -158,14 +148,11 @@ def test_a_cut_object_is_boxed_where_it_shows() -> None:
 
     The field ends at x = 100; there, the triangle's upper edge, from (0, 0) to (200, 100), has come down to y = 50.
     """
-    document = copy.deepcopy(DOCUMENT)
-    document["annotations"] = [
-        {"image_id": 7, "category_id": 1, "segmentation": [[0, 0, 200, 100, 0, 20]]},
-        {"image_id": 7, "category_id": 1, "segmentation": [[80, 60, 200, 60, 200, 100, 190, 61, 80, 61]]},
-    ]
-    rows = [row for row in rows_of(read_coco(document, SLIDES), side=100) if row["slide"] == "p1-a.svs"]
-    boxes = {row["x"]: json.loads(row["boxes"]) for row in rows if row["question"] == "Box every gland."}
-    assert boxes == {"0": [[0, 0, 100, 60]], "100": [[100, 50, 200, 100], [100, 60, 200, 100]]}
+    rows = fields_of(
+        {"segmentation": [[0, 0, 200, 100, 0, 20]]},
+        {"segmentation": [[80, 60, 200, 60, 200, 100, 190, 61, 80, 61]]},
+    )
+    assert gland_boxes(rows) == {"0": [[0, 0, 100, 60]], "100": [[100, 50, 200, 100], [100, 60, 200, 100]]}
 
 
 def test_an_object_beyond_the_edge_is_clipped_to_the_slide() -> None:
